@@ -1,0 +1,345 @@
+//! Entries: what they say, their one encoding, and how they are signed and named.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::access::{AccessChange, CHANGES_MAX};
+use crate::id::{EntryId, TreeId};
+use crate::key::{PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature};
+
+/// The version of the entry format that this crate writes and reads.
+pub const ENTRY_VERSION: u8 = 1;
+
+/// Largest entry in bytes, canonical bytes and signature together. One entry always fits into one
+/// frame, and whoever receives it can hold it in memory.
+pub const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// Most parents of one entry. A tree with more tips than this is merged in several steps.
+pub const PARENTS_MAX: usize = 256;
+
+/// Longest name of a tree in bytes: a line on a screen.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// What an author says: an entry before it is signed.
+///
+/// The root has no tree, no parents, height 0 and a [`Body::Genesis`]. Every other entry names its
+/// tree and at least one parent, and its height is one more than its highest parent's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The tree it belongs to; `None` in the root, which cannot name itself.
+    pub tree: Option<TreeId>,
+    /// The ids of the parents, strictly ascending.
+    pub parents: Vec<EntryId>,
+    /// Longest way to the root, in steps.
+    pub height: u32,
+    /// The author's claim, in milliseconds since 1970. Nothing is ordered or decided by it.
+    pub timestamp_ms: u64,
+    /// Who signs.
+    pub author: PublicKey,
+    /// What the entry carries.
+    pub body: Body,
+}
+
+/// What an entry carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Bytes of the application.
+    Data(Bytes),
+    /// Grants and revocations. Needs [`crate::Role::Admin`].
+    Access(Vec<AccessChange>),
+    /// The beginning of a tree. Its author is admin of the tree.
+    Genesis(Genesis),
+}
+
+/// The beginning of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// Sixteen random bytes, so that two trees of one author and name differ.
+    pub nonce: [u8; 16],
+    /// A name for people. Nothing depends on it.
+    pub name: String,
+    /// What others may do from the start.
+    pub access: Vec<AccessChange>,
+}
+
+/// The broken rule of an entry that is not well formed, each the author's fault (or the fault of
+/// whoever altered the bytes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum EntryError {
+    /// The bytes are not the canonical form of an entry and a signature.
+    #[error("the bytes are not the canonical encoding of an entry")]
+    NotCanonical,
+    /// The format's version is another one.
+    #[error("the entry has format version {0}, version {ENTRY_VERSION} is understood")]
+    UnknownVersion(u8),
+    /// The entry is larger than [`ENTRY_BYTES_MAX`].
+    #[error("the entry has {bytes} bytes, the most is {ENTRY_BYTES_MAX}; split the payload")]
+    TooLarge {
+        /// Its size, signature included.
+        bytes: usize,
+    },
+    /// There are more parents than [`PARENTS_MAX`].
+    #[error("the entry has {0} parents, the most is {PARENTS_MAX}")]
+    TooManyParents(usize),
+    /// The parents are not strictly ascending.
+    #[error("the parents are not strictly ascending")]
+    ParentsNotAscending,
+    /// The root names a tree or parents, or its height is not zero.
+    #[error("a root has no tree, no parents and height 0")]
+    MalformedRoot,
+    /// An entry that is not a root names no tree or no parents, or has height 0, or is a genesis.
+    #[error("an entry that is not a root has a tree, parents, a height and no genesis")]
+    MalformedEntry,
+    /// The name of the tree is longer than [`NAME_BYTES_MAX`].
+    #[error("the name of a tree has at most {NAME_BYTES_MAX} bytes")]
+    NameTooLong,
+    /// There are more changes of access in one entry than [`CHANGES_MAX`].
+    #[error("one entry changes the access of at most {CHANGES_MAX} keys")]
+    TooManyChanges,
+    /// The signing key is not the author's.
+    #[error("the signing key is not the author's")]
+    WrongSigner,
+}
+
+/// The canonical form, as postcard writes it.
+#[derive(Serialize, Deserialize)]
+struct Canonical<'a> {
+    version: u8,
+    tree: Option<TreeId>,
+    parents: Vec<EntryId>,
+    height: u32,
+    timestamp_ms: u64,
+    author: PublicKey,
+    #[serde(borrow)]
+    body: CanonicalBody<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum CanonicalBody<'a> {
+    Data(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
+    Access(Vec<AccessChange>),
+    Genesis(Genesis),
+}
+
+impl Entry {
+    /// Checks the rules that need no other entry to be looked at, the size excepted.
+    fn check_form(&self) -> Result<(), EntryError> {
+        if self.parents.len() > PARENTS_MAX {
+            return Err(EntryError::TooManyParents(self.parents.len()));
+        }
+        if !self.parents.is_sorted_by(|a, b| a < b) {
+            return Err(EntryError::ParentsNotAscending);
+        }
+        let bare = self.tree.is_none() && self.parents.is_empty() && self.height == 0;
+        let placed = self.tree.is_some() && !self.parents.is_empty() && self.height > 0;
+        match &self.body {
+            Body::Genesis(_) if !bare => Err(EntryError::MalformedRoot),
+            Body::Data(_) | Body::Access(_) if !placed => Err(EntryError::MalformedEntry),
+            Body::Genesis(genesis) if genesis.name.len() > NAME_BYTES_MAX => {
+                Err(EntryError::NameTooLong)
+            }
+            Body::Genesis(Genesis {
+                access: changes, ..
+            })
+            | Body::Access(changes)
+                if changes.len() > CHANGES_MAX =>
+            {
+                Err(EntryError::TooManyChanges)
+            }
+            Body::Data(_) | Body::Access(_) | Body::Genesis(_) => Ok(()),
+        }
+    }
+
+    /// Writes the canonical bytes behind what `buffer` holds.
+    fn write_canonical(&self, buffer: Vec<u8>) -> Vec<u8> {
+        let body = match &self.body {
+            Body::Data(data) => CanonicalBody::Data(data),
+            Body::Access(changes) => CanonicalBody::Access(changes.clone()),
+            Body::Genesis(genesis) => CanonicalBody::Genesis(genesis.clone()),
+        };
+        let canonical = Canonical {
+            version: ENTRY_VERSION,
+            tree: self.tree,
+            parents: self.parents.clone(),
+            height: self.height,
+            timestamp_ms: self.timestamp_ms,
+            author: self.author,
+            body,
+        };
+        postcard::to_extend(&canonical, buffer).expect("a vector takes every byte")
+    }
+
+    /// Returns a guess of the encoded size that is hardly ever too small.
+    fn encoded_bytes_guess(&self) -> usize {
+        let body = match &self.body {
+            Body::Data(data) => data.len(),
+            Body::Access(changes) => changes.len() * 40,
+            Body::Genesis(genesis) => genesis.name.len() + genesis.access.len() * 40 + 32,
+        };
+        160 + self.parents.len() * 32 + body
+    }
+}
+
+/// An entry with its signature and its id.
+///
+/// Holding one proves that the entry is well formed, that its bytes are the canonical ones and that
+/// the id was computed from them. Whether the signature is the author's is a separate question:
+/// see [`crate::verify`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedEntry {
+    id: EntryId,
+    entry: Entry,
+    /// Canonical bytes, then the signature. `entry.body` of data is a slice of it.
+    encoded: Bytes,
+}
+
+impl SignedEntry {
+    /// Signs an entry.
+    ///
+    /// # Errors
+    /// The rule that the entry breaks.
+    pub fn sign(entry: Entry, key: &SecretKey) -> Result<Self, EntryError> {
+        if entry.author != key.public() {
+            return Err(EntryError::WrongSigner);
+        }
+        let signature = key.sign(
+            Purpose::Entry,
+            &entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess())),
+        );
+        Self::from_parts(entry, &signature)
+    }
+
+    /// Puts an entry and a signature together. The signature is not checked.
+    ///
+    /// # Errors
+    /// The rule that the entry breaks.
+    pub fn from_parts(entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
+        entry.check_form()?;
+        let mut encoded = entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess()));
+        encoded.extend_from_slice(signature.as_bytes());
+        if encoded.len() > ENTRY_BYTES_MAX {
+            return Err(EntryError::TooLarge {
+                bytes: encoded.len(),
+            });
+        }
+        let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
+        Ok(Self {
+            id,
+            entry,
+            encoded: encoded.into(),
+        })
+    }
+
+    /// Reads canonical bytes followed by a signature, and computes the id. The signature is not
+    /// checked.
+    ///
+    /// # Errors
+    /// The rule that the bytes break.
+    pub fn decode(encoded: Bytes) -> Result<Self, EntryError> {
+        if encoded.len() > ENTRY_BYTES_MAX {
+            return Err(EntryError::TooLarge {
+                bytes: encoded.len(),
+            });
+        }
+        let entry = decode_canonical(&encoded)?;
+        entry.check_form()?;
+        let canonical = &encoded[..encoded.len() - SIGNATURE_BYTES];
+        // One entry has exactly one encoding: postcard reads some numbers in longer forms than it
+        // writes, and those forms are refused here.
+        if entry.write_canonical(Vec::with_capacity(canonical.len())) != canonical {
+            return Err(EntryError::NotCanonical);
+        }
+        let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
+        Ok(Self { id, entry, encoded })
+    }
+
+    /// Reads back what a store wrote: bytes that were checked and hashed before they were written.
+    /// Only a store calls this, with the id that it kept beside the bytes.
+    ///
+    /// # Errors
+    /// [`EntryError::NotCanonical`] if the bytes are no entry at all: the store is damaged.
+    pub fn decode_stored(id: EntryId, encoded: Bytes) -> Result<Self, EntryError> {
+        let entry = decode_canonical(&encoded)?;
+        Ok(Self { id, entry, encoded })
+    }
+
+    /// Returns the id.
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// Returns what the author said.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Returns the tree, which for a root is named by the root itself.
+    pub fn tree(&self) -> TreeId {
+        self.entry.tree.unwrap_or(TreeId::from_root(self.id))
+    }
+
+    /// Returns the canonical bytes and the signature behind them.
+    pub fn encoded(&self) -> &Bytes {
+        &self.encoded
+    }
+
+    /// Returns the signature.
+    pub fn signature(&self) -> Signature {
+        let bytes = self
+            .encoded
+            .last_chunk()
+            .expect("the encoding ends with a signature");
+        Signature::from_bytes(*bytes)
+    }
+
+    /// Tells whether the signature is the author's.
+    pub fn has_valid_signature(&self) -> bool {
+        let canonical = &self.encoded[..self.encoded.len() - SIGNATURE_BYTES];
+        self.entry
+            .author
+            .verify(Purpose::Entry, canonical, &self.signature())
+            .is_ok()
+    }
+}
+
+/// Reads an entry whose payload is a slice of `encoded`, without judging it.
+fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
+    let canonical_bytes = encoded
+        .len()
+        .checked_sub(SIGNATURE_BYTES)
+        .ok_or(EntryError::NotCanonical)?;
+    let bytes = &encoded[..canonical_bytes];
+    match bytes.first() {
+        Some(&ENTRY_VERSION) => {}
+        Some(&other) => return Err(EntryError::UnknownVersion(other)),
+        None => return Err(EntryError::NotCanonical),
+    }
+    let (canonical, rest) =
+        postcard::take_from_bytes::<Canonical<'_>>(bytes).map_err(|_| EntryError::NotCanonical)?;
+    if !rest.is_empty() {
+        return Err(EntryError::NotCanonical);
+    }
+    let body = match canonical.body {
+        CanonicalBody::Data(data) => Body::Data(encoded.slice_ref(data)),
+        CanonicalBody::Access(changes) => Body::Access(changes),
+        CanonicalBody::Genesis(genesis) => Body::Genesis(genesis),
+    };
+    Ok(Entry {
+        tree: canonical.tree,
+        parents: canonical.parents,
+        height: canonical.height,
+        timestamp_ms: canonical.timestamp_ms,
+        author: canonical.author,
+        body,
+    })
+}
+
+impl std::fmt::Debug for SignedEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedEntry")
+            .field("id", &self.id)
+            .field("entry", &self.entry)
+            .finish()
+    }
+}

@@ -1,0 +1,152 @@
+//! A tree in memory: the reference that every other view is compared with.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::access::{AccessId, AccessState};
+use crate::admit::{Changes, Outcome, admit};
+use crate::entry::SignedEntry;
+use crate::id::{EntryId, TreeId};
+use crate::verify::VerifiedEntry;
+use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
+
+/// One tree, held in memory.
+///
+/// Entries are only ever added, and nothing about a stored entry changes, so whoever remembers a
+/// count of entries and the tips of that moment has a consistent picture of it: see
+/// [`MemoryDag::prefix`].
+#[derive(Debug, Clone)]
+pub struct MemoryDag {
+    tree: TreeId,
+    nodes: Vec<Node>,
+    entries: Vec<SignedEntry>,
+    numbers: HashMap<EntryId, Arrival>,
+    tips: Vec<Arrival>,
+    checkpoints: Vec<Vec<Arrival>>,
+    landmarks: BTreeMap<u32, Vec<Arrival>>,
+    access: Vec<Arc<AccessState>>,
+}
+
+/// What a [`MemoryDag`] was when it had a certain number of entries.
+#[derive(Debug, Clone)]
+pub struct Prefix {
+    /// How many entries it had.
+    pub entry_count: u32,
+    /// What its tips were, ascending.
+    pub tips: Vec<Arrival>,
+    /// How many access states it had.
+    pub access_count: u32,
+}
+
+impl MemoryDag {
+    /// Makes the tree of this name, without any entry: not even its root.
+    pub fn new(tree: TreeId) -> Self {
+        Self {
+            tree,
+            nodes: Vec::new(),
+            entries: Vec::new(),
+            numbers: HashMap::new(),
+            tips: Vec::new(),
+            checkpoints: Vec::new(),
+            landmarks: BTreeMap::new(),
+            access: Vec::new(),
+        }
+    }
+
+    /// Returns the tree's name.
+    pub fn tree(&self) -> TreeId {
+        self.tree
+    }
+
+    /// Stores what can be stored of a batch, and says what became of the rest.
+    pub fn append(&mut self, batch: Vec<VerifiedEntry>) -> Outcome {
+        let Ok(admission) = admit(self, self.tree, batch);
+        self.apply(admission.changes);
+        admission.outcome
+    }
+
+    /// Carries out what [`admit`] said, on the view that it was said of.
+    pub fn apply(&mut self, changes: Changes) {
+        debug_assert_eq!(
+            changes.first.0,
+            self.entry_count(),
+            "changes are of this moment"
+        );
+        for (node, entry) in changes.entries {
+            let at = Arrival(self.entry_count());
+            if node.height.is_multiple_of(LANDMARK_INTERVAL) {
+                self.landmarks.entry(node.height).or_default().push(at);
+            }
+            self.numbers.insert(node.id, at);
+            self.nodes.push(node);
+            self.entries.push(entry);
+        }
+        self.access.extend(changes.access);
+        self.tips = changes.tips;
+        self.checkpoints
+            .extend(changes.checkpoints.into_iter().map(|(_, tips)| tips));
+    }
+
+    /// Returns what to remember of this moment.
+    pub fn prefix(&self) -> Prefix {
+        Prefix {
+            entry_count: self.entry_count(),
+            tips: self.tips.clone(),
+            access_count: self.access.len() as u32,
+        }
+    }
+}
+
+impl DagView for MemoryDag {
+    type Error = Infallible;
+
+    fn entry_count(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+
+    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.tips.clone())
+    }
+
+    fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
+        Ok(self.numbers.get(id).copied())
+    }
+
+    fn node(&self, at: Arrival) -> Result<Node, Infallible> {
+        Ok(self.nodes[at.index()].clone())
+    }
+
+    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[index as usize - 1].clone())
+    }
+
+    fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
+        let at_height = self.landmarks.get(&height).map_or(&[][..], Vec::as_slice);
+        Ok(at_height
+            .iter()
+            .take(limit)
+            .map(|at| self.nodes[at.index()].id)
+            .collect())
+    }
+
+    fn access_count(&self) -> u32 {
+        self.access.len() as u32
+    }
+
+    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
+        Ok(self.access[id.0 as usize].clone())
+    }
+}
+
+impl EntryView for MemoryDag {
+    fn entry(&self, at: Arrival) -> Result<SignedEntry, Infallible> {
+        Ok(self.entries[at.index()].clone())
+    }
+
+    fn encoded(&self, at: Arrival) -> Result<Bytes, Infallible> {
+        Ok(self.entries[at.index()].encoded().clone())
+    }
+}

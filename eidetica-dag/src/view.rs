@@ -1,0 +1,117 @@
+//! How walks see a tree: numbers instead of hashes, parents below children.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{AccessId, AccessState};
+use crate::entry::SignedEntry;
+use crate::id::EntryId;
+
+/// How many arrivals lie between two checkpoints. A walk looks at up to this many entries more
+/// than it must; a checkpoint costs four bytes for each tip.
+pub const CHECKPOINT_INTERVAL: u32 = 512;
+
+/// Heights that are multiples of this are kept in the index of landmarks: about 3 % of the entries.
+pub const LANDMARK_INTERVAL: u32 = 32;
+
+/// The number of an entry in the order in which this store received the entries of its tree,
+/// counted from zero.
+///
+/// An entry is stored only after its parents, so the number of a parent is always lower: the order
+/// of arrival is a topological order. Numbers mean nothing to other stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Arrival(pub u32);
+
+impl Arrival {
+    /// Returns the number as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What the DAG knows of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The entry's id.
+    pub id: EntryId,
+    /// The parents' numbers, ascending by number.
+    pub parents: Vec<Arrival>,
+    /// Zero for the root, else one more than the highest parent's.
+    pub height: u32,
+    /// The access state that holds after this entry.
+    pub access: AccessId,
+}
+
+/// A consistent, read-only sight of one tree.
+///
+/// Whatever happens to the tree meanwhile, a view goes on showing the same entries. Arguments that
+/// are numbers are below [`DagView::entry_count`]; implementations may panic on others.
+pub trait DagView {
+    /// What can go wrong in reading.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Returns how many entries there are. The next one to arrive gets this number.
+    fn entry_count(&self) -> u32;
+
+    /// Returns the tips: the entries that are nobody's parent, ascending by number.
+    fn tips(&self) -> Result<Vec<Arrival>, Self::Error>;
+
+    /// Returns the number of an entry, or `None` if it is not here.
+    fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Self::Error>;
+
+    /// Returns the node with this number.
+    fn node(&self, at: Arrival) -> Result<Node, Self::Error>;
+
+    /// Returns what the tips were when `index * CHECKPOINT_INTERVAL` entries were stored, ascending
+    /// by number. `index` is at least 1, and the tree has that many entries.
+    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Self::Error>;
+
+    /// Returns up to `limit` ids of entries at `height`, a multiple of [`LANDMARK_INTERVAL`], in
+    /// the order of arrival.
+    fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Self::Error>;
+
+    /// Returns how many access states the tree has had.
+    fn access_count(&self) -> u32;
+
+    /// Returns the access state with this number.
+    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Self::Error>;
+}
+
+/// A view that can also give back the entries themselves.
+pub trait EntryView: DagView {
+    /// Returns the entry with this number, decoded but not checked again.
+    fn entry(&self, at: Arrival) -> Result<SignedEntry, Self::Error>;
+
+    /// Returns the bytes of the entry with this number as they were stored.
+    fn encoded(&self, at: Arrival) -> Result<Bytes, Self::Error>;
+}
+
+/// Returns the ids of the tips, ascending.
+///
+/// # Errors
+/// Those of the view.
+pub fn tip_ids<V: DagView + ?Sized>(view: &V) -> Result<Vec<EntryId>, V::Error> {
+    let tips = view.tips()?;
+    let mut ids = tips
+        .into_iter()
+        .map(|tip| Ok(view.node(tip)?.id))
+        .collect::<Result<Vec<_>, _>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Returns the access state that holds when all tips are taken together: what a peer may do with
+/// the tree as it stands here.
+///
+/// # Errors
+/// Those of the view.
+pub fn current_access<V: EntryView + ?Sized>(view: &V) -> Result<AccessState, V::Error> {
+    let tips = view.tips()?;
+    let states = tips
+        .into_iter()
+        .map(|tip| Ok(view.node(tip)?.access))
+        .collect::<Result<Vec<_>, _>>()?;
+    crate::admit::joined_access(view, states)
+}
