@@ -125,13 +125,16 @@ pub fn admit<V: EntryView + ?Sized>(
         }
     }
     let missing = admitter.missing(&waiting)?;
-    Ok(Admission {
-        changes: admitter.finish(),
+    let changes = admitter.finish();
+    let stored = changes.first.0..changes.first.0 + changes.entries.len() as u32;
+    let outcome = Outcome {
+        stored,
         duplicates,
         waiting,
         missing,
         refused,
-    })
+    };
+    Ok(Admission { changes, outcome })
 }
 
 enum Verdict {
