@@ -1,0 +1,437 @@
+//! Batches: entries packed for the wire.
+//!
+//! A batch stands for itself: it can be unpacked without those before it, on any thread. Whatever
+//! follows from something else in it is left out. The tree is known from the request. Ids are
+//! computed. A parent in the same batch is given by its distance; other parents stand once in a
+//! list. Authors stand once in a list. Heights and timestamps are differences to the entry before.
+//! All that, and behind it the payloads, is compressed; keys, hashes and signatures do not compress
+//! and stand beside it as they are.
+//!
+//! ```text
+//! batch      = mode u8 · packed length varint · raw length varint · entry count varint
+//!              · author count varint · external count varint
+//!              · authors (32 bytes each) · externals (32 each) · signatures (64 each) · packed
+//! packed     = raw, or raw as one zstd frame, by the mode
+//! raw        = records · payloads
+//! record     = author index · height − previous (zigzag) · timestamp − previous (zigzag)
+//!              · body kind and length (length × 4 + kind) · parent count · parents
+//! parent     = 2 × distance back in the batch, or 2 × index of an external + 1
+//! ```
+//!
+//! All numbers are varints (LEB128). The parents of an entry are sorted by id after unpacking.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use eidetica_dag::entry::PARENTS_MAX;
+use eidetica_dag::key::SIGNATURE_BYTES;
+use eidetica_dag::{
+    AccessChange, Body, ENTRY_BYTES_MAX, Entry, EntryId, Genesis, PublicKey, Signature,
+    SignedEntry, TreeId,
+};
+
+use crate::error::BatchError;
+
+/// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
+/// compression and durable writes pay, small enough that a few of them in flight cost no memory.
+pub const BATCH_BYTES_TARGET: usize = 256 << 10;
+
+/// Most bytes of entries in any batch: a larger entry than [`BATCH_BYTES_TARGET`] goes alone.
+pub const BATCH_BYTES_MAX: usize = ENTRY_BYTES_MAX;
+
+/// How many times its compressed size a batch may unpack to. What compresses better than that is
+/// sent as it is, so that a small frame never costs much to refuse.
+pub const COMPRESSION_RATIO_MAX: usize = 64;
+
+/// zstd's level. Signatures and hashes stand outside, so the level works on payloads alone: higher
+/// ones cost a third more time for two per cent less.
+const COMPRESSION_LEVEL: i32 = 1;
+
+const STORED: u8 = 0;
+const ZSTD: u8 = 1;
+
+const KIND_DATA: u64 = 0;
+const KIND_ACCESS: u64 = 1;
+const KIND_GENESIS: u64 = 2;
+
+/// Packs entries into batches.
+///
+/// Call [`Packer::push`] for each entry, parents before children; before it [`Packer::finish`] where
+/// [`Packer::has_room_for`] says no, and at the end. A packer is used again for the next batch.
+#[derive(Default)]
+pub struct Packer {
+    entry_bytes: usize,
+    authors: Vec<PublicKey>,
+    author_index: HashMap<PublicKey, u64>,
+    externals: Vec<EntryId>,
+    external_index: HashMap<EntryId, u64>,
+    position: HashMap<EntryId, u64>,
+    signatures: Vec<u8>,
+    records: Vec<u8>,
+    payloads: Vec<u8>,
+    previous: Previous,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Previous {
+    height: u32,
+    timestamp_ms: u64,
+}
+
+impl Packer {
+    /// Makes a packer with an empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts an entry into the batch.
+    pub fn push(&mut self, signed: &SignedEntry) {
+        let entry = signed.entry();
+        let index = self.position.len() as u64;
+        self.entry_bytes += signed.encoded().len();
+
+        let authors = &mut self.authors;
+        let author = *self.author_index.entry(entry.author).or_insert_with(|| {
+            authors.push(entry.author);
+            authors.len() as u64 - 1
+        });
+        put_varint(&mut self.records, author);
+        put_difference(
+            &mut self.records,
+            u64::from(entry.height),
+            self.previous.height.into(),
+        );
+        put_difference(
+            &mut self.records,
+            entry.timestamp_ms,
+            self.previous.timestamp_ms,
+        );
+        self.previous = Previous {
+            height: entry.height,
+            timestamp_ms: entry.timestamp_ms,
+        };
+
+        let before = self.payloads.len();
+        let kind = match &entry.body {
+            Body::Data(data) => {
+                self.payloads.extend_from_slice(data);
+                KIND_DATA
+            }
+            Body::Access(changes) => {
+                self.put_postcard(changes);
+                KIND_ACCESS
+            }
+            Body::Genesis(genesis) => {
+                self.put_postcard(genesis);
+                KIND_GENESIS
+            }
+        };
+        let payload_bytes = (self.payloads.len() - before) as u64;
+        put_varint(&mut self.records, payload_bytes << 2 | kind);
+
+        put_varint(&mut self.records, entry.parents.len() as u64);
+        for parent in &entry.parents {
+            let reference = match self.position.get(parent) {
+                Some(position) => (index - position) << 1,
+                None => {
+                    let externals = &mut self.externals;
+                    let external = *self.external_index.entry(*parent).or_insert_with(|| {
+                        externals.push(*parent);
+                        externals.len() as u64 - 1
+                    });
+                    external << 1 | 1
+                }
+            };
+            put_varint(&mut self.records, reference);
+        }
+        self.signatures
+            .extend_from_slice(signed.signature().as_bytes());
+        self.position.insert(signed.id(), index);
+    }
+
+    fn put_postcard<T: serde::Serialize>(&mut self, value: &T) {
+        let payloads = std::mem::take(&mut self.payloads);
+        self.payloads = postcard::to_extend(value, payloads).expect("a vector takes every byte");
+    }
+
+    /// Tells whether an entry may still come into the batch. An empty batch takes any.
+    pub fn has_room_for(&self, signed: &SignedEntry) -> bool {
+        self.is_empty() || self.entry_bytes + signed.encoded().len() <= BATCH_BYTES_TARGET
+    }
+
+    /// Returns how many entries are in the batch.
+    pub fn len(&self) -> usize {
+        self.position.len()
+    }
+
+    /// Tells whether no entry is in the batch.
+    pub fn is_empty(&self) -> bool {
+        self.position.is_empty()
+    }
+
+    /// Returns the packed batch and begins an empty one.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let mut raw = std::mem::take(&mut self.records);
+        raw.append(&mut self.payloads);
+        let compressed = zstd::bulk::compress(&raw, COMPRESSION_LEVEL)
+            .ok()
+            .filter(|compressed| {
+                compressed.len() < raw.len()
+                    && raw.len() <= compressed.len() * COMPRESSION_RATIO_MAX
+            });
+        let (mode, packed) = match &compressed {
+            Some(compressed) => (ZSTD, compressed),
+            None => (STORED, &raw),
+        };
+        let hashes = 32 * (self.authors.len() + self.externals.len());
+        let mut batch = Vec::with_capacity(packed.len() + self.signatures.len() + hashes + 32);
+        batch.push(mode);
+        let counts = [
+            packed.len(),
+            raw.len(),
+            self.len(),
+            self.authors.len(),
+            self.externals.len(),
+        ];
+        counts
+            .iter()
+            .for_each(|count| put_varint(&mut batch, *count as u64));
+        self.authors
+            .iter()
+            .for_each(|author| batch.extend_from_slice(author.as_bytes()));
+        self.externals
+            .iter()
+            .for_each(|id| batch.extend_from_slice(id.as_bytes()));
+        batch.extend_from_slice(&self.signatures);
+        batch.extend_from_slice(packed);
+        *self = Self::new();
+        batch
+    }
+}
+
+/// Unpacks a batch of entries of `tree`, computing every id. Signatures are not checked.
+///
+/// Work and memory are bounded by [`BATCH_BYTES_MAX`], whatever the bytes say.
+///
+/// # Errors
+/// The rule that the batch breaks; none of it is of use then.
+pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError> {
+    let mut input = Reader(batch);
+    let mode = input.byte()?;
+    let packed_bytes = input.count(batch.len())?;
+    let raw_bytes = input.count(BATCH_BYTES_MAX)?;
+    let entry_count = input.count(batch.len() / SIGNATURE_BYTES)?;
+    let author_count = input.count(entry_count)?;
+    let external_count = input.count(batch.len() / 32)?;
+    let authors = input
+        .array(author_count)?
+        .iter()
+        .copied()
+        .map(PublicKey::from_bytes);
+    let authors: Vec<PublicKey> = authors.collect();
+    let externals = input
+        .array(external_count)?
+        .iter()
+        .copied()
+        .map(EntryId::from_bytes);
+    let externals: Vec<EntryId> = externals.collect();
+    let signatures = input.array::<SIGNATURE_BYTES>(entry_count)?;
+    let packed = input.bytes(packed_bytes)?;
+    input.end()?;
+
+    let raw: Bytes = match mode {
+        STORED if packed.len() == raw_bytes => Bytes::copy_from_slice(packed),
+        ZSTD if raw_bytes > packed.len().saturating_mul(COMPRESSION_RATIO_MAX) => {
+            return Err(BatchError::RatioTooHigh);
+        }
+        ZSTD => {
+            let raw = zstd::bulk::decompress(packed, raw_bytes);
+            raw.ok()
+                .filter(|raw| raw.len() == raw_bytes)
+                .ok_or(BatchError::NotCompressed)?
+                .into()
+        }
+        _ => return Err(BatchError::Malformed),
+    };
+    let mut records = Reader(&raw);
+    let heads = read_heads(&mut records, entry_count)?;
+    let mut payloads = raw.slice_ref(records.0);
+
+    let mut entries: Vec<SignedEntry> = Vec::with_capacity(entry_count);
+    let mut entry_bytes = 0;
+    for (index, (head, signature)) in heads.into_iter().zip(signatures).enumerate() {
+        let parent = |reference: u64| {
+            let number = usize::try_from(reference >> 1).map_err(|_| BatchError::Malformed)?;
+            let known = if reference & 1 == 1 {
+                externals.get(number).copied()
+            } else {
+                let position = index.checked_sub(number).filter(|_| number > 0);
+                position.map(|position| entries[position].id())
+            };
+            known.ok_or(BatchError::Malformed)
+        };
+        let mut parents = head
+            .parents
+            .into_iter()
+            .map(parent)
+            .collect::<Result<Vec<EntryId>, _>>()?;
+        parents.sort_unstable();
+        if payloads.len() < head.payload_bytes {
+            return Err(BatchError::Malformed);
+        }
+        let payload = payloads.split_to(head.payload_bytes);
+        let body = match head.kind {
+            KIND_DATA => Body::Data(payload),
+            KIND_ACCESS => Body::Access(from_postcard::<Vec<AccessChange>>(&payload)?),
+            KIND_GENESIS => Body::Genesis(from_postcard::<Genesis>(&payload)?),
+            _ => return Err(BatchError::Malformed),
+        };
+        let author = authors
+            .get(head.author)
+            .copied()
+            .ok_or(BatchError::Malformed)?;
+        let entry = Entry {
+            tree: (!matches!(body, Body::Genesis(_))).then_some(tree),
+            parents,
+            height: head.height,
+            timestamp_ms: head.timestamp_ms,
+            author,
+            body,
+        };
+        let signed = SignedEntry::from_parts(entry, &Signature::from_bytes(*signature))?;
+        entry_bytes += signed.encoded().len();
+        if entry_bytes > BATCH_BYTES_MAX {
+            return Err(BatchError::TooLarge);
+        }
+        entries.push(signed);
+    }
+    if payloads.is_empty() {
+        Ok(entries)
+    } else {
+        Err(BatchError::Malformed)
+    }
+}
+
+/// A record as it stands in the batch.
+struct Head {
+    author: usize,
+    height: u32,
+    timestamp_ms: u64,
+    kind: u64,
+    payload_bytes: usize,
+    parents: Vec<u64>,
+}
+
+fn read_heads(records: &mut Reader<'_>, entry_count: usize) -> Result<Vec<Head>, BatchError> {
+    let mut heads = Vec::with_capacity(entry_count);
+    let mut previous = Previous::default();
+    for _ in 0..entry_count {
+        let author = records.count(entry_count)?;
+        let height = records.difference(previous.height.into())?;
+        let height = u32::try_from(height).map_err(|_| BatchError::Malformed)?;
+        let timestamp_ms = records.difference(previous.timestamp_ms)?;
+        previous = Previous {
+            height,
+            timestamp_ms,
+        };
+        let kind_and_bytes = records.varint()?;
+        let payload_bytes =
+            usize::try_from(kind_and_bytes >> 2).map_err(|_| BatchError::Malformed)?;
+        let parent_count = records.count(PARENTS_MAX)?;
+        let parents = (0..parent_count)
+            .map(|_| records.varint())
+            .collect::<Result<Vec<u64>, _>>()?;
+        let kind = kind_and_bytes & 3;
+        heads.push(Head {
+            author,
+            height,
+            timestamp_ms,
+            kind,
+            payload_bytes,
+            parents,
+        });
+    }
+    Ok(heads)
+}
+
+fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BatchError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(BatchError::Malformed),
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Writes `number` as its difference to `before`, small in either direction.
+fn put_difference(out: &mut Vec<u8>, number: u64, before: u64) {
+    let difference = number.wrapping_sub(before) as i64;
+    put_varint(out, (difference << 1 ^ difference >> 63) as u64);
+}
+
+/// Reads what a batch holds; every read is checked against what is left.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, BatchError> {
+        let (byte, rest) = self.0.split_first().ok_or(BatchError::Malformed)?;
+        self.0 = rest;
+        Ok(*byte)
+    }
+
+    fn varint(&mut self) -> Result<u64, BatchError> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(BatchError::Malformed)
+    }
+
+    fn count(&mut self, most: usize) -> Result<usize, BatchError> {
+        match usize::try_from(self.varint()?) {
+            Ok(count) if count <= most => Ok(count),
+            Ok(_) | Err(_) => Err(BatchError::TooLarge),
+        }
+    }
+
+    fn difference(&mut self, before: u64) -> Result<u64, BatchError> {
+        let zigzag = self.varint()?;
+        let difference = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+        Ok(before.wrapping_add(difference as u64))
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], BatchError> {
+        let (bytes, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or(BatchError::Malformed)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self, count: usize) -> Result<&'a [[u8; N]], BatchError> {
+        let bytes = self.bytes(count.checked_mul(N).ok_or(BatchError::Malformed)?)?;
+        Ok(bytes.as_chunks().0)
+    }
+
+    fn end(&self) -> Result<(), BatchError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(BatchError::Malformed)
+        }
+    }
+}
