@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Violation;
 use super::rules::{CrateRule, Pattern};
 use super::rust_text::{Code, NamedPath};
+use crate::workspace;
 
 /// Returns every rule that the code in a crate's source folder breaks, tests apart.
 pub fn check_folder(rule: &CrateRule, folder: &Path) -> Result<Vec<Violation>, String> {
@@ -17,7 +18,11 @@ pub fn check_folder(rule: &CrateRule, folder: &Path) -> Result<Vec<Violation>, S
         .map(|file| {
             let text = fs::read_to_string(&file)
                 .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-            Ok((file, Code::new(&text)))
+            let shown = file
+                .strip_prefix(workspace::root())
+                .unwrap_or(&file)
+                .to_path_buf();
+            Ok((shown, Code::new(&text)))
         })
         .collect::<Result<_, String>>()?;
     if sources.is_empty() {
