@@ -1,10 +1,12 @@
 //! The sans-IO protocol that makes two copies of an Eidetica tree equal.
 
 pub mod address;
+pub mod filter;
 pub mod frame;
 pub mod transport;
 
 pub use address::{Address, AddressError};
+pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
