@@ -1,6 +1,9 @@
 //! The sans-IO protocol that makes two copies of an Eidetica tree equal.
 
 pub mod address;
+pub mod answer;
+pub mod batch;
+pub mod error;
 pub mod filter;
 pub mod frame;
 mod intake;
@@ -12,7 +15,11 @@ pub mod testing;
 pub mod transport;
 
 pub use address::{Address, AddressError};
+pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
+pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
+pub use outgoing::Outgoing;
+pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
