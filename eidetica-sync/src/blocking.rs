@@ -2,7 +2,7 @@
 
 use std::panic;
 
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 /// Runs `work` where it may block. A panic in it comes out here.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -10,7 +10,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 }
 
 /// Waits for blocking work. A panic in it comes out here.
-pub(crate) async fn join<T>(work: JoinHandle<T>) -> T {
+pub(crate) async fn join<T>(work: impl Future<Output = Result<T, JoinError>>) -> T {
     match work.await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {

@@ -54,16 +54,16 @@ impl Drive {
         let result = self.run_steps(&mut session, &mut open).await;
         if let (Err(_), Some(mut session)) = (&result, session) {
             // Parents come first: what is here is worth keeping, whatever came behind it.
-            if let Some(storing) = open.storing.take() {
-                if let Ok(outcome) = blocking::join(storing).await {
-                    self.publish(tree, &outcome);
-                    let _known_already = session.handle_outcome(outcome);
-                }
+            if let Some(storing) = open.storing.take()
+                && let Ok(outcome) = blocking::join(storing).await
+            {
+                self.publish(tree, &outcome);
+                let _known_already = session.handle_outcome(outcome);
             }
-            if let Some(entries) = session.poll_store() {
-                if let Ok(outcome) = blocking::join(self.begin_store(tree, entries)).await {
-                    self.publish(tree, &outcome);
-                }
+            if let Some(entries) = session.poll_store()
+                && let Ok(outcome) = blocking::join(self.begin_store(tree, entries)).await
+            {
+                self.publish(tree, &outcome);
             }
         }
         result
@@ -84,8 +84,7 @@ impl Drive {
                     self.finish_response(machine, open).await?;
                     let machine = session.take().expect("it was there above");
                     let store = self.store.clone();
-                    let (machine, viewed) =
-                        blocking::run(move || view(&*store, machine)).await;
+                    let (machine, viewed) = blocking::run(move || view(&*store, machine)).await;
                     *session = Some(machine);
                     let (snapshot, verdict) = viewed?;
                     open.snapshot = Some(snapshot);
@@ -109,7 +108,9 @@ impl Drive {
                     let header = header.map_err(|error| self.transport_error(error))?;
                     let (entries, bytes) = std::mem::take(&mut open.sent).read();
                     machine.handle_sent(entries, bytes);
-                    machine.handle_header(&header).map_err(|fault| self.peer_error(fault))?;
+                    machine
+                        .handle_header(&header)
+                        .map_err(|fault| self.peer_error(fault))?;
                     open.parts = Some(Box::pin(incoming(tree, frames)));
                 }
                 Step::ReceivePart => self.receive_part(machine, open).await?,
@@ -149,10 +150,13 @@ impl Drive {
                 }
             },
         };
-        let (part, bytes) =
-            part.ok_or_else(|| self.incomplete())?.map_err(|error| self.transport_error(error))?;
+        let (part, bytes) = part
+            .ok_or_else(|| self.incomplete())?
+            .map_err(|error| self.transport_error(error))?;
         let part = part.map_err(|fault| self.peer_error(fault.into()))?;
-        machine.handle_part(part, bytes).map_err(|fault| self.peer_error(fault))
+        machine
+            .handle_part(part, bytes)
+            .map_err(|fault| self.peer_error(fault))
     }
 
     fn begin_store(
@@ -169,7 +173,10 @@ impl Drive {
         machine: &mut SyncSession,
         open: &mut Open,
     ) -> Result<(), SyncError> {
-        let storing = open.storing.as_mut().expect("the session waits only for a store under way");
+        let storing = open
+            .storing
+            .as_mut()
+            .expect("the session waits only for a store under way");
         let outcome = blocking::join(storing).await;
         open.storing = None;
         self.take_outcome(machine, outcome)
@@ -182,7 +189,9 @@ impl Drive {
     ) -> Result<(), SyncError> {
         let outcome = outcome?;
         self.publish(machine.tree(), &outcome);
-        machine.handle_outcome(outcome).map_err(|fault| self.peer_error(fault))
+        machine
+            .handle_outcome(outcome)
+            .map_err(|fault| self.peer_error(fault))
     }
 
     fn publish(&self, tree: TreeId, outcome: &Outcome) {
@@ -196,11 +205,17 @@ impl Drive {
         machine: &mut SyncSession,
         open: &mut Open,
     ) -> Result<(), SyncError> {
-        let Some(mut parts) = open.parts.take() else { return Ok(()) };
-        let Some(extra) = parts.next().await else { return Ok(()) };
+        let Some(mut parts) = open.parts.take() else {
+            return Ok(());
+        };
+        let Some(extra) = parts.next().await else {
+            return Ok(());
+        };
         let (part, bytes) = extra.map_err(|error| self.transport_error(error))?;
         let part = part.map_err(|fault| self.peer_error(fault.into()))?;
-        machine.handle_part(part, bytes).map_err(|fault| self.peer_error(fault))
+        machine
+            .handle_part(part, bytes)
+            .map_err(|fault| self.peer_error(fault))
     }
 
     fn check_peer(&self, proved: Option<PublicKey>) -> Result<(), SyncError> {
@@ -215,11 +230,17 @@ impl Drive {
     }
 
     fn transport_error(&self, source: TransportError) -> SyncError {
-        SyncError::Transport { address: self.address.clone(), source }
+        SyncError::Transport {
+            address: self.address.clone(),
+            source,
+        }
     }
 
     fn peer_error(&self, source: SyncFault) -> SyncError {
-        SyncError::Peer { address: self.address.clone(), source }
+        SyncError::Peer {
+            address: self.address.clone(),
+            source,
+        }
     }
 
     fn incomplete(&self) -> SyncError {

@@ -86,7 +86,14 @@ impl Engine {
         lane: Lane,
         operation: SyncOperation,
     ) -> impl Future<Output = Lane> + Send + 'static {
-        let SyncOperation { tree, peer, addresses, options, progress, reply } = operation;
+        let SyncOperation {
+            tree,
+            peer,
+            addresses,
+            options,
+            progress,
+            reply,
+        } = operation;
         let (store, manager) = (self.store.clone(), self.manager.clone());
         let (publisher, random) = (self.publisher.clone(), self.random.clone());
         async move {
@@ -102,8 +109,17 @@ impl Engine {
                 };
                 let (store, publisher) = (store.clone(), publisher.clone());
                 let progress = progress.clone();
-                let drive = Drive { store, transport, address, peer, publisher, progress };
-                result = drive.run(SyncSession::new(tree, options, random.bytes())).await;
+                let drive = Drive {
+                    store,
+                    transport,
+                    address,
+                    peer,
+                    publisher,
+                    progress,
+                };
+                result = drive
+                    .run(SyncSession::new(tree, options, random.bytes()))
+                    .await;
                 // Another address helps against a connection that fails, and nothing else.
                 if !matches!(result, Err(SyncError::Transport { .. })) {
                     break;

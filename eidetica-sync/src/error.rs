@@ -42,7 +42,10 @@ impl SyncError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.is_transient(),
-            Self::Peer { source: SyncFault::Refused(error), .. } => {
+            Self::Peer {
+                source: SyncFault::Refused(error),
+                ..
+            } => {
                 matches!(error.code, ErrorCode::Busy | ErrorCode::Internal)
             }
             Self::Peer { .. } | Self::NoAddress | Self::Closed => false,

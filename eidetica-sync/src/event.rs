@@ -68,7 +68,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(EVENTS_KEPT), syncs: Arc::default() }
+        Self {
+            sender: broadcast::Sender::new(EVENTS_KEPT),
+            syncs: Arc::default(),
+        }
     }
 
     /// Tells an event. It does not matter whether anybody listens.
@@ -78,14 +81,22 @@ impl Publisher {
 
     pub(crate) fn stored(&self, tree: TreeId, arrivals: Range<u32>, origin: Origin) {
         if !arrivals.is_empty() {
-            self.tell(Event::Stored { tree, arrivals, origin });
+            self.tell(Event::Stored {
+                tree,
+                arrivals,
+                origin,
+            });
         }
     }
 
     /// Tells that a sync begins, and returns its number.
     pub(crate) fn sync_started(&self, tree: TreeId, addresses: Vec<Address>) -> u64 {
         let sync = self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.tell(Event::SyncStarted { sync, tree, addresses });
+        self.tell(Event::SyncStarted {
+            sync,
+            tree,
+            addresses,
+        });
         sync
     }
 
@@ -99,7 +110,9 @@ impl Publisher {
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events { receiver: self.sender.subscribe() }
+        Events {
+            receiver: self.sender.subscribe(),
+        }
     }
 }
 

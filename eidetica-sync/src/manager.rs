@@ -34,7 +34,10 @@ impl TransportManager {
         let name = name.into();
         if self.get(&name).is_some() {
             let text = format!("there is a transport named {name:?} already; choose another name");
-            return Err(TransportError::new(TransportErrorKind::AlreadyRunning, text));
+            return Err(TransportError::new(
+                TransportErrorKind::AlreadyRunning,
+                text,
+            ));
         }
         self.transports.push((name, transport));
         Ok(())
@@ -42,7 +45,10 @@ impl TransportManager {
 
     /// Returns the transport of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn SyncTransport>> {
-        self.transports.iter().find(|(other, _)| other == name).map(|(_, transport)| transport)
+        self.transports
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, transport)| transport)
     }
 
     /// Returns the names, in the order of registration.
@@ -64,17 +70,18 @@ impl TransportManager {
         address: &Address,
     ) -> Result<&Arc<dyn SyncTransport>, TransportError> {
         let mut all = self.transports.iter().map(|(_, transport)| transport);
-        all.find(|transport| transport.can_handle_address(address)).ok_or_else(|| {
-            let kinds: Vec<&str> = self.transports.iter().map(|(_, t)| t.kind()).collect();
-            let text = match kinds.as_slice() {
-                [] => format!("no transport is switched on, so {address} cannot be reached"),
-                kinds => format!(
-                    "no transport here can reach {address}; there are: {}",
-                    kinds.join(", ")
-                ),
-            };
-            TransportError::new(TransportErrorKind::UnusableAddress, text)
-        })
+        all.find(|transport| transport.can_handle_address(address))
+            .ok_or_else(|| {
+                let kinds: Vec<&str> = self.transports.iter().map(|(_, t)| t.kind()).collect();
+                let text = match kinds.as_slice() {
+                    [] => format!("no transport is switched on, so {address} cannot be reached"),
+                    kinds => format!(
+                        "no transport here can reach {address}; there are: {}",
+                        kinds.join(", ")
+                    ),
+                };
+                TransportError::new(TransportErrorKind::UnusableAddress, text)
+            })
     }
 
     /// Starts the servers of all transports, in the order of registration. Servers that run already
@@ -145,6 +152,8 @@ impl TransportManager {
 impl std::fmt::Debug for TransportManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.names().collect();
-        f.debug_struct("TransportManager").field("transports", &names).finish()
+        f.debug_struct("TransportManager")
+            .field("transports", &names)
+            .finish()
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessChange, Arrival, Body, DagView, Entry, EntryId, EntryView, Genesis, PARENTS_MAX,
-    PublicKey, SecretKey, SignedEntry, TreeId, VerifiedEntry, tip_ids, walk,
+    AccessChange, Arrival, Body, Entry, EntryId, Genesis, PARENTS_MAX, PublicKey, SecretKey,
+    SignedEntry, TreeId, VerifiedEntry, tip_ids, walk,
 };
 use eidetica_proto::transport::Service;
 use eidetica_proto::{
@@ -69,7 +69,12 @@ impl NodeBuilder {
 
     /// Starts the engine. Nothing listens until [`Node::accept_connections`].
     pub fn start(self) -> Node {
-        let Self { store, key, seed, manager } = self;
+        let Self {
+            store,
+            key,
+            seed,
+            manager,
+        } = self;
         let manager = Arc::new(manager);
         let publisher = Publisher::new();
         let random = Random::new(seed);
@@ -112,13 +117,19 @@ pub struct Peer {
 
 impl From<Address> for Peer {
     fn from(address: Address) -> Self {
-        Self { key: None, addresses: vec![address] }
+        Self {
+            key: None,
+            addresses: vec![address],
+        }
     }
 }
 
 impl From<&Ticket> for Peer {
     fn from(ticket: &Ticket) -> Self {
-        Self { key: ticket.peer, addresses: ticket.addresses.clone() }
+        Self {
+            key: ticket.peer,
+            addresses: ticket.addresses.clone(),
+        }
     }
 }
 
@@ -144,7 +155,12 @@ impl Node {
 
     /// Begins to make a node on a store that something else uses as well.
     pub fn builder_with(store: Arc<dyn Store>, key: SecretKey, seed: [u8; 32]) -> NodeBuilder {
-        NodeBuilder { store, key, seed, manager: TransportManager::new() }
+        NodeBuilder {
+            store,
+            key,
+            seed,
+            manager: TransportManager::new(),
+        }
     }
 
     /// Returns the key by which others know this node.
@@ -184,7 +200,12 @@ impl Node {
     pub async fn ticket(&self, tree: TreeId) -> Ticket {
         let addresses = self.get_all_server_addresses_async().await;
         let addresses = addresses.into_iter().map(|(_, address)| address).collect();
-        Ticket { tree, peer: Some(self.key()), addresses, invite: None }
+        Ticket {
+            tree,
+            peer: Some(self.key()),
+            addresses,
+            invite: None,
+        }
     }
 
     /// Creates a tree of which this node is admin. `access` says what others may do from the start.
@@ -196,7 +217,11 @@ impl Node {
         name: impl Into<String>,
         access: Vec<AccessChange>,
     ) -> Result<TreeId, TreeError> {
-        let genesis = Genesis { nonce: self.0.random.bytes(), name: name.into(), access };
+        let genesis = Genesis {
+            nonce: self.0.random.bytes(),
+            name: name.into(),
+            access,
+        };
         let root = Entry {
             tree: None,
             parents: Vec::new(),
@@ -243,7 +268,9 @@ impl Node {
         tree: TreeId,
         changes: Vec<AccessChange>,
     ) -> Result<EntryId, TreeError> {
-        let ids = self.append_bodies(tree, vec![Body::Access(changes)]).await?;
+        let ids = self
+            .append_bodies(tree, vec![Body::Access(changes)])
+            .await?;
         ids.last().copied().ok_or(TreeError::NoSuchTree(tree))
     }
 
@@ -266,7 +293,14 @@ impl Node {
                 };
                 let author = key.public();
                 let tree = Some(tree);
-                let entry = Entry { tree, parents, height, timestamp_ms, author, body };
+                let entry = Entry {
+                    tree,
+                    parents,
+                    height,
+                    timestamp_ms,
+                    author,
+                    body,
+                };
                 entries.push(VerifiedEntry::sign(entry, &key)?);
             }
             Ok(entries)
@@ -319,7 +353,12 @@ impl Node {
             let info = |tree| {
                 let snapshot = store.snapshot(tree)?;
                 let (name, tips) = (tree_name(&snapshot)?, tip_ids(&*snapshot)?);
-                Ok(TreeInfo { tree, name, entries: snapshot.entry_count(), tips })
+                Ok(TreeInfo {
+                    tree,
+                    name,
+                    entries: snapshot.entry_count(),
+                    tips,
+                })
             };
             store.trees()?.into_iter().map(info).collect()
         })
@@ -347,7 +386,10 @@ impl Node {
         let store = self.0.store.clone();
         blocking::run(move || {
             let snapshot = store.snapshot(tree)?;
-            snapshot.arrival(&id)?.map(|at| snapshot.entry(at)).transpose()
+            snapshot
+                .arrival(&id)?
+                .map(|at| snapshot.entry(at))
+                .transpose()
         })
         .await
     }
@@ -374,8 +416,15 @@ impl Node {
     ///
     /// # Errors
     /// Why it did not come to its end. What was stored until then stays.
-    pub async fn sync(&self, tree: TreeId, peer: impl Into<Peer>) -> Result<Report, Arc<SyncError>> {
-        self.begin_sync(tree, peer, SyncOptions::default()).await?.finish().await
+    pub async fn sync(
+        &self,
+        tree: TreeId,
+        peer: impl Into<Peer>,
+    ) -> Result<Report, Arc<SyncError>> {
+        self.begin_sync(tree, peer, SyncOptions::default())
+            .await?
+            .finish()
+            .await
     }
 
     /// Joins the tree of a ticket, or syncs it if it is here.
@@ -397,14 +446,32 @@ impl Node {
         peer: impl Into<Peer>,
         options: SyncOptions,
     ) -> Result<RunningSync, Arc<SyncError>> {
-        let Peer { key: peer, addresses } = peer.into();
+        let Peer {
+            key: peer,
+            addresses,
+        } = peer.into();
         let (progress, seen) = watch::channel(Progress::default());
         let (reply, result) = oneshot::channel();
-        let operation = SyncOperation { tree, peer, addresses, options, progress, reply };
-        let queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let operation = SyncOperation {
+            tree,
+            peer,
+            addresses,
+            options,
+            progress,
+            reply,
+        };
+        let queue = self
+            .0
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let queue = queue.ok_or(SyncError::Closed)?;
         queue.send(operation).await.map_err(|_| SyncError::Closed)?;
-        Ok(RunningSync { progress: seen, result })
+        Ok(RunningSync {
+            progress: seen,
+            result,
+        })
     }
 
     /// Listens to what happens in the node.
@@ -431,7 +498,12 @@ impl Node {
                 blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await?
             }
         };
-        Ok(Subscription { store, tree, next, events })
+        Ok(Subscription {
+            store,
+            tree,
+            next,
+            events,
+        })
     }
 
     /// Stops the engine, the servers and all connections. When it returns, nothing of the node is
@@ -440,8 +512,17 @@ impl Node {
     /// # Errors
     /// That of the first transport which does not close; everything else is stopped nevertheless.
     pub async fn shutdown(&self) -> Result<(), TransportError> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let engine = self.0.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let engine = self
+            .0
+            .engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(engine) = engine {
             blocking::join(engine).await;
         }
@@ -476,7 +557,9 @@ impl RunningSync {
     /// # Errors
     /// Why it did not come to its end.
     pub async fn finish(self) -> Result<Report, Arc<SyncError>> {
-        self.result.await.unwrap_or_else(|_| Err(SyncError::Closed.into()))
+        self.result
+            .await
+            .unwrap_or_else(|_| Err(SyncError::Closed.into()))
     }
 }
 

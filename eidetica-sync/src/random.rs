@@ -20,7 +20,9 @@ impl Random {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (seed, counter) = &mut *state;
         *counter += 1;
-        let block = Sha256::new().chain_update(&*seed).chain_update(counter.to_le_bytes());
+        let block = Sha256::new()
+            .chain_update(*seed)
+            .chain_update(counter.to_le_bytes());
         let block: [u8; 32] = block.finalize().into();
         *block.first_chunk().expect("N is at most 32")
     }

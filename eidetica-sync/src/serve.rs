@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_dag::{
-    Arrival, Body, DagView, EntryView, PublicKey, Role, SignedEntry, TreeId, current_access,
-    tip_ids,
-};
+use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
 use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
@@ -17,9 +14,7 @@ use eidetica_proto::session::STORE_BYTES_TARGET;
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
-use eidetica_proto::{
-    ErrorCode, FrameStream, PROTOCOL_VERSION, PeerFault, WireError,
-};
+use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, PeerFault, WireError};
 use futures::StreamExt;
 
 use crate::blocking;
@@ -145,7 +140,9 @@ impl Server {
         let tree = send.tree;
         let (store, key) = (self.store.clone(), caller.key);
         let allowed = move || Ok(may(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
-        blocking::run(allowed).await.map_err(|error: Refused| error)?;
+        blocking::run(allowed)
+            .await
+            .map_err(|error: Refused| error)?;
 
         let mut receiver = Receiver::new();
         let mut parts = incoming(tree, parts);
@@ -182,7 +179,9 @@ impl Server {
         tree: TreeId,
         receiver: &mut Receiver,
     ) -> Result<Result<(), PeerFault>, Refused> {
-        let Some(entries) = receiver.poll_store() else { return Ok(Ok(())) };
+        let Some(entries) = receiver.poll_store() else {
+            return Ok(Ok(()));
+        };
         let store = self.store.clone();
         let outcome = blocking::run(move || store.append(tree, entries)).await?;
         let origin = Origin::Pushed(caller.remote.clone());
@@ -212,7 +211,11 @@ fn list_trees(
         let snapshot = store.snapshot(tree)?;
         if current_access(&*snapshot)?.allows(key.as_ref(), Role::Read) {
             let (name, entries) = (tree_name(&snapshot)?, snapshot.entry_count());
-            summaries.push(TreeSummary { tree, name, entries });
+            summaries.push(TreeSummary {
+                tree,
+                name,
+                entries,
+            });
         }
     }
     Ok(summaries)
@@ -231,7 +234,11 @@ fn inspect(
     let open_tree = |tree: TreeId| {
         let snapshot = store.snapshot(tree).map_err(internal)?;
         let access = current_access(&*snapshot).map_err(internal)?;
-        if access.allows(None, Role::Read) { Ok(snapshot) } else { Err(InspectError::NotFound) }
+        if access.allows(None, Role::Read) {
+            Ok(snapshot)
+        } else {
+            Err(InspectError::NotFound)
+        }
     };
     match question {
         Question::Health => Ok(Inspection::Health {
@@ -252,12 +259,15 @@ fn inspect(
             }
             Ok(Inspection::Trees { trees })
         }
-        Question::Tips(tree) => {
-            inspect_tree(tree, &open_tree(tree)?).map(Inspection::Tips).map_err(internal)
-        }
+        Question::Tips(tree) => inspect_tree(tree, &open_tree(tree)?)
+            .map(Inspection::Tips)
+            .map_err(internal),
         Question::Entry(tree, id) => {
             let snapshot = open_tree(tree)?;
-            let at = snapshot.arrival(&id).map_err(internal)?.ok_or(InspectError::NotFound)?;
+            let at = snapshot
+                .arrival(&id)
+                .map_err(internal)?
+                .ok_or(InspectError::NotFound)?;
             let entry = snapshot.entry(at).map_err(internal)?;
             Ok(Inspection::Entry(inspect_entry(&entry)))
         }
@@ -269,7 +279,10 @@ fn inspect_tree(tree: TreeId, snapshot: &Snapshot) -> Result<TreeInspection, Sto
         tree: tree.to_string(),
         name: tree_name(snapshot)?,
         entries: snapshot.entry_count().into(),
-        tips: tip_ids(&**snapshot)?.iter().map(ToString::to_string).collect(),
+        tips: tip_ids(&**snapshot)?
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     })
 }
 

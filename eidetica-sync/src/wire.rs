@@ -32,7 +32,10 @@ impl Meter {
 
     /// Returns the entries and the bytes.
     pub(crate) fn read(&self) -> (u64, u64) {
-        (self.entries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        (
+            self.entries.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -101,7 +104,10 @@ pub(crate) fn incoming(
     let unpack = move |frame: Result<Bytes, TransportError>| async move {
         let frame = frame?;
         let bytes = frame.len();
-        Ok((blocking::run(move || Received::from_frame(tree, &frame)).await, bytes))
+        Ok((
+            blocking::run(move || Received::from_frame(tree, &frame)).await,
+            bytes,
+        ))
     };
     Box::pin(frames.map(unpack).buffered(UNPACKING_MAX))
 }
