@@ -4,6 +4,8 @@ pub mod address;
 pub mod frame;
 pub mod transport;
 
+pub use eidetica_dag;
+
 pub use address::{Address, AddressError};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
