@@ -2,6 +2,8 @@
 
 pub mod address;
 pub mod frame;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod testing;
 pub mod transport;
 
 pub use eidetica_dag;
