@@ -112,7 +112,7 @@ impl IrohTransportBuilder {
     /// [`TransportErrorKind::Local`] for whatever else the system says.
     pub async fn bind(self) -> Result<IrohTransport, TransportError> {
         let relays = relay_mode(&self.relays)?;
-        let has_relays = !matches!(relays, RelayMode::Disabled);
+        let awaits_relay = !matches!(relays, RelayMode::Disabled);
         let builder = if self.address_lookup {
             Endpoint::builder(presets::N0)
         } else {
@@ -139,16 +139,17 @@ impl IrohTransportBuilder {
         }
         let endpoint = builder.bind().await.map_err(error::of_bind)?;
         let arrivals = Arrivals::OwnEndpoint;
-        let transport = IrohTransport::new(endpoint, arrivals, has_relays, self.deadlines);
+        let transport = IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines);
         transport.accept_arrivals();
         Ok(transport)
     }
 
     /// Uses an endpoint that the program has. The transport accepts its connections from the first
     /// start of the server on, and sets its ALPNs to [`ALPN`] alone; use
-    /// [`mount`](Self::mount) if it speaks other protocols. The program closes the endpoint.
+    /// [`mount`](Self::mount) if it speaks other protocols. The program closes the endpoint, and
+    /// waits for its relay if the server's addresses shall name it.
     pub fn attach(self, endpoint: Endpoint) -> IrohTransport {
-        IrohTransport::new(endpoint, Arrivals::GivenEndpoint, true, self.deadlines)
+        IrohTransport::new(endpoint, Arrivals::GivenEndpoint, false, self.deadlines)
     }
 
     /// Uses an endpoint whose connections the program's [`Router`](iroh::protocol::Router)
@@ -165,7 +166,7 @@ impl IrohTransportBuilder {
     /// # }
     /// ```
     pub fn mount(self, endpoint: Endpoint) -> (IrohTransport, EideticaProtocol) {
-        let transport = IrohTransport::new(endpoint, Arrivals::Router, true, self.deadlines);
+        let transport = IrohTransport::new(endpoint, Arrivals::Router, false, self.deadlines);
         let protocol = transport.protocol();
         (transport, protocol)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     slots: Mutex<BTreeMap<EndpointId, Slot>>,
+    closed: Arc<AtomicBool>,
 }
 
 /// An exchange that did not come to an answer.
@@ -49,7 +51,7 @@ impl Client {
         let mut attempt = 1;
         loop {
             let connection = self.connection(endpoint, peer, deadlines).await?;
-            match begin(&connection, request, deadlines).await {
+            match self.begin(&connection, request, deadlines).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => match failure.request {
                     Some(whole) if attempt < ATTEMPTS_MAX => request = whole,
@@ -100,8 +102,62 @@ impl Client {
         slots.entry(id).or_default().clone()
     }
 
+    /// Opens a stream, sends the request and waits until the answer begins.
+    async fn begin(
+        &self,
+        connection: &Connection,
+        request: FrameStream,
+        deadlines: Deadlines,
+    ) -> Result<Response, Failure> {
+        let (send, recv) = match timeout(deadlines.idle, connection.open_bi()).await {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(error)) => {
+                let error = error::of_connection(error);
+                let lost = error.kind() == TransportErrorKind::ConnectionLost;
+                let request = lost.then_some(request);
+                return Err(Failure { error, request });
+            }
+            Err(_) => {
+                let text = "the peer allows no further exchange on this connection: \
+                            wait until one under way has ended";
+                return Err(Failure {
+                    error: TransportError::new(TransportErrorKind::Busy, text),
+                    request: None,
+                });
+            }
+        };
+        let mut exchange = Exchange {
+            outgoing: Outgoing::new(FrameWriter::new(send), request),
+            sending: true,
+            incoming: FrameReader::new(recv),
+            deadlines,
+            closed: self.closed.clone(),
+        };
+        let first = match exchange.next_frame().await {
+            Ok(first) => first,
+            Err(error) => {
+                let whole = has_left(&error).then(|| exchange.outgoing.into_frames());
+                return Err(Failure {
+                    error,
+                    request: whole.flatten(),
+                });
+            }
+        };
+        let peer = Some(key_of(connection.remote_id()));
+        let frames: FrameStream = match first {
+            None => Box::pin(stream::empty()),
+            Some(first) => Box::pin(stream::iter([Ok(first)]).chain(exchange.into_stream())),
+        };
+        Ok(Response { peer, frames })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Closes every connection. Exchanges under way end with an error.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in std::mem::take(&mut *slots).into_values() {
             // A slot that is locked is being dialled; its connection closes with the endpoint, or
@@ -129,53 +185,6 @@ fn has_left(error: &TransportError) -> bool {
     )
 }
 
-/// Opens a stream, sends the request and waits until the answer begins.
-async fn begin(
-    connection: &Connection,
-    request: FrameStream,
-    deadlines: Deadlines,
-) -> Result<Response, Failure> {
-    let (send, recv) = match timeout(deadlines.idle, connection.open_bi()).await {
-        Ok(Ok(streams)) => streams,
-        Ok(Err(error)) => {
-            let error = error::of_connection(error);
-            let lost = error.kind() == TransportErrorKind::ConnectionLost;
-            let request = lost.then_some(request);
-            return Err(Failure { error, request });
-        }
-        Err(_) => {
-            let text = "the peer allows no further exchange on this connection: \
-                        wait until one under way has ended";
-            return Err(Failure {
-                error: TransportError::new(TransportErrorKind::Busy, text),
-                request: None,
-            });
-        }
-    };
-    let mut exchange = Exchange {
-        outgoing: Outgoing::new(FrameWriter::new(send), request),
-        sending: true,
-        incoming: FrameReader::new(recv),
-        deadlines,
-    };
-    let first = match exchange.next_frame().await {
-        Ok(first) => first,
-        Err(error) => {
-            let whole = has_left(&error).then(|| exchange.outgoing.into_frames());
-            return Err(Failure {
-                error,
-                request: whole.flatten(),
-            });
-        }
-    };
-    let peer = Some(key_of(connection.remote_id()));
-    let frames: FrameStream = match first {
-        None => Box::pin(stream::empty()),
-        Some(first) => Box::pin(stream::iter([Ok(first)]).chain(exchange.into_stream())),
-    };
-    Ok(Response { peer, frames })
-}
-
 /// One exchange. Dropping it resets what is not finished of the request, and tells the peer to stop
 /// answering.
 ///
@@ -187,11 +196,25 @@ struct Exchange {
     sending: bool,
     incoming: FrameReader,
     deadlines: Deadlines,
+    /// Whether the transport was closed here.
+    closed: Arc<AtomicBool>,
 }
 
 impl Exchange {
-    /// Goes on sending until a frame of the answer is there, or its end.
+    /// Returns the next frame of the answer, or `None` at its clean end.
     async fn next_frame(&mut self) -> Result<Option<Bytes>, TransportError> {
+        self.advance().await.map_err(|error| {
+            // An endpoint that closes tells its connections various reasons.
+            let lost = error.kind() == TransportErrorKind::ConnectionLost;
+            match lost && self.closed.load(Ordering::Acquire) {
+                true => error::of_closed().with_source(error),
+                false => error,
+            }
+        })
+    }
+
+    /// Goes on sending until a frame of the answer is there, or its end.
+    async fn advance(&mut self) -> Result<Option<Bytes>, TransportError> {
         let idle = self.deadlines.idle;
         while self.sending {
             // The answer has no deadline as long as the request moves: each wait in sending it has

@@ -17,6 +17,10 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Longest wait for what was cut to be gone. Only code that blocks its thread takes that long.
 pub(crate) const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a service that has not answered yet may go on after its caller gave up: enough to read
+/// that the request was cut, and to put things in order.
+pub(crate) const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a connection without an exchange is kept for the next one. A periodic comparison
 /// within this time finds the connection open; a peer that left costs no memory after it.
 pub(crate) const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);

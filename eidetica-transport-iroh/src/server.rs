@@ -15,7 +15,7 @@ use crate::address::{KIND, key_of};
 use crate::error::{CLOSE_BUSY, CLOSE_CUT, CLOSE_LEAVING};
 use crate::limits::{
     CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Deadlines, NEWCOMERS_MAX,
-    STREAMS_PER_CONNECTION_MAX,
+    NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped};
 
@@ -269,21 +269,24 @@ async fn answer(
     let writer = FrameWriter::new(send);
     let mut stopped = Box::pin(writer.stopped());
     let request = FrameReader::new(recv).into_stream(deadlines.idle);
-    let answering = async {
-        let frames = service.exchange(caller, request).await;
-        let mut outgoing = Outgoing::new(writer, frames);
-        // The service has no deadline: it may wait for something to tell. A caller that does not
-        // want to wait says so.
-        let sent = outgoing.run(deadlines.idle, None).await;
-        (sent, outgoing)
-    };
-    let (sent, _outgoing) = tokio::select! {
+    let mut exchanging = service.exchange(caller, request);
+    let frames = tokio::select! {
         biased;
+        frames = &mut exchanging => frames,
         _ = &mut stopped => {
-            debug!(caller = %remote, "the caller gave up");
+            // The service may be reading a request that was cut: let it see that.
+            debug!(caller = %remote, "the caller gave up before it was answered");
+            let _ = timeout(NOTICE_TIMEOUT, exchanging).await;
             return Completed(false);
         }
-        sent = answering => sent,
+    };
+    let mut outgoing = Outgoing::new(writer, frames);
+    let sent = tokio::select! {
+        biased;
+        // The service has no deadline: it may wait for something to tell. A caller that does not
+        // want to wait says so.
+        sent = outgoing.run(deadlines.idle, None) => sent,
+        _ = &mut stopped => Err(SendStopped::ByPeer),
     };
     match sent {
         // The connection may be closed right after this exchange, and closing drops what the
@@ -292,7 +295,10 @@ async fn answer(
             timeout(deadlines.idle, stopped).await,
             Ok(Ok(None))
         )),
-        Err(SendStopped::ByPeer) => Completed(false),
+        Err(SendStopped::ByPeer) => {
+            debug!(caller = %remote, "the caller wants no more");
+            Completed(false)
+        }
         Err(SendStopped::ByError(error)) => {
             debug!(caller = %remote, %error, "the answer was cut");
             Completed(false)

@@ -1,7 +1,6 @@
 //! The transport: an endpoint with its asking and its answering side.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -39,15 +38,14 @@ pub(crate) enum Arrivals {
 pub struct IrohTransport {
     endpoint: Endpoint,
     arrivals: Arrivals,
-    /// Whether a relay may be part of the endpoint's address.
-    has_relays: bool,
+    /// Whether the endpoint is ours and uses relays, so that its address is worth a wait.
+    awaits_relay: bool,
     /// Set once the wait for a relay is over.
     relay_waited: OnceCell<()>,
     client: Client,
     server: Arc<Server>,
     /// The loop that accepts connections, which in turn holds their tasks.
     acceptor: Mutex<JoinSet<()>>,
-    closed: AtomicBool,
     deadlines: Deadlines,
 }
 
@@ -66,18 +64,17 @@ impl IrohTransport {
     pub(crate) fn new(
         endpoint: Endpoint,
         arrivals: Arrivals,
-        has_relays: bool,
+        awaits_relay: bool,
         deadlines: Deadlines,
     ) -> Self {
         Self {
             endpoint,
             arrivals,
-            has_relays,
+            awaits_relay,
             relay_waited: OnceCell::new(),
             client: Client::default(),
             server: Arc::new(Server::new(deadlines)),
             acceptor: Mutex::default(),
-            closed: AtomicBool::new(false),
             deadlines,
         }
     }
@@ -107,7 +104,7 @@ impl IrohTransport {
     }
 
     fn check_open(&self) -> Result<(), TransportError> {
-        if self.closed.load(Ordering::Acquire) || self.endpoint.is_closed() {
+        if self.client.is_closed() || self.endpoint.is_closed() {
             return Err(error::of_closed());
         }
         Ok(())
@@ -151,6 +148,11 @@ impl SyncTransport for IrohTransport {
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         self.check_open()?;
         self.server.start(service).await?;
+        if self.client.is_closed() {
+            // It was closed while this start waited for a stop.
+            self.server.stop().await?;
+            return Err(error::of_closed());
+        }
         if self.arrivals == Arrivals::GivenEndpoint && self.acceptor().is_empty() {
             self.endpoint.set_alpns(vec![ALPN.to_vec()]);
             self.accept_arrivals();
@@ -171,7 +173,7 @@ impl SyncTransport for IrohTransport {
             return Vec::new();
         }
         let mut addr = self.endpoint.addr();
-        if self.has_relays && addr.relay_urls().next().is_none() {
+        if self.awaits_relay && addr.relay_urls().next().is_none() {
             // Right after the start the relay is not connected, and without it the ticket may be of
             // no use elsewhere. Where there is no network at all, only the first question waits.
             let wait = || async {
@@ -197,9 +199,8 @@ impl SyncTransport for IrohTransport {
     }
 
     async fn close(&self) -> Result<(), TransportError> {
-        self.closed.store(true, Ordering::Release);
-        let stopped = self.server.stop().await;
         self.client.close();
+        let stopped = self.server.stop().await;
         let mut acceptor = std::mem::take(&mut *self.acceptor());
         acceptor.shutdown().await;
         if self.arrivals == Arrivals::OwnEndpoint {
