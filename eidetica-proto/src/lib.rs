@@ -14,6 +14,8 @@ pub mod session;
 pub mod testing;
 pub mod transport;
 
+pub use eidetica_dag;
+
 pub use address::{Address, AddressError};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
