@@ -147,7 +147,7 @@ impl fmt::Display for Ticket {
         let mut parameter = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
             write!(f, "{mark}{name}={}", Escaped(value))?;
             mark = '&';
-            Ok(())
+            Ok::<(), fmt::Error>(())
         };
         if let Some(peer) = &self.peer {
             parameter(f, "peer", &peer.to_string())?;
