@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessChange, Arrival, Body, DagView, Entry, EntryView, Genesis, Role, SecretKey, Subject,
-    VerifiedEntry, walk,
+    AccessChange, Arrival, Body, Entry, Genesis, Role, SecretKey, Subject, VerifiedEntry, walk,
 };
 use eidetica_sync::store::{RedbStore, Store};
 
