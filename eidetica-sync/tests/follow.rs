@@ -13,10 +13,8 @@ use eidetica_sync::{Event, Node};
 async fn syncs(events: &mut eidetica_sync::Events, count: usize) {
     let mut succeeded = 0;
     while succeeded < count {
-        match events.next().await.expect("the node lives") {
-            Event::SyncEnded { result: Ok(_), .. } => succeeded += 1,
-            _ => {}
-        }
+        let event = events.next().await.expect("the node lives");
+        succeeded += usize::from(matches!(event, Event::SyncEnded { result: Ok(_), .. }));
     }
 }
 

@@ -261,10 +261,6 @@ fn a_full_disk_is_reported_and_survived() {
 }
 
 #[test]
-#[cfg_attr(
-    debug_assertions,
-    ignore = "redb reads every page on opening where debug assertions are on"
-)]
 fn opening_does_not_read_the_history() {
     // Left as a crash leaves it, and as closing leaves it.
     for crashes in [true, false] {
