@@ -35,7 +35,7 @@ impl fmt::Display for Violation {
 pub fn check(graph: &Graph) -> Result<Vec<Violation>, String> {
     let mut violations = graph::check(graph, rules::CRATES);
     for rule in rules::CRATES {
-        let folder = workspace::root().join(rule.name).join("src");
+        let folder = workspace::root().join(rule.folder).join("src");
         violations.extend(sources::check_folder(rule, &folder)?);
     }
     for file in workspace::files()? {

@@ -6,6 +6,8 @@
 /// The rules of one crate. Names may end in `*`, which stands for any ending.
 pub struct CrateRule {
     pub name: &'static str,
+    /// Its folder, from the workspace's root.
+    pub folder: &'static str,
     /// What the rules of this crate protect, for whoever breaks one.
     pub boundary: &'static str,
     /// What it may declare as a dependency, on any platform. Tests may use more.
@@ -31,6 +33,7 @@ use Pattern::{Crate, Segments};
 
 const DAG: CrateRule = CrateRule {
     name: "eidetica-dag",
+    folder: "eidetica-dag",
     boundary: "eidetica-dag is pure and synchronous: no async, clocks, random sources, network or \
                files. Time, randomness and identity are arguments",
     direct: &[
@@ -74,6 +77,7 @@ const DAG: CrateRule = CrateRule {
 
 const PROTO: CrateRule = CrateRule {
     name: "eidetica-proto",
+    folder: "eidetica-proto",
     boundary: "eidetica-proto decides and does no I/O: no runtime, network library, clocks, random \
                sources or files. A driver feeds it",
     direct: &[
@@ -118,6 +122,7 @@ const PROTO: CrateRule = CrateRule {
 
 const HTTP: CrateRule = CrateRule {
     name: "eidetica-transport-http",
+    folder: "eidetica-transport-http",
     boundary: "a transport carries opaque frames: it knows neither entries nor stores nor the \
                other transport, so each can be used, replaced and tested alone",
     direct: &[
@@ -146,6 +151,7 @@ const HTTP: CrateRule = CrateRule {
 
 const IROH: CrateRule = CrateRule {
     name: "eidetica-transport-iroh",
+    folder: "eidetica-transport-iroh",
     boundary: HTTP.boundary,
     direct: &[
         "async-trait",
@@ -168,6 +174,7 @@ const IROH: CrateRule = CrateRule {
 
 const SYNC: CrateRule = CrateRule {
     name: "eidetica-sync",
+    folder: "eidetica-sync",
     boundary: "eidetica-sync does what eidetica-proto decides: each transport stands behind its \
                feature, and no type of hyper or iroh shows in its signatures",
     direct: &[
@@ -214,6 +221,7 @@ const SYNC: CrateRule = CrateRule {
 
 const XTASK: CrateRule = CrateRule {
     name: "xtask",
+    folder: "xtask",
     boundary: "xtask starts at once and judges the other crates from outside: it depends on none \
                of them, and on very little",
     direct: &["serde_json"],
@@ -229,15 +237,41 @@ const XTASK: CrateRule = CrateRule {
     unnamed: &[],
 };
 
+const BENCH: CrateRule = CrateRule {
+    name: "eidetica-bench",
+    folder: "xtask/bench",
+    boundary: "benchmarks measure every crate from outside, and may use whatever that takes",
+    direct: &["*"],
+    optional: &[],
+    never: &["xtask"],
+    unnamed: &[],
+};
+
 /// Every member of the workspace.
-pub const CRATES: &[CrateRule] = &[DAG, PROTO, HTTP, IROH, SYNC, XTASK];
+pub const CRATES: &[CrateRule] = &[DAG, PROTO, HTTP, IROH, SYNC, XTASK, BENCH];
 
-/// On which nothing may depend, not even tests: the top of the stack.
-pub const TOP: &str = "eidetica-sync";
+/// A crate on which nothing may depend, not even tests.
+pub struct Top {
+    pub name: &'static str,
+    /// Who may all the same.
+    pub except: &'static [&'static str],
+    pub boundary: &'static str,
+}
 
-/// Why [`TOP`] is the top.
-pub const TOP_BOUNDARY: &str =
-    "nothing depends on eidetica-sync: programs on a lower layer never build the upper one";
+/// The tops of the stack.
+pub const TOPS: &[Top] = &[
+    Top {
+        name: "eidetica-sync",
+        except: &["eidetica-bench"],
+        boundary: "nothing but the benchmarks depends on eidetica-sync: programs on a lower layer \
+                   never build the upper one",
+    },
+    Top {
+        name: "eidetica-bench",
+        except: &[],
+        boundary: "nothing depends on the benchmarks: what a library needs belongs into one",
+    },
+];
 
 /// Why libraries have no default features.
 pub const DEFAULT_BOUNDARY: &str =

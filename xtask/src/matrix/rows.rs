@@ -24,6 +24,8 @@ pub const ROWS: &[Row] = &[
     Row::Package(library("eidetica-sync", &["http", "iroh"]).tested_with("test-utils")),
     // `cli` implies the other three: with the test helpers, this is everything.
     Row::Package(library_and_program("eidetica-sync", &["cli"]).tested_with("test-utils")),
+    // Behind everything that it measures.
+    Row::Package(program("eidetica-bench", &[])),
     Row::Clippy,
     Row::Docs,
 ];

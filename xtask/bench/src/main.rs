@@ -1,0 +1,18 @@
+//! The workspace's benchmarks: `cargo xtask bench <what>` builds this program for speed and runs it.
+
+mod cli;
+mod clock;
+mod latency;
+mod machine;
+mod negotiation;
+mod report;
+mod transfer;
+
+use std::process::ExitCode;
+
+/// Every benchmark. A further one is a module with a [`cli::Command`] and a line here.
+const COMMANDS: &[cli::Command] = &[negotiation::COMMAND];
+
+fn main() -> ExitCode {
+    cli::run(COMMANDS, std::env::args().skip(1).collect())
+}

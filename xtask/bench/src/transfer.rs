@@ -1,0 +1,1 @@
+//! Throughput of a bootstrap, beside the limits that hashing, decoding and storing alone set.
