@@ -1,0 +1,373 @@
+//! How long an answer takes, and how little that depends on the length of the history.
+//!
+//! One tree grows from ten thousand entries on, in memory and on disk. At each size the answerer
+//! gets ten more entries than the asker has: at the end of the line, or as a branch from near the
+//! root that arrives last. The asker has written nothing, so that its tips are known, or ten
+//! entries of its own, so that only its filter says what it has.
+
+use bytes::Bytes;
+use eidetica_dag::testing::shapes::sign_on_top;
+use eidetica_dag::testing::{key, open_genesis};
+use eidetica_dag::{Body, Role, SecretKey, TreeId, VerifiedEntry};
+use eidetica_proto::answer::may;
+use eidetica_proto::message::{Request, RequestHeader, SyncTree};
+use eidetica_proto::{Step, SyncOptions, SyncSession};
+use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
+
+use super::link::answer_pull;
+use crate::clock::now;
+use crate::report::{Cell, Column, Table, Target, column};
+
+/// How many entries the tree has where answers are measured.
+const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
+
+/// The first sizes, which signing reaches within seconds.
+const QUICK_SIZES: usize = 2;
+
+/// Entries that the asker lacks, and those that it wrote itself.
+const MISSING: u32 = 10;
+
+/// The entry from which the late branch starts.
+const NEAR_ROOT: usize = 5;
+
+const PAYLOAD_BYTES: usize = 200;
+
+/// Entries in one append while the tree grows. Larger batches write faster.
+const GROWTH_BATCH: usize = 50_000;
+
+/// How often each answer is timed. The median counts.
+const REPEATS: usize = 51;
+
+const MEMORY_US_MAX: f64 = 1_000.0;
+const REDB_US_MAX: f64 = 5_000.0;
+const RATIO_MAX: f64 = 3.0;
+
+const COLUMNS: &[Column] = &[
+    column("store", "store"),
+    column("missing 10 entries", "case"),
+    column("entries", "entries"),
+    column("answer µs", "answer_us_median"),
+    column("of that at 10,000", "ratio_to_10k"),
+    column("request B", "request_bytes"),
+    column("entries sent", "sent_entries"),
+];
+
+/// Where the ten missing entries are.
+#[derive(Clone, Copy)]
+enum Place {
+    End,
+    LateBranch,
+}
+
+struct Figure {
+    store: &'static str,
+    case: &'static str,
+    entries: u32,
+    median_us: f64,
+    request_bytes: usize,
+    sent_entries: u64,
+}
+
+/// Measures answers at every size; at a million entries only if `large`.
+pub fn measure(large: bool) -> Result<(Table, Vec<Target>), String> {
+    let sizes = if large {
+        &SIZES[..]
+    } else {
+        &SIZES[..QUICK_SIZES]
+    };
+    let folder = tempfile::tempdir().map_err(told)?;
+    let mut growing =
+        Growing::new(RedbStore::open(folder.path().join("answering")).map_err(told)?)?;
+    let mut figures = Vec::new();
+    for size in sizes {
+        eprintln!("answering at {size} entries …");
+        growing.grow_to(*size)?;
+        for place in [Place::End, Place::LateBranch] {
+            growing.measure(place, &mut figures)?;
+        }
+    }
+    Ok((table(&figures), targets(&figures)))
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A line of entries in three stores: two that answer, and one that asks.
+struct Growing {
+    tree: TreeId,
+    key: SecretKey,
+    /// The line's first entries.
+    first: Vec<VerifiedEntry>,
+    /// What the next entry merges.
+    tips: Vec<VerifiedEntry>,
+    entries: u32,
+    memory: MemoryStore,
+    redb: RedbStore,
+    asker: MemoryStore,
+}
+
+impl Growing {
+    fn new(redb: RedbStore) -> Result<Self, String> {
+        let key = key(0);
+        let root = sign_on_top(None, [], &key, 0, open_genesis("answering"));
+        let growing = Self {
+            tree: root.get().tree(),
+            key,
+            first: vec![root.clone()],
+            tips: vec![root.clone()],
+            entries: 1,
+            memory: MemoryStore::new(),
+            redb,
+            asker: MemoryStore::new(),
+        };
+        growing.append(&growing.stores(), vec![root])?;
+        Ok(growing)
+    }
+
+    fn stores(&self) -> [&dyn Store; 3] {
+        [&self.memory, &self.redb, &self.asker]
+    }
+
+    fn append(&self, stores: &[&dyn Store], entries: Vec<VerifiedEntry>) -> Result<(), String> {
+        for store in stores {
+            let outcome = store.append(self.tree, entries.clone()).map_err(told)?;
+            if outcome.refused.is_some() || !outcome.waiting.is_empty() {
+                return Err("a store does not take an entry".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, parents: &[VerifiedEntry], nonce: u32) -> VerifiedEntry {
+        let body = Body::Data(Bytes::from(vec![nonce as u8; PAYLOAD_BYTES]));
+        sign_on_top(Some(self.tree), parents, &self.key, nonce.into(), body)
+    }
+
+    /// Signs entries in a line on top of others.
+    fn line(&self, on_top_of: &[VerifiedEntry], count: u32, nonce: u32) -> Vec<VerifiedEntry> {
+        let mut line: Vec<VerifiedEntry> = Vec::with_capacity(count as usize);
+        for step in 0..count {
+            let parents = line.last().map_or(on_top_of, std::slice::from_ref);
+            line.push(self.sign(parents, nonce.wrapping_add(step)));
+        }
+        line
+    }
+
+    /// Makes the line longer, in all stores.
+    fn grow_to(&mut self, size: u32) -> Result<(), String> {
+        while self.entries < size {
+            let count = (size - self.entries).min(GROWTH_BATCH as u32);
+            let line = self.line(&self.tips, count, self.entries);
+            if self.first.len() <= NEAR_ROOT {
+                self.first.extend(line.iter().take(NEAR_ROOT).cloned());
+            }
+            self.tips = line[line.len() - 1..].to_vec();
+            self.entries += count;
+            self.append(&self.stores(), line)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the answerers ten entries and asks for them, before and after the asker writes.
+    fn measure(&mut self, place: Place, figures: &mut Vec<Figure>) -> Result<(), String> {
+        const THEIRS: u32 = 1 << 30;
+        const OWN: u32 = 1 << 31;
+        let (on_top_of, [tips_case, filter_case]) = match place {
+            Place::End => (
+                self.tips.clone(),
+                ["at the end, tips known", "at the end, both wrote"],
+            ),
+            Place::LateBranch => (
+                vec![self.first[NEAR_ROOT].clone()],
+                [
+                    "late branch near the root, tips known",
+                    "late branch near the root, both wrote",
+                ],
+            ),
+        };
+        let theirs = self.line(&on_top_of, MISSING, THEIRS | self.entries);
+        self.append(&self.stores()[..2], theirs.clone())?;
+        self.measure_answers(tips_case, figures)?;
+        let own = self.line(&on_top_of, MISSING, OWN | self.entries);
+        self.append(&self.stores()[2..], own.clone())?;
+        self.measure_answers(filter_case, figures)?;
+
+        self.append(&self.stores()[2..], theirs.clone())?;
+        self.append(&self.stores()[..2], own.clone())?;
+        // The line goes on from everything, so that the next case finds one tip.
+        if let Place::End = place {
+            self.tips.clear();
+        }
+        self.tips
+            .extend([theirs, own].into_iter().filter_map(|mut line| line.pop()));
+        let merge = self.sign(&self.tips, self.entries);
+        self.append(&self.stores(), vec![merge.clone()])?;
+        self.tips = vec![merge];
+        self.entries += 2 * MISSING + 1;
+        Ok(())
+    }
+
+    fn measure_answers(&self, case: &'static str, figures: &mut Vec<Figure>) -> Result<(), String> {
+        let snapshot = self.asker.snapshot(self.tree).map_err(told)?;
+        let (asked, request_bytes) = request(self.tree, &snapshot)?;
+        let answerers: [(&'static str, &dyn Store); 2] =
+            [("memory", &self.memory), ("redb", &self.redb)];
+        for (store, answerer) in answerers {
+            let mut times_us = Vec::with_capacity(REPEATS);
+            for _ in 0..REPEATS {
+                let began = now();
+                let view = answerer.snapshot(self.tree).map_err(told)?;
+                may(&*view, None, Role::Read).map_err(told)?;
+                let frames = answer_pull(&*view, &asked)?;
+                times_us.push(began.elapsed().as_secs_f64() * 1e6);
+                assert!(frames.len() > 1, "ten entries are missing");
+            }
+            times_us.sort_by(f64::total_cmp);
+            let view = answerer.snapshot(self.tree).map_err(told)?;
+            let answer = eidetica_proto::answer::answer_sync(&*view, &asked).map_err(told)?;
+            figures.push(Figure {
+                store,
+                case,
+                entries: self.entries,
+                median_us: times_us[REPEATS / 2],
+                request_bytes,
+                sent_entries: answer
+                    .entries
+                    .map_or(0, |entries| entries.entry_count().into()),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Makes the request by which a sync begins.
+fn request(tree: TreeId, snapshot: &Snapshot) -> Result<(SyncTree, usize), String> {
+    let mut session = SyncSession::new(tree, SyncOptions::default(), *b"any seed");
+    session
+        .handle_view(&**snapshot)
+        .map_err(told)?
+        .map_err(told)?;
+    let Step::Exchange { header, .. } = session.poll_step() else {
+        return Err("a sync begins with a request".to_owned());
+    };
+    match RequestHeader::decode(&header).map_err(told)?.request {
+        Request::SyncTree(asked) => Ok((asked, header.len())),
+        other => Err(format!("a sync does not begin with {other:?}")),
+    }
+}
+
+/// Returns how much longer an answer takes than at the first size, where this is another one.
+fn ratio(figures: &[Figure], of: &Figure) -> Option<f64> {
+    let same = |figure: &&Figure| figure.store == of.store && figure.case == of.case;
+    let first = figures.iter().find(same)?;
+    (first.entries != of.entries).then(|| of.median_us / first.median_us)
+}
+
+fn table(figures: &[Figure]) -> Table {
+    let mut table = Table::new("Answering who lacks 10 entries", COLUMNS);
+    let mut sorted: Vec<&Figure> = figures.iter().collect();
+    sorted.sort_by_key(|figure| (figure.store, figure.case, figure.entries));
+    for figure in sorted {
+        table.push(vec![
+            figure.store.into(),
+            figure.case.into(),
+            Cell::Count(figure.entries.into()),
+            Cell::Number(figure.median_us, 0),
+            ratio(figures, figure).map_or(Cell::Absent, |ratio| Cell::Number(ratio, 2)),
+            Cell::Count(figure.request_bytes as u64),
+            Cell::Count(figure.sent_entries),
+        ]);
+    }
+    table
+}
+
+fn targets(figures: &[Figure]) -> Vec<Target> {
+    let missed = |wanted, missed: &dyn Fn(&Figure) -> Option<String>| Target {
+        wanted,
+        missed: figures
+            .iter()
+            .filter_map(|figure| {
+                let Figure {
+                    store,
+                    case,
+                    entries,
+                    ..
+                } = figure;
+                Some(format!(
+                    "{store}, {case}, {entries} entries: {}",
+                    missed(figure)?
+                ))
+            })
+            .collect(),
+    };
+    let slower = |figure: &Figure, store: &str, most_us: f64| {
+        (figure.store == store && figure.median_us > most_us)
+            .then(|| format!("{:.0} µs", figure.median_us))
+    };
+    vec![
+        missed(
+            "10 missing entries are answered within 1 ms in memory",
+            &|figure| slower(figure, "memory", MEMORY_US_MAX),
+        ),
+        missed(
+            "10 missing entries are answered within 5 ms on redb",
+            &|figure| slower(figure, "redb", REDB_US_MAX),
+        ),
+        missed(
+            "an answer takes at most 3 times as long as at 10,000 entries",
+            &|figure| {
+                let grown = ratio(figures, figure).filter(|ratio| *ratio > RATIO_MAX);
+                grown.map(|ratio| format!("{ratio:.1} times"))
+            },
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_entries_are_asked_for_in_every_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(folder.path().join("store")).unwrap();
+        let mut growing = Growing::new(store).unwrap();
+        growing.grow_to(700).unwrap();
+        let mut figures = Vec::new();
+        for place in [Place::End, Place::LateBranch] {
+            growing.measure(place, &mut figures).unwrap();
+        }
+        assert_eq!(figures.len(), 8);
+        for figure in &figures {
+            assert!(
+                (10..=60).contains(&figure.sent_entries),
+                "{}: {}",
+                figure.case,
+                figure.sent_entries
+            );
+        }
+        assert_eq!(table(&figures).rows.len(), 8);
+    }
+
+    #[test]
+    fn slow_answers_and_answers_that_grow_miss_their_targets() {
+        let figure = |entries, median_us| Figure {
+            store: "memory",
+            case: "any",
+            entries,
+            median_us,
+            request_bytes: 0,
+            sent_entries: 10,
+        };
+        let missed = |figures: &[Figure]| -> usize {
+            targets(figures)
+                .iter()
+                .map(|target| target.missed.len())
+                .sum()
+        };
+        assert_eq!(missed(&[figure(10, 300.0), figure(100, 900.0)]), 0);
+        assert_eq!(missed(&[figure(10, 300.0), figure(100, 901.0)]), 1);
+        assert_eq!(missed(&[figure(10, 1_001.0)]), 1);
+    }
+}

@@ -1,0 +1,246 @@
+//! One sync of two replicas over a link in memory, by the machines that the drivers drive.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use eidetica_dag::{DagView, EntryView, Role};
+use eidetica_proto::answer::{Receiver, answer_sync, may};
+use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
+use eidetica_proto::message::{Request, RequestHeader, SyncTree};
+use eidetica_proto::{Outgoing, Received, Step, SyncOptions, SyncSession};
+
+use super::world::Replica;
+use crate::clock::timed;
+
+/// What one sync cost. Bytes are those of frames with their prefixes.
+#[derive(Debug, Default, Clone)]
+pub struct Exchange {
+    /// Tips of the asker before the sync.
+    pub asker_tips: usize,
+    /// Entries that only the answerer had.
+    pub missing_at_asker: u64,
+    /// Entries that only the asker had.
+    pub missing_at_answerer: u64,
+    /// Requests until the asker had everything.
+    pub pull_round_trips: u32,
+    /// Bytes of each request of the pull.
+    pub request_bytes: Vec<u64>,
+    /// Bytes of the responses to the pull that are no entries.
+    pub response_bytes: u64,
+    /// Bytes around the entries that were pushed: the header, the end, and the acknowledgement.
+    pub push_bytes: u64,
+    /// Entries that the asker received and had.
+    pub redundant_at_asker: u64,
+    /// Entries that the answerer received and had.
+    pub redundant_at_answerer: u64,
+    /// What the asking side computed.
+    pub asker_cpu: Duration,
+    /// What the answering side computed.
+    pub answerer_cpu: Duration,
+}
+
+/// The link: frames go through their encoding and back.
+#[derive(Default)]
+struct Link {
+    decoder: FrameDecoder,
+}
+
+impl Link {
+    fn carry(&mut self, frame: &Bytes) -> Result<Bytes, String> {
+        self.decoder.feed(&encode_frame(frame).map_err(told)?);
+        let arrived = self.decoder.poll_frame().map_err(told)?;
+        arrived.ok_or_else(|| "a whole frame was fed and none came out".to_owned())
+    }
+}
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// How many bytes a frame takes on the link.
+fn wire_bytes(frame: &Bytes) -> u64 {
+    (FRAME_PREFIX_BYTES + frame.len()) as u64
+}
+
+/// Syncs `asker` with `answerer` and checks that both have everything at the end.
+///
+/// # Errors
+/// What went wrong: one of the two misbehaves, or they differ at the end.
+pub fn sync(
+    asker: &mut Replica<'_>,
+    answerer: &mut Replica<'_>,
+    options: SyncOptions,
+    seed: [u8; 8],
+) -> Result<Exchange, String> {
+    let (asker_had, answerer_had) = (asker.marks(), answerer.marks());
+    let lacking = |of: &[bool], other: &[bool]| {
+        let pairs = of.iter().zip(other);
+        pairs.filter(|(here, there)| !**here && **there).count() as u64
+    };
+    let Ok(tips) = asker.tips();
+    let mut exchange = Exchange {
+        asker_tips: tips.len(),
+        missing_at_asker: lacking(&asker_had, &answerer_had),
+        missing_at_answerer: lacking(&answerer_had, &asker_had),
+        ..Exchange::default()
+    };
+    run(asker, answerer, options, seed, &mut exchange)?;
+
+    let union: Vec<bool> = asker_had
+        .iter()
+        .zip(&answerer_had)
+        .map(|(a, b)| *a || *b)
+        .collect();
+    if asker.marks() != union || answerer.marks() != union {
+        return Err("the two sides differ after the sync".to_owned());
+    }
+    Ok(exchange)
+}
+
+fn run(
+    asker: &mut Replica<'_>,
+    answerer: &mut Replica<'_>,
+    options: SyncOptions,
+    seed: [u8; 8],
+    exchange: &mut Exchange,
+) -> Result<(), String> {
+    let mut session = SyncSession::new(asker.tree(), options, seed);
+    let mut link = Link::default();
+    let mut response: VecDeque<Bytes> = VecDeque::new();
+    let mut pushing = false;
+    loop {
+        let (step, cpu) = timed(|| session.poll_step());
+        exchange.asker_cpu += cpu;
+        match step {
+            Step::View => {
+                let (result, cpu) = timed(|| session.handle_view(asker));
+                exchange.asker_cpu += cpu;
+                let Ok(result) = result;
+                result.map_err(told)?;
+            }
+            Step::Exchange { header, entries } => {
+                pushing = entries.is_some();
+                match pushing {
+                    true => exchange.push_bytes += wire_bytes(&header),
+                    false => exchange.request_bytes.push(wire_bytes(&header)),
+                }
+                let mut request = VecDeque::from([link.carry(&header)?]);
+                if let Some(mut entries) = entries {
+                    let (frames, cpu) = timed(|| frames_of(&mut entries, asker));
+                    exchange.asker_cpu += cpu;
+                    let Ok(frames) = frames;
+                    for (frame, count) in frames {
+                        session.handle_sent(count as u64, frame.len() as u64);
+                        if count == 0 {
+                            exchange.push_bytes += wire_bytes(&frame);
+                        }
+                        request.push_back(link.carry(&frame)?);
+                    }
+                }
+                let (frames, cpu) = timed(|| answer(answerer, request));
+                exchange.answerer_cpu += cpu;
+                for frame in frames? {
+                    response.push_back(link.carry(&frame)?);
+                }
+            }
+            Step::ReceiveHeader => {
+                let frame = next(&mut response)?;
+                match pushing {
+                    true => exchange.push_bytes += wire_bytes(&frame),
+                    false => exchange.response_bytes += wire_bytes(&frame),
+                }
+                let (result, cpu) = timed(|| session.handle_header(&frame));
+                exchange.asker_cpu += cpu;
+                result.map_err(told)?;
+            }
+            Step::ReceivePart => {
+                let frame = next(&mut response)?;
+                let tree = session.tree();
+                let (result, cpu) = timed(|| {
+                    let part = Received::from_frame(tree, &frame).map_err(told)?;
+                    let ends = matches!(part, Received::End(_));
+                    session.handle_part(part, frame.len()).map_err(told)?;
+                    Ok::<bool, String>(ends)
+                });
+                exchange.asker_cpu += cpu;
+                if result? {
+                    exchange.response_bytes += wire_bytes(&frame);
+                }
+            }
+            Step::Store(entries) => {
+                let (result, cpu) = timed(|| {
+                    let outcome = asker.append(entries);
+                    session.handle_outcome(outcome)
+                });
+                exchange.asker_cpu += cpu;
+                result.map_err(told)?;
+            }
+            Step::AwaitOutcome => return Err("waits for a store that is done".to_owned()),
+            Step::Done(report) => {
+                let stats = report.stats;
+                exchange.pull_round_trips = stats.pull_round_trips;
+                exchange.redundant_at_asker = stats.redundant;
+                exchange.redundant_at_answerer = stats.sent - stats.peer_stored;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn next(response: &mut VecDeque<Bytes>) -> Result<Bytes, String> {
+    response
+        .pop_front()
+        .ok_or_else(|| "the response ended too early".to_owned())
+}
+
+/// Makes every frame behind a header, and tells how many entries are in each.
+fn frames_of<V: EntryView + ?Sized>(
+    outgoing: &mut Outgoing,
+    view: &V,
+) -> Result<Vec<(Bytes, usize)>, V::Error> {
+    std::iter::from_fn(|| outgoing.poll_frame(view).transpose()).collect()
+}
+
+/// Answers a request as a server does: whether the asker may, then what it asks for.
+fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec<Bytes>, String> {
+    let header = RequestHeader::decode(&next(&mut request)?).map_err(told)?;
+    match header.request {
+        Request::SyncTree(asked) => {
+            may(replica, None, Role::Read).map_err(told)?;
+            answer_pull(replica, &asked)
+        }
+        Request::SendEntries(announced) => {
+            may(replica, None, Role::Write).map_err(told)?;
+            let mut receiver = Receiver::new();
+            for frame in request {
+                let part = Received::from_frame(announced.tree, &frame).map_err(told)?;
+                receiver.handle_part(part).map_err(told)?;
+                if let Some(entries) = receiver.poll_store() {
+                    let outcome = replica.append(entries);
+                    receiver.handle_outcome(outcome).map_err(told)?;
+                }
+            }
+            if !receiver.is_complete() {
+                return Err("the request ended too early".to_owned());
+            }
+            let Ok(acknowledgement) = receiver.acknowledge(replica);
+            Ok(vec![acknowledgement])
+        }
+        other => Err(format!("nobody asks {other:?} here")),
+    }
+}
+
+/// Makes all frames of the answer to a comparison.
+pub fn answer_pull<V: EntryView + ?Sized>(
+    view: &V,
+    asked: &SyncTree,
+) -> Result<Vec<Bytes>, String> {
+    let answer = answer_sync(view, asked).map_err(told)?;
+    let mut frames = vec![answer.header];
+    if let Some(mut entries) = answer.entries {
+        let entries = frames_of(&mut entries, view).map_err(told)?;
+        frames.extend(entries.into_iter().map(|(frame, _)| frame));
+    }
+    Ok(frames)
+}
