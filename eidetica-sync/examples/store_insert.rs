@@ -3,7 +3,6 @@
 //! Signing is not measured: entries are made in chunks beforehand, and the clock runs only while
 //! the store works.
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
-
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
