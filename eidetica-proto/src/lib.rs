@@ -10,6 +10,8 @@ mod intake;
 pub mod message;
 mod outgoing;
 pub mod session;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod testing;
 pub mod transport;
 
 pub use address::{Address, AddressError};
