@@ -21,7 +21,7 @@ pub enum Rule {
     /// It belongs to another tree.
     #[error("it belongs to another tree")]
     OtherTree,
-    /// It is a second root.
+    /// It is a root, and not the one that names the tree.
     #[error("a tree has one root")]
     SecondRoot,
     /// Its height is not one more than its highest parent's.
@@ -200,7 +200,11 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
 
     fn judge(&self, entry: &SignedEntry) -> Result<Verdict, V::Error> {
         if entry.tree() != self.tree {
-            return Ok(Verdict::Refused(Rule::OtherTree));
+            let rule = match entry.entry().body {
+                Body::Genesis(_) => Rule::SecondRoot,
+                Body::Data(_) | Body::Access(_) => Rule::OtherTree,
+            };
+            return Ok(Verdict::Refused(rule));
         }
         if self.arrival(&entry.id())?.is_some() {
             return Ok(Verdict::Duplicate);
@@ -255,11 +259,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
                 (Arc::new(joined), known)
             }
         };
-        let needed = if matches!(said.body, Body::Access(_)) {
-            Role::Admin
-        } else {
-            Role::Write
-        };
+        let needed = role_needed(&said.body);
         if !before.allows(Some(&said.author), needed) {
             return Ok(Verdict::Refused(Rule::NotAllowed {
                 author: said.author,
@@ -348,8 +348,25 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
     }
 }
 
+/// Returns the role that an author needs for an entry with this body, a root's excepted.
+pub(crate) fn role_needed(body: &Body) -> Role {
+    match body {
+        Body::Access(_) => Role::Admin,
+        Body::Data(_) | Body::Genesis(_) => Role::Write,
+    }
+}
+
+/// Returns the changes of access that an entry with this body makes.
+pub(crate) fn changes_of(body: &Body) -> &[AccessChange] {
+    match body {
+        Body::Access(changes) => changes,
+        Body::Genesis(genesis) => &genesis.access,
+        Body::Data(_) => &[],
+    }
+}
+
 /// One entry's changes of access, with what orders it.
-struct Change {
+pub(crate) struct Change {
     height: u32,
     id: EntryId,
     author: PublicKey,
@@ -357,12 +374,8 @@ struct Change {
 }
 
 impl Change {
-    fn of(node: &Node, entry: &SignedEntry) -> Self {
-        let changes = match &entry.entry().body {
-            Body::Access(changes) => changes.clone(),
-            Body::Genesis(genesis) => genesis.access.clone(),
-            Body::Data(_) => Vec::new(),
-        };
+    pub(crate) fn of(node: &Node, entry: &SignedEntry) -> Self {
+        let changes = changes_of(&entry.entry().body).to_vec();
         Self {
             height: node.height,
             id: node.id,
@@ -377,7 +390,7 @@ fn stored_change<V: EntryView + ?Sized>(view: &V, at: Arrival) -> Result<Change,
 }
 
 /// Joins the states of several branches: all their changes, replayed in the order of (height, id).
-fn join<E>(
+pub(crate) fn join<E>(
     states: &[AccessId],
     access: impl Fn(AccessId) -> Result<Arc<AccessState>, E>,
     change: impl Fn(Arrival) -> Result<Change, E>,

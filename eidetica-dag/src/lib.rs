@@ -8,26 +8,74 @@
 //!
 //! A store numbers the entries of a tree in the order of their [arrival](Arrival). Parents come
 //! first, so the numbers are a topological order, and every question about ancestors is a scan over
-//! numbers ([`walk`]) on a small read-only trait ([`DagView`]). [`admit`] is the one way in: it
+//! numbers ([`walk`]) on a small read-only trait ([`DagView`]). [`admit()`] is the one way in: it
 //! judges a batch and says what to write. [`verify_batch`] checks signatures, one for each author's
-//! run. [`check`] looks for damage.
+//! run. [`check()`] looks for damage.
+//!
+//! ```
+//! use eidetica_dag::{
+//!     AccessChange, Arrival, Body, DagView, Entry, EntryError, Genesis, MemoryDag, Role, SecretKey,
+//!     Subject, TreeId, VerifiedEntry, walk,
+//! };
+//!
+//! // Keys come from a secure random source; these are for show.
+//! let (ann, ben) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
+//!
+//! // Ann begins a tree in which Ben may write.
+//! let genesis = Body::Genesis(Genesis {
+//!     nonce: [7; 16],
+//!     name: "notes".to_owned(),
+//!     access: vec![AccessChange::grant(Subject::Key(ben.public()), Role::Write)],
+//! });
+//! let entry = |tree, parents, height, key: &SecretKey, body| {
+//!     let (timestamp_ms, author) = (1_790_000_000_000, key.public());
+//!     VerifiedEntry::sign(Entry { tree, parents, height, timestamp_ms, author, body }, key)
+//! };
+//! let root = entry(None, vec![], 0, &ann, genesis)?;
+//! let root_id = root.get().id();
+//! let tree = TreeId::from_root(root_id);
+//!
+//! // Both write at the same time, and Ann merges.
+//! let data = |text: &'static str| Body::Data(text.as_bytes().into());
+//! let left = entry(Some(tree), vec![root_id], 1, &ann, data("milk"))?;
+//! let right = entry(Some(tree), vec![root_id], 1, &ben, data("bread"))?;
+//! let (left_id, right_id) = (left.get().id(), right.get().id());
+//! let mut parents = vec![left_id, right_id];
+//! parents.sort();
+//! let merge = entry(Some(tree), parents, 2, &ann, data("both"))?;
+//!
+//! let mut dag = MemoryDag::new(tree);
+//! let outcome = dag.append(vec![root, left, right, merge]);
+//! assert_eq!(outcome.stored, 0..4);
+//!
+//! // Whoever has no more than Ben's entry lacks Ann's and the merge.
+//! let missing = walk::difference(&dag, &[right_id]).unwrap();
+//! assert_eq!(missing.iter().collect::<Vec<_>>(), [Arrival(1), Arrival(3)]);
+//! assert_eq!(walk::merge_base(&dag, Arrival(1), Arrival(2)).unwrap(), [Arrival(0)]);
+//! assert_eq!(dag.tips().unwrap(), [Arrival(3)]);
+//! # Ok::<(), EntryError>(())
+//! ```
 //!
 //! Everything here is pure and synchronous. Time, randomness and identity are arguments; stores,
 //! files and networks belong to those who call.
 
 pub mod access;
 pub mod admit;
+pub mod check;
 pub mod entry;
 pub mod id;
 pub mod key;
 pub mod memory;
 pub mod set;
+#[cfg(feature = "test-utils")]
+pub mod testing;
 pub mod verify;
 pub mod view;
 pub mod walk;
 
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
 pub use admit::{Admission, Changes, Outcome, Refusal, Rule, admit};
+pub use check::{Problem, check};
 pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
 pub use id::{EntryId, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};

@@ -6,7 +6,7 @@ use crate::view::Arrival;
 ///
 /// It takes one bit for each entry between the lowest number it may hold and the highest it does:
 /// a hundred missing entries cost a few bytes, and all of a tree of a million 125 kB.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ArrivalSet {
     words: Vec<u64>,
     len: usize,
@@ -95,6 +95,16 @@ impl ArrivalSet {
     }
 }
 
+/// Sets with the same numbers are equal, whatever room they were made with.
+impl PartialEq for ArrivalSet {
+    fn eq(&self, other: &Self) -> bool {
+        let shared = self.words.len().min(other.words.len());
+        self.len == other.len && self.words[..shared] == other.words[..shared]
+    }
+}
+
+impl Eq for ArrivalSet {}
+
 impl FromIterator<Arrival> for ArrivalSet {
     fn from_iter<I: IntoIterator<Item = Arrival>>(numbers: I) -> Self {
         let mut set = Self::new();
@@ -127,6 +137,20 @@ mod tests {
         assert_eq!(set.next_from(Arrival(4)), Some(Arrival(64)));
         assert_eq!(set.next_from(Arrival(65)), Some(Arrival(300)));
         assert_eq!(set.next_from(Arrival(301)), None);
+    }
+
+    #[test]
+    fn room_makes_no_difference() {
+        let mut roomy = ArrivalSet::with_room_for(1_000);
+        let mut tight = ArrivalSet::new();
+        assert_eq!(roomy, tight);
+        roomy.insert(Arrival(3));
+        assert_ne!(roomy, tight);
+        tight.insert(Arrival(3));
+        assert_eq!(roomy, tight);
+        roomy.insert(Arrival(900));
+        tight.insert(Arrival(4));
+        assert_ne!(roomy, tight);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::key::{PublicKey, SecretKey};
 /// An entry that its author signed, or vouched for with a later one.
 ///
 /// Holding one proves authenticity, not that the author was allowed to write: that depends on
-/// where the entry stands, see [`crate::admit`].
+/// where the entry stands, see [`crate::admit()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEntry(SignedEntry);
 
@@ -81,21 +81,11 @@ impl VerifiedEntry {
 
 /// Checks a batch in which parents stand before their children, one signature for each run.
 pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
-    let mut vouched: HashSet<(EntryId, PublicKey)> = HashSet::with_capacity(entries.len());
-    let mut first_forged = None;
-    let mut signatures_checked = 0;
-    // From the last to the first, so that whoever vouches is looked at before it is believed.
-    for (index, entry) in entries.iter().enumerate().rev() {
-        let author = entry.entry().author;
-        if !vouched.contains(&(entry.id(), author)) {
-            signatures_checked += 1;
-            if !entry.has_valid_signature() {
-                first_forged = Some(index);
-                continue;
-            }
-        }
-        vouched.extend(entry.entry().parents.iter().map(|parent| (*parent, author)));
-    }
+    let Scan {
+        forged,
+        signatures_checked,
+    } = scan(&entries);
+    let first_forged = forged.last().copied();
     let forged = first_forged.map(|index| Forged {
         id: entries[index].id(),
     });
@@ -107,6 +97,37 @@ pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
         .collect();
     Verification {
         verified,
+        forged,
+        signatures_checked,
+    }
+}
+
+/// What [`scan`] found.
+pub(crate) struct Scan {
+    /// The places of all forged entries in the batch, descending.
+    pub(crate) forged: Vec<usize>,
+    /// How many signatures were checked.
+    pub(crate) signatures_checked: usize,
+}
+
+/// Finds every forged entry of a batch in which parents stand before their children.
+pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
+    let mut vouched: HashSet<(EntryId, PublicKey)> = HashSet::with_capacity(entries.len());
+    let mut forged = Vec::new();
+    let mut signatures_checked = 0;
+    // From the last to the first, so that whoever vouches is looked at before it is believed.
+    for (index, entry) in entries.iter().enumerate().rev() {
+        let author = entry.entry().author;
+        if !vouched.contains(&(entry.id(), author)) {
+            signatures_checked += 1;
+            if !entry.has_valid_signature() {
+                forged.push(index);
+                continue;
+            }
+        }
+        vouched.extend(entry.entry().parents.iter().map(|parent| (*parent, author)));
+    }
+    Scan {
         forged,
         signatures_checked,
     }

@@ -43,7 +43,9 @@ pub fn difference<V: DagView + ?Sized>(
 ///
 /// `is_known` is asked once for each entry that the walk meets and that is not an ancestor of a
 /// known one, whether it is in question or not. The walk ends when nothing in question is ahead, or
-/// at the first checkpoint all of whose tips are known, for then everything before it is.
+/// at the first checkpoint all of whose tips are known, for then everything before it is. At a
+/// checkpoint its tips are asked about ahead of their turn: a branch that was left long ago is a
+/// tip of every later checkpoint, and nothing that the walk has met could speak for it.
 ///
 /// # Errors
 /// Those of the view.
@@ -54,6 +56,8 @@ pub fn difference_by<V: DagView + ?Sized>(
 ) -> Result<ArrivalSet, V::Error> {
     let count = view.entry_count();
     let mut known = ArrivalSet::with_room_for(count);
+    // Entries that `is_known` denied ahead of their turn.
+    let mut denied = ArrivalSet::new();
     let mut missing = ArrivalSet::new();
     let mut in_question = match heads {
         Heads::Tips => None,
@@ -63,7 +67,7 @@ pub fn difference_by<V: DagView + ?Sized>(
     let mut open = in_question.as_ref().map_or(usize::MAX, ArrivalSet::len);
 
     for at in (0..count).rev().map(Arrival) {
-        if open == 0 || all_known_below(view, at, &known)? {
+        if open == 0 || all_known_below(view, at, &mut known, &mut denied, &mut is_known)? {
             break;
         }
         let asked_for = in_question.as_ref().is_none_or(|marks| marks.contains(at));
@@ -71,7 +75,7 @@ pub fn difference_by<V: DagView + ?Sized>(
             open -= 1;
         }
         let node = view.node(at)?;
-        if known.contains(at) || is_known(at, &node) {
+        if known.contains(at) || (!denied.contains(at) && is_known(at, &node)) {
             for parent in node.parents {
                 known.insert(parent);
             }
@@ -93,14 +97,25 @@ pub fn difference_by<V: DagView + ?Sized>(
 fn all_known_below<V: DagView + ?Sized>(
     view: &V,
     at: Arrival,
-    known: &ArrivalSet,
+    known: &mut ArrivalSet,
+    denied: &mut ArrivalSet,
+    is_known: &mut impl FnMut(Arrival, &Node) -> bool,
 ) -> Result<bool, V::Error> {
     let stored = at.0 + 1;
     if !stored.is_multiple_of(CHECKPOINT_INTERVAL) {
         return Ok(false);
     }
-    let tips = view.checkpoint(stored / CHECKPOINT_INTERVAL)?;
-    Ok(tips.iter().all(|tip| known.contains(*tip)))
+    for tip in view.checkpoint(stored / CHECKPOINT_INTERVAL)? {
+        if known.contains(tip) {
+            continue;
+        }
+        if denied.contains(tip) || !is_known(tip, &view.node(tip)?) {
+            denied.insert(tip);
+            return Ok(false);
+        }
+        known.insert(tip);
+    }
+    Ok(true)
 }
 
 /// Returns `heads` and all their ancestors.

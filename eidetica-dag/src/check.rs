@@ -1,0 +1,493 @@
+//! Looks for damage: reads a whole tree and returns every problem that it finds.
+//!
+//! Admission lets nothing in that breaks a rule, so a problem means that something outside wrote to
+//! the store, that the disk lost something, or that a store has a bug. A problem in one entry's node
+//! can show once more at its children, which are judged by it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::access::{AccessId, AccessState, Role};
+use crate::admit::{Change, changes_of, join, role_needed};
+use crate::entry::{Body, EntryError, SignedEntry};
+use crate::id::{EntryId, TreeId};
+use crate::key::PublicKey;
+use crate::set::ArrivalSet;
+use crate::verify;
+use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, LANDMARK_INTERVAL, Node};
+
+/// How many entries are held to check their signatures together: long enough that most runs of one
+/// author lie within, and a few megabytes at usual sizes.
+const CHUNK_ENTRIES_MAX: usize = 4_096;
+
+/// How many bytes of entries are held to check their signatures together: large entries must not
+/// make the check take more memory than writing them did.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+
+/// One broken rule of a stored tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The stored bytes are no entry.
+    #[error("entry {id} (number {}): its bytes are damaged: {error}", at.0)]
+    NotAnEntry {
+        /// Its number.
+        at: Arrival,
+        /// The id that its node has.
+        id: EntryId,
+        /// The rule that the bytes break.
+        error: EntryError,
+    },
+    /// The id of the node is not the hash of the bytes.
+    #[error("entry {id} (number {}): its bytes are those of {actual}", at.0)]
+    WrongId {
+        /// Its number.
+        at: Arrival,
+        /// The id that its node has.
+        id: EntryId,
+        /// The hash of its bytes.
+        actual: EntryId,
+    },
+    /// The index of ids does not lead to the entry.
+    #[error("entry {id} (number {}): the index leads to {found:?}", at.0)]
+    NotInIndex {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// Where the index leads instead, if anywhere.
+        found: Option<Arrival>,
+    },
+    /// The author neither signed the entry nor vouched for it.
+    #[error("entry {id} (number {}): its signature is not its author's", at.0)]
+    Forged {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+    },
+    /// The entry belongs to another tree.
+    #[error("entry {id} (number {}): it belongs to the tree {actual}", at.0)]
+    OtherTree {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// The tree that it names.
+        actual: TreeId,
+    },
+    /// The first entry is not the root that names the tree.
+    #[error("entry {id} (number 0): it is not the root of the tree")]
+    NoRoot {
+        /// The first entry.
+        id: EntryId,
+    },
+    /// An entry behind the first is a root.
+    #[error("entry {id} (number {}): it is a second root", at.0)]
+    SecondRoot {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+    },
+    /// The node's parents are not those that the entry names, or not ascending.
+    #[error("entry {id} (number {}): its node has other parents than it names", at.0)]
+    WrongParents {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+    },
+    /// A parent has no lower number than its child.
+    #[error("entry {id} (number {}): its parent has the number {}", at.0, parent.0)]
+    ParentNotBelow {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// The parent's number.
+        parent: Arrival,
+    },
+    /// The height of the node or of the entry is not one more than the highest parent's.
+    #[error(
+        "entry {id} (number {}): its height is {actual}, it claims {claimed}, its node has {stored}",
+        at.0
+    )]
+    WrongHeight {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// What the entry says.
+        claimed: u32,
+        /// What its node says.
+        stored: u32,
+        /// What its parents say.
+        actual: u32,
+    },
+    /// The author had not the role for it in the entry's causal past.
+    #[error("entry {id} (number {}): its author {author} has not the role {needed:?} there", at.0)]
+    NotAllowed {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// The author.
+        author: PublicKey,
+        /// The role that the entry needs.
+        needed: Role,
+    },
+    /// The access state of the node is not the one that holds after the entry.
+    #[error("entry {id} (number {}): the access state {} does not follow from its parents'", at.0, stored.0)]
+    WrongAccess {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+        /// The state that its node has.
+        stored: AccessId,
+    },
+    /// The tips of the tree are not the entries that are nobody's parent.
+    #[error("the tips are recorded as {stored:?}, they are {actual:?}")]
+    WrongTips {
+        /// What the view says.
+        stored: Vec<Arrival>,
+        /// What the nodes say.
+        actual: Vec<Arrival>,
+    },
+    /// A checkpoint is not what the tips were.
+    #[error("checkpoint {index} is not what the tips were")]
+    WrongCheckpoint {
+        /// The index of the checkpoint.
+        index: u32,
+    },
+    /// An entry that the index of landmarks must have is not in it.
+    #[error("entry {id} (number {}): it is missing from the landmarks", at.0)]
+    LandmarkMissing {
+        /// Its number.
+        at: Arrival,
+        /// The entry.
+        id: EntryId,
+    },
+    /// The index of landmarks has something that does not belong there: an unknown entry, one of
+    /// another height, one twice, or one out of the order of arrival.
+    #[error("the landmarks of height {height} have {id}, which has no place there")]
+    LandmarkExtra {
+        /// The height that was asked for.
+        height: u32,
+        /// What does not belong there.
+        id: EntryId,
+    },
+}
+
+/// Reads a whole tree and returns every problem, those of earlier entries mostly first.
+///
+/// `progress` is told now and then how many entries have been looked at, and at the end once more.
+/// Besides a chunk of entries and the tips, it takes two bits for each entry.
+///
+/// Signatures are checked as on arrival, once for each author's run in a chunk. An entry whose
+/// author signed it badly and vouched for it (see [`crate::verify`]) is reported if it is the last
+/// of its author's in the chunk.
+///
+/// Landmarks are looked for up to one interval above the highest entry.
+///
+/// # Errors
+/// Those of the view. Problems are not errors.
+pub fn check<V: EntryView + ?Sized>(
+    view: &V,
+    tree: TreeId,
+    mut progress: impl FnMut(u32),
+) -> Result<Vec<Problem>, V::Error> {
+    let mut checker = Checker {
+        view,
+        tree,
+        problems: Vec::new(),
+        tips: BTreeSet::new(),
+        landmarks: ArrivalSet::with_room_for(view.entry_count()),
+        highest: 0,
+        chunk: Chunk::default(),
+    };
+    for at in (0..view.entry_count()).map(Arrival) {
+        checker.check_entry(at)?;
+        if checker.chunk.is_full() {
+            checker.check_signatures();
+            progress(at.0 + 1);
+        }
+    }
+    checker.check_signatures();
+    checker.check_tips()?;
+    checker.check_landmarks()?;
+    progress(view.entry_count());
+    Ok(checker.problems)
+}
+
+struct Checker<'v, V: EntryView + ?Sized> {
+    view: &'v V,
+    tree: TreeId,
+    problems: Vec<Problem>,
+    /// The tips of the entries looked at.
+    tips: BTreeSet<Arrival>,
+    /// The entries that must be in the index of landmarks.
+    landmarks: ArrivalSet,
+    highest: u32,
+    chunk: Chunk,
+}
+
+/// Entries whose signatures are checked together.
+#[derive(Default)]
+struct Chunk {
+    numbers: Vec<Arrival>,
+    entries: Vec<SignedEntry>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn push(&mut self, at: Arrival, entry: SignedEntry) {
+        self.bytes += entry.encoded().len();
+        self.numbers.push(at);
+        self.entries.push(entry);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= CHUNK_ENTRIES_MAX || self.bytes >= CHUNK_BYTES_MAX
+    }
+}
+
+/// Why something cannot be worked out.
+enum Stop<E> {
+    View(E),
+    /// What it depends on is damaged, which is reported where it stands.
+    Damaged,
+}
+
+impl<E> From<E> for Stop<E> {
+    fn from(error: E) -> Self {
+        Self::View(error)
+    }
+}
+
+impl<V: EntryView + ?Sized> Checker<'_, V> {
+    fn check_entry(&mut self, at: Arrival) -> Result<(), V::Error> {
+        let node = self.view.node(at)?;
+        let id = node.id;
+        let found = self.view.arrival(&id)?;
+        if found != Some(at) {
+            self.problems.push(Problem::NotInIndex { at, id, found });
+        }
+        let decoded = SignedEntry::decode(self.view.encoded(at)?);
+        let actual = decoded.as_ref().map_or(id, SignedEntry::id);
+        if at.0 == 0 && actual != self.tree.root() {
+            self.problems.push(Problem::NoRoot { id: actual });
+        }
+        if actual != id {
+            self.problems.push(Problem::WrongId { at, id, actual });
+        }
+        let height = decoded.as_ref().map_or(node.height, |it| it.entry().height);
+        let parents = self.parent_nodes(at, &node)?;
+        match decoded {
+            Ok(entry) => {
+                self.check_place(at, &node, &entry, parents.as_deref())?;
+                self.chunk.push(at, entry);
+            }
+            Err(error) => self.problems.push(Problem::NotAnEntry { at, id, error }),
+        }
+        self.count_in(at, &node, height)
+    }
+
+    /// Returns the nodes of the parents, or `None` if some cannot be its parents.
+    fn parent_nodes(&mut self, at: Arrival, node: &Node) -> Result<Option<Vec<Node>>, V::Error> {
+        let mut nodes = Some(Vec::with_capacity(node.parents.len()));
+        for parent in node.parents.iter().copied() {
+            if parent >= at {
+                let id = node.id;
+                self.problems
+                    .push(Problem::ParentNotBelow { at, id, parent });
+                nodes = None;
+            } else if let Some(nodes) = &mut nodes {
+                nodes.push(self.view.node(parent)?);
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Checks what depends on the tree and on the parents.
+    fn check_place(
+        &mut self,
+        at: Arrival,
+        node: &Node,
+        entry: &SignedEntry,
+        parents: Option<&[Node]>,
+    ) -> Result<(), V::Error> {
+        let id = node.id;
+        let said = entry.entry();
+        if matches!(said.body, Body::Genesis(_)) {
+            if at.0 > 0 {
+                self.problems.push(Problem::SecondRoot { at, id });
+            }
+        } else if entry.tree() != self.tree {
+            let actual = entry.tree();
+            self.problems.push(Problem::OtherTree { at, id, actual });
+        }
+
+        let Some(parents) = parents else {
+            return Ok(());
+        };
+        let mut ids: Vec<EntryId> = parents.iter().map(|parent| parent.id).collect();
+        ids.sort_unstable();
+        if ids != said.parents || !node.parents.is_sorted() {
+            self.problems.push(Problem::WrongParents { at, id });
+            return Ok(());
+        }
+        let above = parents.iter().map(|it| it.height.saturating_add(1)).max();
+        let (claimed, stored, actual) = (said.height, node.height, above.unwrap_or(0));
+        if claimed != actual || stored != actual {
+            self.problems.push(Problem::WrongHeight {
+                at,
+                id,
+                claimed,
+                stored,
+                actual,
+            });
+        }
+        match self.check_access(at, node, entry, parents) {
+            Ok(()) | Err(Stop::Damaged) => Ok(()),
+            Err(Stop::View(error)) => Err(error),
+        }
+    }
+
+    fn check_access(
+        &mut self,
+        at: Arrival,
+        node: &Node,
+        entry: &SignedEntry,
+        parents: &[Node],
+    ) -> Result<(), Stop<V::Error>> {
+        let id = node.id;
+        let stored = node.access;
+        let said = entry.entry();
+        let mut states: Vec<AccessId> = parents.iter().map(|parent| parent.access).collect();
+        states.sort_unstable();
+        states.dedup();
+        let before = match states.as_slice() {
+            [] => Arc::new(AccessState::of_root(said.author)),
+            [one] => self.state(*one)?,
+            _ => Arc::new(join(&states, |id| self.state(id), |at| self.change(at))?),
+        };
+        let needed = role_needed(&said.body);
+        if !before.allows(Some(&said.author), needed) {
+            let author = said.author;
+            self.problems.push(Problem::NotAllowed {
+                at,
+                id,
+                author,
+                needed,
+            });
+        }
+        let holds = if matches!(said.body, Body::Data(_)) {
+            states == [stored] || self.is_state(stored, &before)?
+        } else {
+            let mut after = Arc::unwrap_or_clone(before);
+            after.apply(at, changes_of(&said.body));
+            self.is_state(stored, &after)?
+        };
+        if !holds {
+            self.problems.push(Problem::WrongAccess { at, id, stored });
+        }
+        Ok(())
+    }
+
+    /// Tells whether the state with this number is there and is this one.
+    fn is_state(&self, id: AccessId, wanted: &AccessState) -> Result<bool, V::Error> {
+        Ok(id.0 < self.view.access_count() && *self.view.access(id)? == *wanted)
+    }
+
+    /// Returns a state that can be worked with: whose changes are entries that are there.
+    fn state(&self, id: AccessId) -> Result<Arc<AccessState>, Stop<V::Error>> {
+        if id.0 >= self.view.access_count() {
+            return Err(Stop::Damaged);
+        }
+        let state = self.view.access(id)?;
+        let count = self.view.entry_count();
+        if state.changed_by.is_empty() || state.changed_by.iter().any(|at| at.0 >= count) {
+            return Err(Stop::Damaged);
+        }
+        Ok(state)
+    }
+
+    fn change(&self, at: Arrival) -> Result<Change, Stop<V::Error>> {
+        let encoded = self.view.encoded(at)?;
+        let entry = SignedEntry::decode(encoded).map_err(|_| Stop::Damaged)?;
+        Ok(Change::of(&self.view.node(at)?, &entry))
+    }
+
+    /// Moves the tips past an entry and checks the checkpoint there.
+    fn count_in(&mut self, at: Arrival, node: &Node, height: u32) -> Result<(), V::Error> {
+        for parent in &node.parents {
+            self.tips.remove(parent);
+        }
+        self.tips.insert(at);
+        self.highest = self.highest.max(height);
+        if height.is_multiple_of(LANDMARK_INTERVAL) {
+            self.landmarks.insert(at);
+        }
+        let stored = at.0 + 1;
+        if stored.is_multiple_of(CHECKPOINT_INTERVAL) {
+            let index = stored / CHECKPOINT_INTERVAL;
+            if !self.tips.iter().eq(&self.view.checkpoint(index)?) {
+                self.problems.push(Problem::WrongCheckpoint { index });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_signatures(&mut self) {
+        let chunk = std::mem::take(&mut self.chunk);
+        let forged = verify::scan(&chunk.entries).forged;
+        let found = forged.into_iter().rev().map(|index| Problem::Forged {
+            at: chunk.numbers[index],
+            id: chunk.entries[index].id(),
+        });
+        self.problems.extend(found);
+    }
+
+    fn check_tips(&mut self) -> Result<(), V::Error> {
+        let stored = self.view.tips()?;
+        if !self.tips.iter().eq(&stored) {
+            let actual = self.tips.iter().copied().collect();
+            self.problems.push(Problem::WrongTips { stored, actual });
+        }
+        Ok(())
+    }
+
+    fn check_landmarks(&mut self) -> Result<(), V::Error> {
+        let mut seen = ArrivalSet::with_room_for(self.view.entry_count());
+        // No height is above the number of entries, whatever a damaged one claims.
+        let highest = self.highest.min(self.view.entry_count());
+        let end = highest.saturating_add(LANDMARK_INTERVAL);
+        for height in (0..=end).step_by(LANDMARK_INTERVAL as usize) {
+            let mut last = None;
+            for id in self.view.landmarks(height, usize::MAX)? {
+                let place = self.view.arrival(&id)?.filter(|at| Some(*at) > last);
+                match place {
+                    Some(at) if self.height(at)? == height => {
+                        seen.insert(at);
+                        last = Some(at);
+                    }
+                    _ => self.problems.push(Problem::LandmarkExtra { height, id }),
+                }
+            }
+        }
+        for at in self.landmarks.iter().filter(|at| !seen.contains(*at)) {
+            let id = self.view.node(at)?.id;
+            self.problems.push(Problem::LandmarkMissing { at, id });
+        }
+        Ok(())
+    }
+
+    /// Returns the height that an entry claims, or its node if its bytes are damaged.
+    fn height(&self, at: Arrival) -> Result<u32, V::Error> {
+        match SignedEntry::decode(self.view.encoded(at)?) {
+            Ok(entry) => Ok(entry.entry().height),
+            Err(_) => self.view.node(at).map(|node| node.height),
+        }
+    }
+}

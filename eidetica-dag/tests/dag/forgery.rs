@@ -1,0 +1,242 @@
+//! One signature for each run, and no forged entry gets through.
+
+use bytes::Bytes;
+use eidetica_dag::testing::shapes::sign_on_top;
+use eidetica_dag::testing::{Random, Shape, build, build_with, key, open_genesis};
+use eidetica_dag::{
+    Body, Entry, Forged, Signature, SignedEntry, TreeId, Verification, VerifiedEntry, verify_batch,
+};
+use proptest::prelude::*;
+
+const ANN: u32 = 1;
+const BEN: u32 = 2;
+const MALLORY: u32 = 3;
+
+/// What an entry in a chain is.
+enum Link {
+    /// Signed by its author.
+    Genuine(u32),
+    /// Claims an author who never signed it.
+    Forged(u32),
+}
+use Link::{Forged as Fake, Genuine};
+
+/// Puts an entry on top of others, signed or forged.
+fn put(tree: Option<TreeId>, parents: &[&SignedEntry], link: &Link, body: Body) -> SignedEntry {
+    let (author, genuine) = match link {
+        Genuine(author) => (*author, true),
+        Fake(author) => (*author, false),
+    };
+    let mut ids: Vec<_> = parents.iter().map(|parent| parent.id()).collect();
+    ids.sort_unstable();
+    let height = parents.iter().map(|parent| parent.entry().height + 1).max();
+    let entry = Entry {
+        tree,
+        parents: ids,
+        height: height.unwrap_or(0),
+        timestamp_ms: 0,
+        author: key(author).public(),
+        body,
+    };
+    if genuine {
+        SignedEntry::sign(entry, &key(author)).unwrap()
+    } else {
+        SignedEntry::from_parts(entry, &Signature::from_bytes([5; 64])).unwrap()
+    }
+}
+
+/// A root by Ann and a chain on top of it.
+fn chain(links: &[Link]) -> Vec<SignedEntry> {
+    let mut entries = vec![put(None, &[], &Genuine(ANN), open_genesis("chain"))];
+    let tree = TreeId::from_root(entries[0].id());
+    for link in links {
+        let data = Body::Data(Bytes::from_static(b"chain"));
+        entries.push(put(Some(tree), entries.last().as_slice(), link, data));
+    }
+    entries
+}
+
+/// Asserts that everything before an entry is believed, and it is not.
+fn assert_stops_at(entries: &[SignedEntry], index: usize) {
+    let Verification {
+        verified, forged, ..
+    } = verify_batch(entries.to_vec());
+    let id = entries[index].id();
+    assert_eq!(forged, Some(Forged { id }));
+    let verified: Vec<SignedEntry> = verified
+        .into_iter()
+        .map(VerifiedEntry::into_inner)
+        .collect();
+    assert_eq!(verified, entries[..index]);
+}
+
+#[test]
+fn a_forged_tip_is_found() {
+    assert_stops_at(&chain(&[Genuine(ANN), Genuine(ANN), Fake(ANN)]), 3);
+}
+
+#[test]
+fn a_forged_tip_in_anothers_name_is_found() {
+    assert_stops_at(&chain(&[Genuine(ANN), Genuine(ANN), Fake(BEN)]), 3);
+}
+
+/// Whoever alters an entry in the middle of a run changes its id, and the run breaks there.
+#[test]
+fn an_altered_entry_in_mid_run_is_found() {
+    let mut entries = chain(&[Genuine(ANN), Genuine(ANN), Genuine(ANN)]);
+    let altered = Entry {
+        timestamp_ms: 1,
+        ..entries[2].entry().clone()
+    };
+    entries[2] = SignedEntry::from_parts(altered, &entries[2].signature()).unwrap();
+    assert_stops_at(&entries, 2);
+}
+
+#[test]
+fn a_run_that_is_forged_to_its_end_is_found_at_its_beginning() {
+    assert_stops_at(&chain(&[Genuine(ANN), Fake(ANN), Fake(ANN), Fake(ANN)]), 2);
+}
+
+/// Mallory's signature says what Mallory builds on, and nothing about who wrote that.
+#[test]
+fn another_author_does_not_vouch() {
+    assert_stops_at(&chain(&[Fake(ANN), Genuine(MALLORY)]), 1);
+    assert_stops_at(
+        &chain(&[Genuine(ANN), Fake(ANN), Genuine(MALLORY), Genuine(MALLORY)]),
+        2,
+    );
+}
+
+/// Ann wrote later, on top of Mallory's entry: the path of her own entries is broken between.
+#[test]
+fn an_author_does_not_vouch_across_anothers_entry() {
+    assert_stops_at(&chain(&[Fake(ANN), Genuine(MALLORY), Genuine(ANN)]), 1);
+}
+
+#[test]
+fn a_forged_entry_vouches_for_nothing() {
+    assert_stops_at(
+        &chain(&[Fake(BEN), Fake(BEN), Genuine(MALLORY), Genuine(ANN)]),
+        1,
+    );
+}
+
+/// Ann merges a branch that has her name on it but not her signature: her own store would not have
+/// admitted it, so this is her doing.
+#[test]
+fn an_author_vouches_for_what_bears_its_name_only() {
+    let root = put(None, &[], &Genuine(ANN), open_genesis("merge"));
+    let tree = Some(TreeId::from_root(root.id()));
+    let data = |text: &'static str| Body::Data(Bytes::from_static(text.as_bytes()));
+    let own = put(tree, &[&root], &Fake(ANN), data("own"));
+    let other = put(tree, &[&root], &Fake(BEN), data("other"));
+    let merge = put(tree, &[&own, &other], &Genuine(ANN), data("merge"));
+    assert_stops_at(&[root, own, other, merge], 2);
+}
+
+#[test]
+fn single_entries_are_checked_by_themselves() {
+    let entries = chain(&[Genuine(BEN), Fake(BEN)]);
+    assert!(VerifiedEntry::verify(entries[1].clone()).is_ok());
+    let id = entries[2].id();
+    assert_eq!(
+        VerifiedEntry::verify(entries[2].clone()),
+        Err(Forged { id })
+    );
+}
+
+#[test]
+fn one_signature_is_checked_for_each_run() {
+    let checked = |authors: &[u32]| {
+        let links: Vec<Link> = authors.iter().map(|author| Genuine(*author)).collect();
+        let count = links.len() + 1;
+        let verification = verify_batch(chain(&links));
+        assert_eq!(verification.forged, None);
+        assert_eq!(verification.verified.len(), count);
+        verification.signatures_checked
+    };
+    // The root is Ann's.
+    assert_eq!(checked(&[]), 1);
+    assert_eq!(checked(&[ANN; 50]), 1);
+    assert_eq!(checked(&[BEN; 50]), 2);
+    assert_eq!(checked(&[ANN, BEN, BEN, ANN, ANN, BEN]), 4);
+}
+
+#[test]
+fn merges_of_one_author_are_one_run() {
+    for shape in Shape::ALL {
+        let entries = build_with(&shape.parents(200, 1), |_| ANN, |_| Bytes::new());
+        let tips = eidetica_dag::testing::dag_of(entries.clone()).prefix().tips;
+        let entries = entries.into_iter().map(VerifiedEntry::into_inner);
+        let verification = verify_batch(entries.collect());
+        assert_eq!(verification.forged, None);
+        assert_eq!(verification.signatures_checked, tips.len(), "{shape:?}");
+    }
+}
+
+#[test]
+fn runs_of_several_authors_cost_less_than_entries() {
+    let entries = build(&Shape::Linear.parents(700, 1));
+    let entries = entries.into_iter().map(VerifiedEntry::into_inner);
+    assert_eq!(verify_batch(entries.collect()).signatures_checked, 100);
+}
+
+#[test]
+fn an_empty_batch_is_fine() {
+    let verification = verify_batch(vec![]);
+    assert_eq!(verification.forged, None);
+    assert_eq!(verification.signatures_checked, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Mallory forges entries anywhere in a tree and writes or forges everything on top of them, for
+    /// nobody else would. The first forged entry is always found.
+    #[test]
+    fn the_first_forged_entry_is_always_found(
+        shape in prop::sample::select(Shape::ALL.to_vec()),
+        seed: u64,
+    ) {
+        let mut random = Random::new(seed);
+        let parents = shape.parents(2 + random.below(60), seed);
+        let mut tainted: Vec<bool> = Vec::new();
+        let mut first_forged = None;
+        let mut entries = vec![put(None, &[], &Genuine(ANN), open_genesis("random"))];
+        let tree = TreeId::from_root(entries[0].id());
+        for (index, parents) in parents.iter().enumerate() {
+            tainted.push(parents.iter().any(|parent| tainted[*parent as usize]));
+            if index == 0 {
+                continue;
+            }
+            let link = match random.below(20) {
+                0 => Fake(ANN),
+                1 => Fake(BEN),
+                2 => Genuine(MALLORY),
+                _ if tainted[index] => Genuine(MALLORY),
+                even if even % 2 == 0 => Genuine(ANN),
+                _ => Genuine(BEN),
+            };
+            if matches!(link, Fake(_)) {
+                tainted[index] = true;
+                first_forged = first_forged.or(Some(index));
+            }
+            let root = [0];
+            let parents = if parents.is_empty() { &root[..] } else { parents };
+            let below: Vec<&SignedEntry> = parents.iter().map(|at| &entries[*at as usize]).collect();
+            let data = Body::Data(index.to_string().into());
+            let entry = put(Some(tree), &below, &link, data);
+            entries.push(entry);
+        }
+        match first_forged {
+            Some(index) => assert_stops_at(&entries, index),
+            None => prop_assert_eq!(verify_batch(entries).forged, None),
+        }
+    }
+}
+
+#[test]
+fn what_is_signed_here_verifies() {
+    let root = sign_on_top(None, [], &key(ANN), 0, open_genesis("here"));
+    assert!(root.get().has_valid_signature());
+}

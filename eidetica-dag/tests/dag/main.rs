@@ -1,0 +1,12 @@
+//! Tests of the crate from outside, in one program so that it links once.
+
+mod access;
+mod admission;
+mod check;
+mod drawing;
+mod encoding;
+mod forgery;
+mod keys;
+mod memory;
+mod walk_cost;
+mod walks;
