@@ -19,6 +19,7 @@ pub use error::{ErrorCode, PeerFault, WireError};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
 pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
+pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
