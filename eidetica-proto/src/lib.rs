@@ -14,12 +14,14 @@ pub mod session;
 pub mod testing;
 pub mod transport;
 
+pub use eidetica_dag;
+
 pub use address::{Address, AddressError};
 pub use error::{ErrorCode, PeerFault, WireError};
+pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
 pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
-pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };

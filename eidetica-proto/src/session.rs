@@ -326,15 +326,10 @@ impl SyncSession {
 
     fn ask<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(), V::Error> {
         let tips = listed_tips(view)?;
-        // An empty tree has nothing to sample: empty tips ask for everything.
-        let filter = if self.with_filter && !tips.is_empty() {
-            Some(Filter::build(
-                view,
-                self.seed,
-                FilterBudget::for_tips(tips.len()),
-            )?)
-        } else {
-            None
+        // Of an empty tree there is none: empty tips ask for everything.
+        let filter = match self.with_filter {
+            true => Filter::build(view, self.seed, FilterBudget::for_tips(tips.len()))?,
+            false => None,
         };
         // Another filter, another seed: what was taken for known by mistake is so once.
         self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();

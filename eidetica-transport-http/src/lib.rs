@@ -1,1 +1,69 @@
-//! placeholder
+//! Carries Eidetica frames over HTTP.
+//!
+//! An exchange is one `POST /eidetica/v1/exchange`. Its body is the request's frames, the body of
+//! the answer is the answer's frames; both are streamed, so that whoever reads slowly slows the
+//! other side down and nobody holds a whole body. The version of the protocol stands in the path.
+//!
+//! A body is the frames, each with its length before it, and then the **end mark**: four bytes
+//! `ff`, a length that no frame has. HTTP's own end of a body is not believed, because a body that
+//! was cut looks complete after an HTTP/1.0 proxy, after an HTTP/2 reset without error, and after
+//! a local connection that was aborted. So a body without its mark is a lost connection.
+//!
+//! The server speaks HTTP/1.1 and HTTP/2 (by prior knowledge) on one port, and answers a few
+//! read-only questions in JSON for people and scripts:
+//!
+//! ```text
+//! GET /eidetica/v1/health
+//! GET /eidetica/v1/trees
+//! GET /eidetica/v1/trees/<tree>/tips
+//! GET /eidetica/v1/trees/<tree>/entries/<entry>
+//! ```
+//!
+//! Addresses are `http:host:port`. The transport proves no keys and hides nothing from the
+//! network: requests are signed by the layer above, and secrecy is the business of a proxy that
+//! speaks TLS before the server.
+//!
+//! Every wait has a deadline ([`Deadlines`]) and everything that can pile up has a limit
+//! ([`limits`]). All tasks belong to the transport: none outlives
+//! [`stop_server`](eidetica_proto::SyncTransport::stop_server) and
+//! [`close`](eidetica_proto::SyncTransport::close), or the value itself.
+//!
+//! ```
+//! use eidetica_proto::testing::{collect_frames, echo, frames_of};
+//! use eidetica_proto::SyncTransport;
+//! use eidetica_transport_http::HttpTransport;
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let server = HttpTransport::builder().bind("127.0.0.1:0".parse()?).build();
+//! server.start_server(echo()).await?;
+//! let address = &server.server_addresses().await[0];
+//!
+//! let client = HttpTransport::builder().build();
+//! let response = client.exchange(address, frames_of(["hello"])).await?;
+//! assert_eq!(collect_frames(response.frames).await?, ["hello"]);
+//!
+//! client.close().await?;
+//! server.close().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+mod body;
+mod builder;
+mod client;
+mod clock;
+mod connection;
+mod error;
+mod json;
+mod leftover;
+pub mod limits;
+mod reader;
+mod routes;
+mod server;
+mod tasks;
+mod transport;
+
+pub use builder::{Deadlines, HttpTransportBuilder, HttpVersion};
+pub use transport::HttpTransport;

@@ -6,6 +6,7 @@ mod check;
 mod drawing;
 mod encoding;
 mod forgery;
+mod history;
 mod keys;
 mod memory;
 mod walk_cost;

@@ -156,6 +156,45 @@ fn an_empty_tree_has_no_ancestors() {
     assert!(found.is_empty());
 }
 
+/// Trees of several checkpoints, where entries are asked about ahead of their turn.
+#[test]
+fn differences_across_checkpoints_agree() {
+    let mut random = Random::new(2);
+    for shape in Shape::ALL {
+        let mut parents = shape.parents(2_000, 2);
+        for list in &mut parents[1..] {
+            if list.is_empty() {
+                list.push(0);
+            }
+        }
+        let view = Skeleton::new(&parents);
+        for _ in 0..8 {
+            let mut known: Vec<u32> = (0..1 + random.below(6))
+                .map(|_| random.below(2_000))
+                .collect();
+            // Somebody who has nearly everything, in half of the rounds.
+            if random.one_in(2) {
+                let Ok(tips) = Skeleton::new(&parents[..1_900]).tips();
+                known.extend(tips.into_iter().skip(1).map(|at| at.0));
+            }
+            let of_known = marked(&parents, &known);
+            let just_below = known.iter().flat_map(|at| &parents[*at as usize]);
+            let below_known = marked(&parents, &just_below.copied().collect::<Vec<_>>());
+            let mut asked = HashSet::new();
+            let Ok(missing) = difference_by(&view, Heads::Tips, |at, _| {
+                assert!(asked.insert(at), "{shape:?}: asked twice about {at:?}");
+                assert!(
+                    !below_known[at.index()],
+                    "{shape:?}: {at:?} is below a known one"
+                );
+                known.contains(&at.0)
+            });
+            let expected = (0..2_000).filter(|at| !of_known[*at as usize]);
+            assert!(missing.iter().map(|at| at.0).eq(expected), "{shape:?}");
+        }
+    }
+}
+
 /// Marks an entry and its ancestors, the plain way.
 fn marked(parents: &[Vec<u32>], heads: &[u32]) -> Vec<bool> {
     let mut marks = vec![false; parents.len()];

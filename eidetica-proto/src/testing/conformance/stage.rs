@@ -18,10 +18,6 @@ use crate::transport::{
 /// Starts a server and returns its best address.
 pub(super) async fn serve<T: SyncTransport>(transport: &T, service: Arc<dyn Service>) -> Address {
     transport.start_server(service).await.expect("starts");
-    address_of(transport).await
-}
-
-pub(super) async fn address_of<T: SyncTransport>(transport: &T) -> Address {
     let addresses = transport.server_addresses().await;
     addresses.first().expect("a server that runs").clone()
 }

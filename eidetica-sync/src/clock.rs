@@ -1,0 +1,14 @@
+//! The one place where this crate looks at a clock.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Returns the milliseconds since 1970, for the authors' claims in entries.
+pub(crate) fn wall_clock_ms() -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "entries carry their author's time"
+    )]
+    let now = SystemTime::now();
+    let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,307 @@
+//! The answering side's driver: carries out what the answering machines say.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
+use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use eidetica_proto::message::{
+    Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
+    TreeSummary,
+};
+use eidetica_proto::session::STORE_BYTES_TARGET;
+use eidetica_proto::transport::{
+    Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
+};
+use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, PeerFault, WireError};
+use futures::StreamExt;
+
+use crate::blocking;
+use crate::event::{Origin, Publisher};
+use crate::manager::TransportManager;
+use crate::store::{Snapshot, Store, StoreError};
+use crate::wire::{Meter, incoming, just, with_entries};
+
+/// Answers peers from a store.
+pub(crate) struct Server {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: PublicKey,
+    pub(crate) manager: Arc<TransportManager>,
+    pub(crate) publisher: Publisher,
+}
+
+/// Why a peer gets no answer.
+enum Refused {
+    /// Say this.
+    With(WireError),
+    /// The connection broke: there is nobody to say anything to.
+    Gone,
+}
+
+impl From<WireError> for Refused {
+    fn from(error: WireError) -> Self {
+        Self::With(error)
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed while a peer was answered");
+        Self::With(WireError::internal())
+    }
+}
+
+impl From<AnswerError<StoreError>> for Refused {
+    fn from(error: AnswerError<StoreError>) -> Self {
+        match error {
+            AnswerError::Refuse(error) => Self::With(error),
+            AnswerError::View(error) => error.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl Service for Server {
+    async fn exchange(&self, caller: Caller, mut request: FrameStream) -> FrameStream {
+        let Some(Ok(header)) = request.next().await else {
+            let error = WireError::new(ErrorCode::Malformed, "there is no request");
+            return just(ResponseHeader::encode(Err(error)));
+        };
+        let answer = match RequestHeader::decode(&header) {
+            Ok(header) => self.answer(&caller, header.request, request).await,
+            Err(error) => Err(error.into()),
+        };
+        answer.unwrap_or_else(|refused| match refused {
+            Refused::With(error) => {
+                tracing::debug!(?caller, %error, "a request is refused");
+                just(ResponseHeader::encode(Err(error)))
+            }
+            Refused::Gone => Box::pin(futures::stream::empty()),
+        })
+    }
+
+    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
+        let (store, key) = (self.store.clone(), self.key);
+        blocking::run(move || inspect(&*store, key, question)).await
+    }
+}
+
+impl Server {
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: Request,
+        parts: FrameStream,
+    ) -> Result<FrameStream, Refused> {
+        match request {
+            Request::Hello(_) => {
+                let own = self.manager.get_all_server_addresses_async().await;
+                let hello = Hello {
+                    key: self.key,
+                    versions: vec![PROTOCOL_VERSION],
+                    addresses: own.into_iter().map(|(_, address)| address).collect(),
+                };
+                Ok(just(ResponseHeader::encode(Ok(Reply::Hello(hello)))))
+            }
+            Request::ListTrees(list) => {
+                let (store, key) = (self.store.clone(), caller.key);
+                let trees = blocking::run(move || list_trees(&*store, key, list.after)).await?;
+                Ok(just(ResponseHeader::encode(Ok(Reply::Trees(trees)))))
+            }
+            Request::SyncTree(sync) => self.sync_tree(caller, sync).await,
+            Request::SendEntries(send) => {
+                let header = self.take_entries(caller, send, parts).await?;
+                Ok(just(header))
+            }
+        }
+    }
+
+    async fn sync_tree(&self, caller: &Caller, sync: SyncTree) -> Result<FrameStream, Refused> {
+        let (store, key) = (self.store.clone(), caller.key);
+        let answered = blocking::run(move || {
+            let snapshot = store.snapshot(sync.tree)?;
+            may(&*snapshot, key.as_ref(), Role::Read)?;
+            Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
+        });
+        let (SyncAnswer { header, entries }, snapshot) = answered.await?;
+        Ok(match entries {
+            Some(entries) => with_entries(header, snapshot, entries, Arc::new(Meter::default())),
+            None => just(header),
+        })
+    }
+
+    async fn take_entries(
+        &self,
+        caller: &Caller,
+        send: SendEntries,
+        parts: FrameStream,
+    ) -> Result<Bytes, Refused> {
+        let tree = send.tree;
+        let (store, key) = (self.store.clone(), caller.key);
+        let allowed = move || Ok(may(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
+        blocking::run(allowed)
+            .await
+            .map_err(|error: Refused| error)?;
+
+        let mut receiver = Receiver::new();
+        let mut parts = incoming(tree, parts);
+        loop {
+            let (part, _) = match parts.next().await {
+                Some(Ok(part)) => part,
+                Some(Err(error)) => {
+                    tracing::debug!(?caller, %error, "a peer broke off while it sent entries");
+                    self.store_ready(caller, tree, &mut receiver).await?.ok();
+                    return Err(Refused::Gone);
+                }
+                None if receiver.is_complete() => break,
+                None => return Err(refusal_of(&PeerFault::Incomplete).into()),
+            };
+            let fault = part.and_then(|part| receiver.handle_part(part)).err();
+            let due = receiver.ready_bytes() >= STORE_BYTES_TARGET || receiver.is_complete();
+            let stored = if due || fault.is_some() {
+                self.store_ready(caller, tree, &mut receiver).await?
+            } else {
+                Ok(())
+            };
+            if let Some(fault) = stored.err().or(fault) {
+                return Err(refusal_of(&fault).into());
+            }
+        }
+        let store = self.store.clone();
+        blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
+    }
+
+    /// Stores what is ready. The inner result is the peer's fault.
+    async fn store_ready(
+        &self,
+        caller: &Caller,
+        tree: TreeId,
+        receiver: &mut Receiver,
+    ) -> Result<Result<(), PeerFault>, Refused> {
+        let Some(entries) = receiver.poll_store() else {
+            return Ok(Ok(()));
+        };
+        let store = self.store.clone();
+        let outcome = blocking::run(move || store.append(tree, entries)).await?;
+        let origin = Origin::Pushed(caller.remote.clone());
+        self.publisher.stored(tree, outcome.stored.clone(), origin);
+        Ok(receiver.handle_outcome(outcome))
+    }
+}
+
+/// Returns the name that the root gives the tree.
+pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
+    match &snapshot.entry(Arrival(0))?.entry().body {
+        Body::Genesis(genesis) => Ok(genesis.name.clone()),
+        Body::Data(_) | Body::Access(_) => Ok(String::new()),
+    }
+}
+
+fn list_trees(
+    store: &dyn Store,
+    key: Option<PublicKey>,
+    after: Option<TreeId>,
+) -> Result<Vec<TreeSummary>, Refused> {
+    let mut summaries = Vec::new();
+    for tree in store.trees()? {
+        if Some(tree) <= after || summaries.len() == TREES_MAX {
+            continue;
+        }
+        let snapshot = store.snapshot(tree)?;
+        if current_access(&*snapshot)?.allows(key.as_ref(), Role::Read) {
+            let (name, entries) = (tree_name(&snapshot)?, snapshot.entry_count());
+            summaries.push(TreeSummary {
+                tree,
+                name,
+                entries,
+            });
+        }
+    }
+    Ok(summaries)
+}
+
+/// Answers people, who see only what anyone may read.
+fn inspect(
+    store: &dyn Store,
+    key: PublicKey,
+    question: Question,
+) -> Result<Inspection, InspectError> {
+    let internal = |error: StoreError| {
+        tracing::error!(%error, "the store failed while a question was answered");
+        InspectError::Internal
+    };
+    let open_tree = |tree: TreeId| {
+        let snapshot = store.snapshot(tree).map_err(internal)?;
+        let access = current_access(&*snapshot).map_err(internal)?;
+        if access.allows(None, Role::Read) {
+            Ok(snapshot)
+        } else {
+            Err(InspectError::NotFound)
+        }
+    };
+    match question {
+        Question::Health => Ok(Inspection::Health {
+            status: "ok",
+            protocol_versions: vec![PROTOCOL_VERSION],
+            key: key.to_string(),
+        }),
+        Question::Trees => {
+            let mut trees = Vec::new();
+            for tree in store.trees().map_err(internal)? {
+                match open_tree(tree) {
+                    Ok(snapshot) => {
+                        trees.push(inspect_tree(tree, &snapshot).map_err(internal)?);
+                    }
+                    Err(InspectError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(Inspection::Trees { trees })
+        }
+        Question::Tips(tree) => inspect_tree(tree, &open_tree(tree)?)
+            .map(Inspection::Tips)
+            .map_err(internal),
+        Question::Entry(tree, id) => {
+            let snapshot = open_tree(tree)?;
+            let at = snapshot
+                .arrival(&id)
+                .map_err(internal)?
+                .ok_or(InspectError::NotFound)?;
+            let entry = snapshot.entry(at).map_err(internal)?;
+            Ok(Inspection::Entry(inspect_entry(&entry)))
+        }
+    }
+}
+
+fn inspect_tree(tree: TreeId, snapshot: &Snapshot) -> Result<TreeInspection, StoreError> {
+    Ok(TreeInspection {
+        tree: tree.to_string(),
+        name: tree_name(snapshot)?,
+        entries: snapshot.entry_count().into(),
+        tips: tip_ids(&**snapshot)?
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    })
+}
+
+fn inspect_entry(signed: &SignedEntry) -> EntryInspection {
+    let entry = signed.entry();
+    let (kind, payload) = match &entry.body {
+        Body::Data(data) => ("data", data.as_ref()),
+        Body::Access(_) => ("access", [].as_slice()),
+        Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
+    };
+    EntryInspection {
+        id: signed.id().to_string(),
+        tree: signed.tree().to_string(),
+        parents: entry.parents.iter().map(ToString::to_string).collect(),
+        height: entry.height.into(),
+        timestamp_ms: entry.timestamp_ms,
+        author: entry.author.to_string(),
+        kind,
+        text: std::str::from_utf8(payload).ok().map(str::to_owned),
+        payload_bytes: payload.len() as u64,
+    }
+}

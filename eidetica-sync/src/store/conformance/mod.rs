@@ -1,0 +1,445 @@
+//! What every store must do, as tests that any store can run.
+//!
+//! Implement [`Subject`] for a store and expand [`store_conformance!`](crate::store_conformance) in
+//! a module of tests: it makes one test of each case.
+
+mod authors;
+
+use std::thread;
+
+use bytes::Bytes;
+use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
+use eidetica_dag::{
+    AccessId, Arrival, Body, DagView, EntryId, EntryView, MemoryDag, Outcome, Role, Rule,
+    VerifiedEntry, walk,
+};
+
+use super::{META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Snapshot, Store, StoreError};
+pub use authors::Authors;
+
+/// A store under test.
+pub trait Subject: Sized {
+    /// Makes an empty store of its own.
+    fn create() -> Self;
+
+    /// Returns the store.
+    fn store(&self) -> &dyn Store;
+
+    /// Closes the store and opens it again, or returns `None` if it keeps nothing.
+    fn reopen(self) -> Option<Self>;
+}
+
+/// Makes a test of each case of the conformance suite, for a type that implements
+/// [`Subject`](crate::store::conformance::Subject).
+#[macro_export]
+macro_rules! store_conformance {
+    ($subject:ty) => {
+        $crate::store_conformance! { @ $subject:
+            an_absent_tree_is_empty
+            entries_come_back_in_order
+            orphans_wait_and_leave_nothing
+            duplicates_are_counted
+            a_refused_entry_keeps_what_stood_before_it
+            a_snapshot_shows_its_moment
+            trees_are_apart
+            thousands_of_tips
+            random_trees_equal_the_reference
+            differences_equal_the_reference
+            access_changes_are_kept
+            the_largest_entry_fits
+            metadata_is_kept
+            metadata_has_limits
+            everything_survives_reopening
+            threads_append_to_one_tree
+            threads_append_to_their_own_trees
+        }
+    };
+    (@ $subject:ty: $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::store::conformance::$case(
+                    <$subject as $crate::store::conformance::Subject>::create(),
+                );
+            }
+        )*
+    };
+}
+
+/// Checks that two views show the same tree, whatever can be asked of them.
+///
+/// # Panics
+/// At the first difference.
+pub fn assert_same_view(
+    found: &(impl EntryView + ?Sized),
+    expected: &(impl EntryView + ?Sized),
+    ids: &[EntryId],
+) {
+    assert_eq!(found.entry_count(), expected.entry_count());
+    assert_eq!(found.tips().unwrap(), expected.tips().unwrap());
+    let mut height_max = 0;
+    for at in (0..expected.entry_count()).map(Arrival) {
+        let node = expected.node(at).unwrap();
+        height_max = height_max.max(node.height);
+        assert_eq!(found.node(at).unwrap(), node);
+        assert_eq!(found.entry(at).unwrap(), expected.entry(at).unwrap());
+        assert_eq!(found.encoded(at).unwrap(), expected.encoded(at).unwrap());
+    }
+    for id in ids {
+        assert_eq!(found.arrival(id).unwrap(), expected.arrival(id).unwrap());
+    }
+    for index in 1..=expected.entry_count() / CHECKPOINT_INTERVAL {
+        let tips = expected.checkpoint(index).unwrap();
+        assert_eq!(found.checkpoint(index).unwrap(), tips);
+    }
+    for height in (0..=height_max + LANDMARK_INTERVAL).step_by(LANDMARK_INTERVAL as usize) {
+        for limit in [0, 1, usize::MAX] {
+            let landmarks = expected.landmarks(height, limit).unwrap();
+            assert_eq!(found.landmarks(height, limit).unwrap(), landmarks);
+        }
+    }
+    assert_eq!(found.access_count(), expected.access_count());
+    for id in (0..expected.access_count()).map(AccessId) {
+        assert_eq!(found.access(id).unwrap(), expected.access(id).unwrap());
+    }
+}
+
+fn append(subject: &impl Subject, authors: &Authors, batch: &[VerifiedEntry]) -> Outcome {
+    let store = subject.store();
+    store.append(authors.tree(), batch.to_vec()).unwrap()
+}
+
+fn snapshot(subject: &impl Subject, authors: &Authors) -> Snapshot {
+    subject.store().snapshot(authors.tree()).unwrap()
+}
+
+fn ids(authors: &Authors) -> Vec<EntryId> {
+    authors.entries().iter().map(|e| e.get().id()).collect()
+}
+
+/// Gives the store and the reference the same batches, cut at random, out of a random tree.
+fn fill(subject: &impl Subject, authors: &mut Authors) -> MemoryDag {
+    let mut reference = MemoryDag::new(authors.tree());
+    let mut from = 0;
+    while from < authors.entries().len() {
+        let to = (from + 1 + authors.below(300)).min(authors.entries().len());
+        let batch = &authors.entries()[from..to];
+        let outcome = append(subject, authors, batch);
+        let expected = reference.append(batch.to_vec());
+        assert_eq!(outcome.stored, expected.stored);
+        assert!(outcome.refused.is_none() && outcome.waiting.is_empty());
+        from = to;
+    }
+    reference
+}
+
+/// A tree that was never heard of has no entries, and asking for it does not make it one.
+pub fn an_absent_tree_is_empty(subject: impl Subject) {
+    let authors = Authors::new(1);
+    let view = snapshot(&subject, &authors);
+    assert_same_view(&*view, &MemoryDag::new(authors.tree()), &ids(&authors));
+    assert!(append(&subject, &authors, &[]).stored.is_empty());
+    assert_eq!(subject.store().trees().unwrap(), []);
+}
+
+/// What is appended is there, under the numbers of its order.
+pub fn entries_come_back_in_order(subject: impl Subject) {
+    let mut authors = Authors::new(2);
+    authors.write_data(1, &[0]);
+    authors.write_data(2, &[0]);
+    authors.write_data(0, &[1, 2]);
+    assert_eq!(
+        append(&subject, &authors, &authors.entries()[..3]).stored,
+        0..3
+    );
+    assert_eq!(
+        append(&subject, &authors, &authors.entries()[3..]).stored,
+        3..4
+    );
+    let view = snapshot(&subject, &authors);
+    assert_eq!(view.tips().unwrap(), [Arrival(3)]);
+    for (number, entry) in (0..).zip(authors.entries()) {
+        assert_eq!(view.entry(Arrival(number)).unwrap(), *entry.get());
+        assert_eq!(
+            view.arrival(&entry.get().id()).unwrap(),
+            Some(Arrival(number))
+        );
+    }
+    assert_eq!(
+        view.node(Arrival(3)).unwrap().parents,
+        [Arrival(1), Arrival(2)]
+    );
+    assert_eq!(subject.store().trees().unwrap(), [authors.tree()]);
+}
+
+/// Entries without their parents are handed back, and the store says what to ask for.
+pub fn orphans_wait_and_leave_nothing(subject: impl Subject) {
+    let mut authors = Authors::new(3);
+    let first = authors.write_data(0, &[0]);
+    let second = authors.write_data(1, &[first]);
+    let third = authors.write_data(2, &[second]);
+    let orphans = [authors.entry(second), authors.entry(third)];
+    let outcome = append(&subject, &authors, &orphans);
+    assert_eq!(outcome.waiting, orphans);
+    assert_eq!(outcome.missing, [authors.id(first)]);
+    assert!(outcome.stored.is_empty());
+    assert_eq!(snapshot(&subject, &authors).entry_count(), 0);
+    assert_eq!(subject.store().trees().unwrap(), [], "no root, no tree");
+
+    append(&subject, &authors, &authors.entries()[..=first]);
+    assert_eq!(append(&subject, &authors, &orphans).stored, 2..4);
+}
+
+/// What is there already is neither stored again nor an error.
+pub fn duplicates_are_counted(subject: impl Subject) {
+    let authors = Authors::grown(4, 20);
+    append(&subject, &authors, &authors.entries()[..10]);
+    let mut batch = authors.entries().to_vec();
+    batch.push(authors.entry(19));
+    let outcome = append(&subject, &authors, &batch);
+    assert_eq!((outcome.stored, outcome.duplicates), (10..20, 11));
+    let again = append(&subject, &authors, authors.entries());
+    assert_eq!((again.stored.len(), again.duplicates), (0, 20));
+    assert_eq!(snapshot(&subject, &authors).entry_count(), 20);
+}
+
+/// An entry that breaks a rule takes what is behind it along, and nothing that is before it.
+pub fn a_refused_entry_keeps_what_stood_before_it(subject: impl Subject) {
+    let mut authors = Authors::new(5);
+    let good = authors.write_data(0, &[0]);
+    let liar = authors.write_claiming(1, &[good], Body::Data(Bytes::new()), 7);
+    let behind = authors.write_data(2, &[good]);
+    let outcome = append(&subject, &authors, authors.entries());
+    let refusal = outcome.refused.unwrap();
+    assert_eq!(refusal.id, authors.id(liar));
+    let (claimed, actual) = (7, 2);
+    assert_eq!(refusal.rule, Rule::LyingHeight { claimed, actual });
+    assert_eq!(outcome.stored, 0..2);
+    let view = snapshot(&subject, &authors);
+    assert_eq!(view.tips().unwrap(), [Arrival(1)]);
+    assert_eq!(view.arrival(&authors.id(behind)).unwrap(), None);
+}
+
+/// A snapshot goes on showing what was there when it was taken, in every respect.
+pub fn a_snapshot_shows_its_moment(subject: impl Subject) {
+    let mut authors = Authors::grown(6, 700);
+    let mut reference = MemoryDag::new(authors.tree());
+    let mut moments = Vec::new();
+    let empty = (snapshot(&subject, &authors), reference.clone());
+    moments.push(empty);
+    for from in (0..700).step_by(70) {
+        let batch = &authors.entries()[from..from + 70];
+        append(&subject, &authors, batch);
+        reference.append(batch.to_vec());
+        moments.push((snapshot(&subject, &authors), reference.clone()));
+    }
+    authors.write_access(&[699], Some(Role::Admin));
+    append(&subject, &authors, &authors.entries()[700..]);
+    let ids = ids(&authors);
+    for (view, reference) in moments {
+        assert_same_view(&*view, &reference, &ids);
+    }
+}
+
+/// Two trees in one store know nothing of each other, and are listed in order.
+pub fn trees_are_apart(subject: impl Subject) {
+    let all: Vec<Authors> = (70..76).map(|seed| Authors::grown(seed, 100)).collect();
+    let mut references: Vec<MemoryDag> = all.iter().map(|a| MemoryDag::new(a.tree())).collect();
+    for from in (0..100).step_by(25) {
+        for (authors, reference) in all.iter().zip(&mut references) {
+            let batch = &authors.entries()[from..from + 25];
+            append(&subject, authors, batch);
+            reference.append(batch.to_vec());
+        }
+    }
+    let every_id: Vec<EntryId> = all.iter().flat_map(ids).collect();
+    for (authors, reference) in all.iter().zip(&references) {
+        assert_same_view(&*snapshot(&subject, authors), reference, &every_id);
+    }
+    let mut trees: Vec<_> = all.iter().map(Authors::tree).collect();
+    trees.sort_unstable();
+    assert_eq!(subject.store().trees().unwrap(), trees);
+
+    let stray = subject.store().append(all[0].tree(), vec![all[1].entry(5)]);
+    assert_eq!(stray.unwrap().refused.unwrap().rule, Rule::OtherTree);
+}
+
+/// Tips are as many as there are.
+pub fn thousands_of_tips(subject: impl Subject) {
+    let mut authors = Authors::new(8);
+    for number in 0..3_000 {
+        authors.write_data(number % 3, &[0]);
+    }
+    let mut reference = MemoryDag::new(authors.tree());
+    for batch in authors.entries().chunks(1_000) {
+        append(&subject, &authors, batch);
+        reference.append(batch.to_vec());
+    }
+    let view = snapshot(&subject, &authors);
+    assert_eq!(view.tips().unwrap().len(), 3_000);
+    assert_same_view(&*view, &reference, &ids(&authors));
+}
+
+/// Numbers, tips, checkpoints, landmarks and states of random trees are those of the reference.
+pub fn random_trees_equal_the_reference(subject: impl Subject) {
+    for seed in 90..94 {
+        let mut authors = Authors::grown(seed, 1_500);
+        let reference = fill(&subject, &mut authors);
+        assert_same_view(&*snapshot(&subject, &authors), &reference, &ids(&authors));
+    }
+}
+
+/// Walks over a snapshot find what they find in the reference.
+pub fn differences_equal_the_reference(subject: impl Subject) {
+    let mut authors = Authors::grown(10, 1_200);
+    let reference = fill(&subject, &mut authors);
+    let view = snapshot(&subject, &authors);
+    for _ in 0..40 {
+        let known: Vec<EntryId> = (0..1 + authors.below(4))
+            .map(|_| {
+                let index = authors.below(1_200);
+                authors.id(index)
+            })
+            .collect();
+        let expected = walk::difference(&reference, &known).unwrap();
+        assert_eq!(walk::difference(&*view, &known).unwrap(), expected);
+    }
+    assert_eq!(walk::difference(&*view, &[]).unwrap().len(), 1_200);
+}
+
+/// Changes of access count for what comes after them, also in a later batch.
+pub fn access_changes_are_kept(subject: impl Subject) {
+    let mut authors = Authors::new(11);
+    let grant = authors.write_access(&[0], Some(Role::Write));
+    let revoke = authors.write_access(&[0], None);
+    let merge = authors.write_data(1, &[grant, revoke]);
+    authors.write_data(2, &[merge]);
+    let mut reference = MemoryDag::new(authors.tree());
+    for entry in authors.entries() {
+        append(&subject, &authors, std::slice::from_ref(entry));
+        reference.append(vec![entry.clone()]);
+    }
+    let view = snapshot(&subject, &authors);
+    assert!(view.access_count() >= 3);
+    assert_same_view(&*view, &reference, &ids(&authors));
+}
+
+/// An entry of nearly a mebibyte is kept like any other.
+pub fn the_largest_entry_fits(subject: impl Subject) {
+    let mut authors = Authors::new(12);
+    let payload_bytes = eidetica_dag::ENTRY_BYTES_MAX - 512;
+    let data = Bytes::from(vec![0xa5; payload_bytes]);
+    let large = authors.write(1, &[0], Body::Data(data));
+    let small = authors.write_data(2, &[large]);
+    append(&subject, &authors, authors.entries());
+    let view = snapshot(&subject, &authors);
+    for index in [large, small] {
+        let entry = view.entry(Arrival(index as u32)).unwrap();
+        assert_eq!(entry, *authors.entries()[index].get());
+    }
+}
+
+/// Metadata is set, replaced, listed in order and removed.
+pub fn metadata_is_kept(subject: impl Subject) {
+    let store = subject.store();
+    assert_eq!(store.get("peer/a").unwrap(), None);
+    store.put("peer/b", Some(b"2")).unwrap();
+    store.put("peer/a", Some(b"1")).unwrap();
+    store.put("peer", Some(b"")).unwrap();
+    store.put("peers", Some(b"other")).unwrap();
+    store.put("peer/a", Some(b"3")).unwrap();
+    assert_eq!(store.get("peer/a").unwrap(), Some(b"3".to_vec()));
+    assert_eq!(store.get("peer").unwrap(), Some(Vec::new()));
+    let listed = |key: &str, value: &[u8]| (key.to_owned(), value.to_owned());
+    let of_peers = [listed("peer/a", b"3"), listed("peer/b", b"2")];
+    assert_eq!(store.list("peer/").unwrap(), of_peers);
+    assert_eq!(store.list("").unwrap().len(), 4);
+    store.put("peer/a", None).unwrap();
+    store.put("never there", None).unwrap();
+    assert_eq!(store.list("peer/").unwrap(), of_peers[1..]);
+}
+
+/// What is too large is refused by its own error, and the limit itself is allowed.
+pub fn metadata_has_limits(subject: impl Subject) {
+    let store = subject.store();
+    let key = "k".repeat(META_KEY_BYTES_MAX);
+    let value = vec![0; META_VALUE_BYTES_MAX];
+    store.put(&key, Some(&value)).unwrap();
+    assert_eq!(store.get(&key).unwrap(), Some(value.clone()));
+    let refused = [
+        store.put(&"k".repeat(META_KEY_BYTES_MAX + 1), Some(b"")),
+        store.put("k", Some(&vec![0; META_VALUE_BYTES_MAX + 1])),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, StoreError::LimitExceeded { .. }), "{error}");
+    }
+    assert_eq!(store.list("").unwrap(), [(key, value)]);
+}
+
+/// A durable store that is opened again shows what it showed before, and goes on from there.
+pub fn everything_survives_reopening(subject: impl Subject) {
+    let mut authors = Authors::grown(13, 1_100);
+    let mut other = Authors::grown(14, 10);
+    let mut reference = fill(&subject, &mut authors);
+    fill(&subject, &mut other);
+    subject.store().put("a key", Some(b"a value")).unwrap();
+    let trees = subject.store().trees().unwrap();
+    let Some(subject) = subject.reopen() else {
+        return;
+    };
+    assert_eq!(subject.store().trees().unwrap(), trees);
+    assert_eq!(subject.store().get("a key").unwrap().unwrap(), b"a value");
+    assert_same_view(&*snapshot(&subject, &authors), &reference, &ids(&authors));
+
+    authors.grow(1_200);
+    append(&subject, &authors, &authors.entries()[1_100..]);
+    reference.append(authors.entries()[1_100..].to_vec());
+    assert_same_view(&*snapshot(&subject, &authors), &reference, &ids(&authors));
+}
+
+/// Several threads append overlapping parts of one tree; each entry is stored once.
+pub fn threads_append_to_one_tree(subject: impl Subject) {
+    let authors = Authors::grown(15, 400);
+    let store = subject.store();
+    let stored: usize = thread::scope(|scope| {
+        let append_all = || {
+            let chunks = authors.entries().chunks(20);
+            let stored = chunks.map(|batch| {
+                let outcome = store.append(authors.tree(), batch.to_vec()).unwrap();
+                assert!(outcome.waiting.is_empty() && outcome.refused.is_none());
+                outcome.stored.len()
+            });
+            stored.sum::<usize>()
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(append_all)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    assert_eq!(stored, 400);
+    // Every thread keeps to the one order, so whoever is first stores in it.
+    let mut reference = MemoryDag::new(authors.tree());
+    reference.append(authors.entries().to_vec());
+    assert_same_view(&*snapshot(&subject, &authors), &reference, &ids(&authors));
+}
+
+/// Several threads append to trees of their own, and read them meanwhile.
+pub fn threads_append_to_their_own_trees(subject: impl Subject) {
+    let all: Vec<Authors> = (160..164).map(|seed| Authors::grown(seed, 200)).collect();
+    let store = subject.store();
+    thread::scope(|scope| {
+        for authors in &all {
+            scope.spawn(move || {
+                for (number, batch) in (1..).zip(authors.entries().chunks(20)) {
+                    store.append(authors.tree(), batch.to_vec()).unwrap();
+                    let view = store.snapshot(authors.tree()).unwrap();
+                    assert_eq!(view.entry_count(), number * 20);
+                }
+            });
+        }
+    });
+    for authors in &all {
+        let mut reference = MemoryDag::new(authors.tree());
+        reference.append(authors.entries().to_vec());
+        assert_same_view(&*snapshot(&subject, authors), &reference, &ids(authors));
+    }
+}

@@ -1,0 +1,180 @@
+//! Trees in memory: the reference.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use eidetica_dag::memory::Prefix;
+use eidetica_dag::view::CHECKPOINT_INTERVAL;
+use eidetica_dag::{
+    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, MemoryDag, Node, Outcome,
+    SignedEntry, TreeId, VerifiedEntry,
+};
+
+use super::{Snapshot, Store, StoreError, check_meta};
+
+/// Keeps trees for as long as the process lives.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    trees: RwLock<BTreeMap<TreeId, Arc<RwLock<MemoryDag>>>>,
+    meta: RwLock<BTreeMap<String, Vec<u8>>>,
+}
+
+/// Nothing that runs under a lock of this file panics, unless a rule of `MemoryDag` is broken.
+const UNPOISONED: &str = "nobody panics while holding the lock";
+
+impl MemoryStore {
+    /// Makes a store without trees.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn dag(&self, tree: TreeId) -> Option<Arc<RwLock<MemoryDag>>> {
+        self.trees.read().expect(UNPOISONED).get(&tree).cloned()
+    }
+}
+
+impl Store for MemoryStore {
+    fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
+        Ok(self
+            .trees
+            .read()
+            .expect(UNPOISONED)
+            .keys()
+            .copied()
+            .collect())
+    }
+
+    fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
+        let dag = self
+            .dag(tree)
+            .unwrap_or_else(|| Arc::new(RwLock::new(MemoryDag::new(tree))));
+        let prefix = dag.read().expect(UNPOISONED).prefix();
+        Ok(Arc::new(MemorySnapshot { dag, prefix }))
+    }
+
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<Outcome, StoreError> {
+        if let Some(dag) = self.dag(tree) {
+            return Ok(dag.write().expect(UNPOISONED).append(batch));
+        }
+        // A tree comes into being with its root, so that batches of strangers leave nothing behind.
+        let mut trees = self.trees.write().expect(UNPOISONED);
+        if let Some(dag) = trees.get(&tree) {
+            return Ok(dag.write().expect(UNPOISONED).append(batch));
+        }
+        let mut dag = MemoryDag::new(tree);
+        let outcome = dag.append(batch);
+        if dag.entry_count() > 0 {
+            trees.insert(tree, Arc::new(RwLock::new(dag)));
+        }
+        Ok(outcome)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.meta.read().expect(UNPOISONED).get(key).cloned())
+    }
+
+    fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        check_meta(key, value)?;
+        let mut meta = self.meta.write().expect(UNPOISONED);
+        match value {
+            Some(value) => meta.insert(key.to_owned(), value.to_owned()),
+            None => meta.remove(key),
+        };
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let meta = self.meta.read().expect(UNPOISONED);
+        Ok(meta
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}
+
+/// A tree that grows, seen as it was when it had a certain number of entries.
+struct MemorySnapshot {
+    dag: Arc<RwLock<MemoryDag>>,
+    prefix: Prefix,
+}
+
+/// Takes the answer of a view that cannot fail.
+fn sure<T>(answer: Result<T, Infallible>) -> Result<T, StoreError> {
+    let Ok(answer) = answer;
+    Ok(answer)
+}
+
+impl MemorySnapshot {
+    fn dag(&self) -> RwLockReadGuard<'_, MemoryDag> {
+        self.dag.read().expect(UNPOISONED)
+    }
+
+    /// Checks that a number is one of this view's, which the growing tree cannot tell.
+    fn check(&self, at: Arrival) {
+        assert!(at.0 < self.prefix.entry_count, "{at:?} is not in the view");
+    }
+}
+
+impl DagView for MemorySnapshot {
+    type Error = StoreError;
+
+    fn entry_count(&self) -> u32 {
+        self.prefix.entry_count
+    }
+
+    fn tips(&self) -> Result<Vec<Arrival>, StoreError> {
+        Ok(self.prefix.tips.clone())
+    }
+
+    fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
+        let at = sure(self.dag().arrival(id))?;
+        Ok(at.filter(|at| at.0 < self.prefix.entry_count))
+    }
+
+    fn node(&self, at: Arrival) -> Result<Node, StoreError> {
+        self.check(at);
+        sure(self.dag().node(at))
+    }
+
+    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, StoreError> {
+        assert!(
+            index <= self.prefix.entry_count / CHECKPOINT_INTERVAL,
+            "checkpoint {index} is not in the view"
+        );
+        sure(self.dag().checkpoint(index))
+    }
+
+    fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
+        let dag = self.dag();
+        let mut ids = sure(dag.landmarks(height, limit))?;
+        // They stand in the order of arrival, so those of the view come first.
+        ids.retain(|id| {
+            let Ok(at) = dag.arrival(id);
+            at.is_some_and(|at| at.0 < self.prefix.entry_count)
+        });
+        Ok(ids)
+    }
+
+    fn access_count(&self) -> u32 {
+        self.prefix.access_count
+    }
+
+    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, StoreError> {
+        sure(self.dag().access(id))
+    }
+}
+
+impl EntryView for MemorySnapshot {
+    fn entry(&self, at: Arrival) -> Result<SignedEntry, StoreError> {
+        self.check(at);
+        sure(self.dag().entry(at))
+    }
+
+    fn encoded(&self, at: Arrival) -> Result<Bytes, StoreError> {
+        self.check(at);
+        sure(self.dag().encoded(at))
+    }
+}

@@ -1,0 +1,117 @@
+//! Writes what was admitted.
+
+use std::ops::Bound;
+
+use eidetica_dag::admit::Changes;
+use eidetica_dag::view::LANDMARK_INTERVAL;
+use eidetica_dag::{Arrival, TreeId};
+use redb::{CursorError, ReadableTableMetadata, WriteTransaction};
+
+use super::disk::Disk;
+use super::index;
+use super::layout::{
+    ACCESS, CHECKPOINTS, HEADS, Head, LANDMARKS, LOG, NO_TREE, RECENT, Record, SETTLED, TREES, key,
+    landmark_key, write_arrivals,
+};
+use crate::store::StoreError;
+
+/// Writes changes to the tree with this number and head, in one durable commit.
+pub(super) fn write(
+    disk: &Disk,
+    tree: TreeId,
+    (number, mut head): (u32, Head),
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    disk.write(|tx| {
+        let number = if number == NO_TREE {
+            add_tree(tx, tree).map_err(|error| disk.fault(error))?
+        } else {
+            number
+        };
+        write_log(tx, number, changes).map_err(|error| disk.fault(error))?;
+        write_index(tx, number, &mut head, changes).map_err(|error| disk.fault(error))?;
+        write_rest(tx, number, &mut head, changes).map_err(|error| disk.fault(error))
+    })
+}
+
+fn add_tree(tx: &WriteTransaction, tree: TreeId) -> Result<u32, redb::Error> {
+    let mut trees = tx.open_table(TREES)?;
+    // Trees are never removed, so how many there are is a number that none has.
+    let number = u32::try_from(trees.len()?)
+        .ok()
+        .filter(|number| *number != NO_TREE)
+        .ok_or_else(|| redb::Error::Corrupted("there are too many trees".to_owned()))?;
+    trees.insert(tree.as_bytes(), number)?;
+    Ok(number)
+}
+
+fn write_log(tx: &WriteTransaction, number: u32, changes: &Changes) -> Result<(), redb::Error> {
+    let cursor_error = |error| match error {
+        CursorError::Storage(error) => error.into(),
+        _ => redb::Error::Corrupted("the log goes on behind its end".to_owned()),
+    };
+    let mut log = tx.open_table(LOG)?;
+    let mut end = log.upper_bound_mut(Bound::Excluded(key(number, changes.first.0)))?;
+    let mut record = Vec::new();
+    for (at, (node, entry)) in (changes.first.0..).zip(&changes.entries) {
+        Record::write(node, entry.encoded(), &mut record);
+        end.insert_before(key(number, at), record.as_slice())
+            .map_err(cursor_error)?;
+    }
+    end.close()?;
+    Ok(())
+}
+
+fn write_index(
+    tx: &WriteTransaction,
+    number: u32,
+    head: &mut Head,
+    changes: &Changes,
+) -> Result<(), redb::Error> {
+    let mut recent = tx.open_table(RECENT)?;
+    let mut settled = tx.open_table(SETTLED)?;
+    let recent_count = (head.entry_count - head.settled_count) as usize;
+    let ids = changes.entries.iter().map(|(node, _)| node.id);
+    let first = changes.first;
+    let all_settled = index::insert(&mut recent, &mut settled, number, first, recent_count, ids)?;
+    head.entry_count += changes.entries.len() as u32;
+    if all_settled {
+        head.settled_count = head.entry_count;
+    }
+    Ok(())
+}
+
+fn write_rest(
+    tx: &WriteTransaction,
+    number: u32,
+    head: &mut Head,
+    changes: &Changes,
+) -> Result<(), redb::Error> {
+    let mut landmarks = tx.open_table(LANDMARKS)?;
+    for (at, (node, _)) in (changes.first.0..).zip(&changes.entries) {
+        if node.height.is_multiple_of(LANDMARK_INTERVAL) {
+            let key = landmark_key(number, node.height, at);
+            landmarks.insert(&key, node.id.as_bytes())?;
+        }
+    }
+    let mut checkpoints = tx.open_table(CHECKPOINTS)?;
+    for (index, tips) in &changes.checkpoints {
+        checkpoints.insert(key(number, *index), list(tips).as_slice())?;
+    }
+    let mut access = tx.open_table(ACCESS)?;
+    for state in &changes.access {
+        let bytes = postcard::to_stdvec(&**state).expect("a state is maps and numbers");
+        access.insert(key(number, head.access_count), bytes.as_slice())?;
+        head.access_count += 1;
+    }
+    head.tips.clone_from(&changes.tips);
+    tx.open_table(HEADS)?
+        .insert(number, head.to_bytes().as_slice())?;
+    Ok(())
+}
+
+fn list(arrivals: &[Arrival]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(arrivals.len() * 4);
+    write_arrivals(arrivals, &mut bytes);
+    bytes
+}

@@ -1,0 +1,270 @@
+//! Trees in one file, through the embedded database redb.
+
+mod append;
+mod disk;
+mod index;
+mod layout;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidetica_dag::{Outcome, TreeId, VerifiedEntry, admit};
+use redb::{Database, DatabaseError, ReadableTable};
+
+pub use layout::FORMAT_VERSION;
+
+use self::disk::Disk;
+use self::layout::{
+    ACCESS, CHECKPOINTS, FORMAT, FORMAT_KEY, HEADS, LANDMARKS, LOG, META, RECENT, SETTLED, TREES,
+};
+use self::snapshot::{AccessCache, RedbSnapshot};
+use super::{Snapshot, Store, StoreError, check_meta};
+
+/// Memory for pages of the file in bytes, unless the builder says otherwise. The settled index of a
+/// tree with a million entries fits twice; beyond it the pages come from the system's own cache.
+pub const CACHE_BYTES_DEFAULT: usize = 32 << 20;
+
+/// How many appends to different trees can be judged at the same time: more than there are cores.
+const APPEND_LOCKS: usize = 64;
+
+/// Keeps trees in one file.
+///
+/// Whatever a call acknowledged is on the disk; a crash or a power cut at any moment costs nothing
+/// that was acknowledged. Opening reads a few pages, however long the history is, also after a
+/// crash. Memory does not grow with the history. One process at a time can open the file.
+///
+/// Damage to the file is noticed where it is read and comes back as [`StoreError::Damaged`].
+/// Damage to the pages that lead there is the database's matter, which may panic on it.
+pub struct RedbStore {
+    disk: Arc<Disk>,
+    access_cache: Arc<AccessCache>,
+    append_locks: Vec<Mutex<()>>,
+}
+
+/// Settings of a [`RedbStore`].
+#[derive(Debug, Clone)]
+pub struct RedbStoreBuilder {
+    cache_bytes: usize,
+}
+
+impl RedbStoreBuilder {
+    /// Sets how much memory pages of the file may take, in bytes.
+    #[must_use]
+    pub fn cache_bytes(mut self, cache_bytes: usize) -> Self {
+        self.cache_bytes = cache_bytes;
+        self
+    }
+
+    /// Opens the store in this file, which is created if it does not exist. Its folder must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if it is open already, [`StoreError::TooNew`] if a later version wrote
+    /// it, [`StoreError::Damaged`] if it is no store, and those of the system.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<RedbStore, StoreError> {
+        let path = path.as_ref();
+        let file = path.to_owned();
+        let is_new = !path.exists();
+        let store = self.open_with(path, move |builder| builder.create(&file))?;
+        if is_new {
+            sync_folder(path).map_err(|error| StoreError::Io {
+                source: error.into(),
+            })?;
+        }
+        Ok(store)
+    }
+
+    fn open_with(
+        self,
+        path: &Path,
+        open: impl Fn(&redb::Builder) -> Result<Database, DatabaseError> + Send + Sync + 'static,
+    ) -> Result<RedbStore, StoreError> {
+        let cache_bytes = self.cache_bytes;
+        let opener = move || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(cache_bytes);
+            open(&builder)
+        };
+        let store = RedbStore {
+            disk: Arc::new(Disk::open(path, Box::new(opener))?),
+            access_cache: Arc::default(),
+            append_locks: std::iter::repeat_with(Mutex::default)
+                .take(APPEND_LOCKS)
+                .collect(),
+        };
+        store.check_format()?;
+        Ok(store)
+    }
+}
+
+/// Makes the name of a file durable, which is apart from its content.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Other systems have no such call.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+impl RedbStore {
+    /// Opens the store in this file with the usual settings: see [`RedbStoreBuilder::open`].
+    ///
+    /// # Errors
+    /// Those of [`RedbStoreBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::builder().open(path)
+    }
+
+    /// Begins with the usual settings.
+    pub fn builder() -> RedbStoreBuilder {
+        RedbStoreBuilder {
+            cache_bytes: CACHE_BYTES_DEFAULT,
+        }
+    }
+
+    /// Reads the version of a file's format, or makes every table of a file that is empty.
+    fn check_format(&self) -> Result<(), StoreError> {
+        let tx = self.disk.read()?;
+        let tables = tx.list_tables().map_err(|error| self.disk.fault(error))?;
+        let is_empty = tables.count() == 0;
+        if is_empty {
+            return self.create_tables();
+        }
+        let format = match tx.open_table(FORMAT) {
+            Ok(format) => format,
+            Err(redb::TableError::Storage(error)) => return Err(self.disk.fault(error)),
+            Err(_) => return Err(StoreError::damaged("the file is of another program")),
+        };
+        let found = format
+            .get(FORMAT_KEY)
+            .map_err(|error| self.disk.fault(error))?;
+        match found.map(|found| found.value()) {
+            Some(FORMAT_VERSION) => Ok(()),
+            Some(found) if found > FORMAT_VERSION => Err(StoreError::TooNew {
+                found,
+                understood: FORMAT_VERSION,
+            }),
+            _ => Err(StoreError::damaged(
+                "the version of the format is unreadable",
+            )),
+        }
+    }
+
+    fn create_tables(&self) -> Result<(), StoreError> {
+        let create = |tx: &redb::WriteTransaction| -> Result<(), redb::TableError> {
+            tx.open_table(FORMAT)?.insert(FORMAT_KEY, FORMAT_VERSION)?;
+            tx.open_table(META)?;
+            tx.open_table(TREES)?;
+            tx.open_table(HEADS)?;
+            tx.open_table(LOG)?;
+            tx.open_table(RECENT)?;
+            tx.open_table(SETTLED)?;
+            tx.open_table(LANDMARKS)?;
+            tx.open_table(CHECKPOINTS)?;
+            tx.open_table(ACCESS)?;
+            Ok(())
+        };
+        self.disk
+            .write(|tx| create(tx).map_err(|error| self.disk.fault(error)))
+    }
+
+    fn take(&self, tree: TreeId) -> Result<RedbSnapshot, StoreError> {
+        RedbSnapshot::take(&self.disk, &self.access_cache, tree)
+    }
+
+    /// Keeps other appends to the same tree out, and now and then those to another one.
+    fn lock(&self, tree: TreeId) -> MutexGuard<'_, ()> {
+        let lock = usize::from(tree.as_bytes()[0]) % APPEND_LOCKS;
+        // There is nothing in it that a panic could have left half done.
+        self.append_locks[lock]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for RedbStore {
+    fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
+        let fault = |error: redb::StorageError| self.disk.fault(error);
+        let tx = self.disk.read()?;
+        let trees = tx
+            .open_table(TREES)
+            .map_err(|error| self.disk.fault(error))?;
+        let rows = trees.iter().map_err(fault)?;
+        rows.map(|row| {
+            let (tree, _) = row.map_err(fault)?;
+            let root = eidetica_dag::EntryId::from_bytes(*tree.value());
+            Ok(TreeId::from_root(root))
+        })
+        .collect()
+    }
+
+    fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
+        Ok(Arc::new(self.take(tree)?))
+    }
+
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<Outcome, StoreError> {
+        // Judging goes on beside the writing of other trees; nothing else changes this one, so the
+        // snapshot is still the present when the change is written.
+        let _alone = self.lock(tree);
+        let snapshot = self.take(tree)?;
+        let admission = admit(&snapshot, tree, batch)?;
+        if !admission.changes.entries.is_empty() {
+            let before = (snapshot.number(), snapshot.head().clone());
+            drop(snapshot);
+            append::write(&self.disk, tree, before, &admission.changes)?;
+        }
+        Ok(admission.outcome)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let tx = self.disk.read()?;
+        let meta = tx
+            .open_table(META)
+            .map_err(|error| self.disk.fault(error))?;
+        let value = meta.get(key).map_err(|error| self.disk.fault(error))?;
+        Ok(value.map(|value| value.value().to_owned()))
+    }
+
+    fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        check_meta(key, value)?;
+        let put = |tx: &redb::WriteTransaction| -> Result<(), redb::TableError> {
+            let mut meta = tx.open_table(META)?;
+            match value {
+                Some(value) => drop(meta.insert(key, value)?),
+                None => drop(meta.remove(key)?),
+            }
+            Ok(())
+        };
+        self.disk
+            .write(|tx| put(tx).map_err(|error| self.disk.fault(error)))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let fault = |error: redb::StorageError| self.disk.fault(error);
+        let tx = self.disk.read()?;
+        let meta = tx
+            .open_table(META)
+            .map_err(|error| self.disk.fault(error))?;
+        let mut found = Vec::new();
+        for row in meta.range(prefix..).map_err(fault)? {
+            let (key, value) = row.map_err(fault)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            found.push((key.value().to_owned(), value.value().to_owned()));
+        }
+        Ok(found)
+    }
+}
+
+impl std::fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedbStore").finish_non_exhaustive()
+    }
+}

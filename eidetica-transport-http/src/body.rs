@@ -1,0 +1,189 @@
+//! Bodies that go out: frames of ours, cut into pieces.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use eidetica_proto::frame::{FRAME_PREFIX_BYTES, frame_prefix};
+use eidetica_proto::{FrameStream, TransportError};
+use futures::task::AtomicWaker;
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::clock::{SendClock, lock};
+use crate::limits::PIECE_BYTES;
+
+/// Stands behind the last frame of a body, where the next frame's length would stand. No frame is
+/// that long.
+pub(crate) const END_MARK: [u8; FRAME_PREFIX_BYTES] = u32::MAX.to_le_bytes();
+
+/// The media type of a body of frames.
+pub(crate) const FRAMES_MEDIA_TYPE: &str = "application/vnd.eidetica.frames";
+
+/// Frames up to this length are copied together into one piece; longer ones are not copied.
+const COPIED_BYTES_MAX: usize = 8 << 10;
+
+/// Why a body ends without having ended: the connection is torn down on it. The reason for the
+/// people concerned is in [`Sending::failure`].
+#[derive(Debug, thiserror::Error)]
+#[error("the body was cut")]
+pub(crate) struct BodyCut;
+
+/// What the sender of a body knows of it while the connection has it.
+#[derive(Default)]
+pub(crate) struct Sending {
+    pub(crate) clock: SendClock,
+    failure: Mutex<Option<TransportError>>,
+    cancelled: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Sending {
+    /// Takes the error that the stream of frames ended with, if it did.
+    pub(crate) fn failure(&self) -> Option<TransportError> {
+        lock(&self.failure).take()
+    }
+
+    /// Cuts the body, wherever it is.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// A body that goes out.
+pub(crate) struct OutgoingBody {
+    frames: Option<FrameStream>,
+    /// What was copied together and not handed over.
+    copied: BytesMut,
+    /// What is left of a long frame, whose prefix is in `copied`.
+    long: Bytes,
+    cut: bool,
+    sending: Arc<Sending>,
+    /// What lives as long as the body.
+    _guard: Option<Box<dyn Send>>,
+}
+
+impl OutgoingBody {
+    /// Makes a body of frames.
+    pub(crate) fn frames(
+        frames: FrameStream,
+        sending: Arc<Sending>,
+        guard: Option<Box<dyn Send>>,
+    ) -> Self {
+        Self {
+            frames: Some(frames),
+            copied: BytesMut::new(),
+            long: Bytes::new(),
+            cut: false,
+            sending,
+            _guard: guard,
+        }
+    }
+
+    /// Makes a body of text, without frames.
+    pub(crate) fn text(text: Vec<u8>, sending: Arc<Sending>, guard: Box<dyn Send>) -> Self {
+        Self {
+            frames: None,
+            copied: BytesMut::new(),
+            long: text.into(),
+            cut: false,
+            sending,
+            _guard: Some(guard),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.copied.is_empty() && self.long.is_empty()
+    }
+
+    /// Takes what is ready to be handed over.
+    fn take_piece(&mut self) -> Option<Bytes> {
+        let piece = match self.copied.is_empty() {
+            false => self.copied.split().freeze(),
+            true => self.long.split_to(self.long.len().min(PIECE_BYTES)),
+        };
+        (!piece.is_empty()).then_some(piece)
+    }
+
+    fn add(&mut self, frame: Bytes) -> Result<(), TransportError> {
+        self.copied.put_slice(&frame_prefix(&frame)?);
+        match frame.len() <= COPIED_BYTES_MAX {
+            true => self.copied.put_slice(&frame),
+            false => self.long = frame,
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: TransportError) {
+        self.frames = None;
+        self.cut = true;
+        lock(&self.sending.failure).get_or_insert(error);
+    }
+
+    /// Gathers frames until a piece is full, there is no further frame yet, or they end.
+    fn gather(&mut self, context: &mut Context<'_>) {
+        while self.long.is_empty() && self.copied.len() < PIECE_BYTES {
+            let Some(frames) = &mut self.frames else {
+                return;
+            };
+            match frames.as_mut().poll_next(context) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Err(error) = self.add(frame) {
+                        self.fail(error);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => self.fail(error),
+                Poll::Ready(None) => {
+                    self.frames = None;
+                    self.copied.put_slice(&END_MARK);
+                }
+            }
+        }
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BodyCut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyCut>>> {
+        let this = &mut *self;
+        this.sending.waker.register(context.waker());
+        if this.sending.cancelled.load(Ordering::Acquire) {
+            this.frames = None;
+            return Poll::Ready(Some(Err(BodyCut)));
+        }
+        this.gather(context);
+        if let Some(piece) = this.take_piece() {
+            this.sending.clock.handed_over();
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if this.cut {
+            return Poll::Ready(Some(Err(BodyCut)));
+        }
+        if this.frames.is_some() {
+            this.sending.clock.producing();
+            return Poll::Pending;
+        }
+        this.sending.clock.handed_over();
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_none() && self.is_empty() && !self.cut
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Known for a text only: it is all there from the start.
+        match self.frames.is_none() && !self.cut {
+            true => SizeHint::with_exact((self.copied.len() + self.long.len()) as u64),
+            false => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What can be chosen about a transport.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use eidetica_proto::Address;
+
+use crate::limits;
+use crate::transport::HttpTransport;
+
+/// How long the transport waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadlines {
+    /// For a connection, and for the head of its first request. See
+    /// [`CONNECT_TIMEOUT`](limits::CONNECT_TIMEOUT).
+    pub connect: Duration,
+    /// For the other side to send or to take the next bytes. See
+    /// [`IDLE_TIMEOUT`](limits::IDLE_TIMEOUT).
+    pub idle: Duration,
+    /// For exchanges under way when the server stops. See [`STOP_GRACE`](limits::STOP_GRACE).
+    pub stop_grace: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: limits::CONNECT_TIMEOUT,
+            idle: limits::IDLE_TIMEOUT,
+            stop_grace: limits::STOP_GRACE,
+        }
+    }
+}
+
+/// Which HTTP the client speaks. Servers speak both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// HTTP/1.1: one connection for each exchange at a time.
+    #[default]
+    Http1,
+    /// HTTP/2 by prior knowledge: all exchanges with a server share one connection. At most
+    /// [`EXCHANGES_PER_CONNECTION_MAX`](limits::EXCHANGES_PER_CONNECTION_MAX) are under way, more
+    /// wait until one ends.
+    Http2,
+}
+
+/// Builds an [`HttpTransport`].
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct HttpTransportBuilder {
+    pub(crate) bind: Option<SocketAddr>,
+    pub(crate) advertised: Vec<Address>,
+    pub(crate) version: HttpVersion,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) connections_max: Option<usize>,
+}
+
+impl HttpTransportBuilder {
+    /// Sets where the server listens; port 0 means any free one. Without it the transport has no
+    /// server.
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind = Some(address);
+        self
+    }
+
+    /// Names an address under which others reach the server, such as the public name of a proxy
+    /// before it. If there is one, only such addresses are advertised, in the order of the calls.
+    pub fn advertise(mut self, address: Address) -> Self {
+        self.advertised.push(address);
+        self
+    }
+
+    /// Sets which HTTP the client speaks.
+    pub fn version(mut self, version: HttpVersion) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets the deadline for connecting, and for the head of a connection's first request.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.connect = timeout;
+        self
+    }
+
+    /// Sets how long the other side may neither send nor take anything.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.idle = timeout;
+        self
+    }
+
+    /// Sets how long exchanges under way get to end when the server stops.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.deadlines.stop_grace = grace;
+        self
+    }
+
+    /// Sets how many connections the server serves, instead of
+    /// [`CONNECTIONS_MAX`](limits::CONNECTIONS_MAX).
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = Some(connections);
+        self
+    }
+
+    /// Makes the transport. It does nothing until it is used.
+    pub fn build(self) -> HttpTransport {
+        HttpTransport::new(self)
+    }
+}

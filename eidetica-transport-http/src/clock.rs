@@ -1,0 +1,103 @@
+//! Deadlines for the two directions of a body.
+
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits::PROGRESS_MIN_BYTES_PER_S;
+
+/// Takes a lock. No code panics while it holds one of this crate's.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells since when the other side has been expected to take what it was sent.
+#[derive(Debug, Default)]
+pub(crate) struct SendClock {
+    waiting_since: Mutex<Option<Instant>>,
+}
+
+impl SendClock {
+    /// Notes that bytes were handed to the connection: it is the other side's turn.
+    pub(crate) fn handed_over(&self) {
+        *lock(&self.waiting_since) = Some(Instant::now());
+    }
+
+    /// Notes that the connection has room, and this side has nothing to send yet.
+    pub(crate) fn producing(&self) {
+        *lock(&self.waiting_since) = None;
+    }
+
+    /// Returns since when the other side has been expected to move, if it is.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        *lock(&self.waiting_since)
+    }
+}
+
+/// What refills the time that a [`ReceiveClock`] has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refill {
+    /// Each byte is worth its share of a second, so that a body which trickles ends too. For
+    /// requests.
+    ByBytes,
+    /// A whole frame is worth the whole time, so that an answer may go on for days with a short
+    /// frame at times. Within a frame, as above. For answers.
+    ByFrames,
+}
+
+/// Lets a body wait for its next bytes for a bounded time.
+///
+/// Only time spent waiting counts, not the time that this side takes to digest what arrived.
+#[derive(Debug)]
+pub(crate) struct ReceiveClock {
+    refill: Refill,
+    full: Duration,
+    left: Duration,
+    waiting_since: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl ReceiveClock {
+    pub(crate) fn new(full: Duration, refill: Refill) -> Self {
+        Self {
+            refill,
+            full,
+            left: full,
+            waiting_since: None,
+            sleep: None,
+        }
+    }
+
+    /// Waits. `Ready` when the time is up.
+    pub(crate) fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = || Instant::now();
+        let deadline = *self.waiting_since.get_or_insert_with(now) + self.left;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(())
+    }
+
+    /// Notes that bytes arrived.
+    pub(crate) fn received(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting_since.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+        let worth = Duration::from_micros(bytes as u64 * 1_000_000 / PROGRESS_MIN_BYTES_PER_S);
+        self.left = self.full.min(self.left + worth);
+    }
+
+    /// Notes that a frame is whole.
+    pub(crate) fn framed(&mut self) {
+        if self.refill == Refill::ByFrames {
+            self.left = self.full;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One connection at the server, and the deadlines that hyper does not have.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, Weak};
+
+use eidetica_proto::Service;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::body::Sending;
+use crate::builder::Deadlines;
+use crate::clock::lock;
+use crate::limits::{EXCHANGES_PER_CONNECTION_MAX, REQUEST_WINDOW_BYTES};
+use crate::routes;
+use crate::tasks::{Tasks, TasksExecutor};
+
+/// One connection that a caller opened.
+pub(crate) struct Connection {
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) remote: String,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) tasks: Weak<Tasks>,
+    /// Whether all it gets is that the server is busy.
+    pub(crate) busy: bool,
+    activity: Mutex<Activity>,
+}
+
+/// What goes on over a connection.
+struct Activity {
+    under_way: BTreeMap<u64, Arc<Sending>>,
+    begun: u64,
+    /// Since when nothing has been under way.
+    idle_since: Instant,
+}
+
+/// One request under way. The connection is not idle while this lives.
+pub(crate) struct UnderWay {
+    connection: Arc<Connection>,
+    number: u64,
+    pub(crate) sending: Arc<Sending>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut activity = lock(&self.connection.activity);
+        activity.under_way.remove(&self.number);
+        activity.idle_since = Instant::now();
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(
+        service: Arc<dyn Service>,
+        remote: String,
+        deadlines: Deadlines,
+        tasks: Weak<Tasks>,
+        busy: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            remote,
+            deadlines,
+            tasks,
+            busy,
+            activity: Mutex::new(Activity {
+                under_way: BTreeMap::new(),
+                begun: 0,
+                idle_since: Instant::now(),
+            }),
+        })
+    }
+
+    /// Notes that a request begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+        let sending = Arc::<Sending>::default();
+        let mut activity = lock(&self.activity);
+        let number = activity.begun;
+        activity.begun += 1;
+        activity.under_way.insert(number, Arc::clone(&sending));
+        UnderWay {
+            connection: Arc::clone(self),
+            number,
+            sending,
+        }
+    }
+
+    /// Serves the connection to its end. The stream may be any, so that one that speaks TLS can
+    /// stand here.
+    pub(crate) async fn serve<S>(self: Arc<Self>, stream: S, mut stopping: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = auto::Builder::new(TasksExecutor(self.tasks.clone()));
+        // This connection's own watch covers heads too, also before HTTP's version is known.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(EXCHANGES_PER_CONNECTION_MAX)
+            .initial_stream_window_size(REQUEST_WINDOW_BYTES)
+            // One exchange that is not read must leave room for all others.
+            .initial_connection_window_size(REQUEST_WINDOW_BYTES * EXCHANGES_PER_CONNECTION_MAX)
+            .keep_alive_interval(self.deadlines.idle)
+            .keep_alive_timeout(self.deadlines.connect);
+        let connection = Arc::clone(&self);
+        let service = service_fn(move |request| {
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(routes::answer(&connection, request).await) }
+        });
+        let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut late = pin!(self.late());
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                ended = served.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(remote = self.remote, error, "a connection broke");
+                    }
+                    return;
+                }
+                _ = stopping.wait_for(|stopping| *stopping), if !leaving => {
+                    leaving = true;
+                    served.as_mut().graceful_shutdown();
+                }
+                why = late.as_mut() => {
+                    tracing::debug!(remote = self.remote, why, "a connection is closed");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Returns when the caller has been late for something, and says for what.
+    async fn late(&self) -> &'static str {
+        loop {
+            let now = Instant::now();
+            let (deadline, why) = self.next_deadline();
+            if deadline <= now {
+                return why;
+            }
+            // What begins meanwhile is noticed a quarter of the deadline later at most.
+            sleep_until(deadline.min(now + self.deadlines.idle / 4)).await;
+        }
+    }
+
+    fn next_deadline(&self) -> (Instant, &'static str) {
+        let activity = lock(&self.activity);
+        if activity.begun == 0 {
+            let deadline = activity.idle_since + self.deadlines.connect;
+            return (deadline, "no request came in time");
+        }
+        if activity.under_way.is_empty() {
+            let deadline = activity.idle_since + self.deadlines.idle;
+            return (deadline, "it was idle");
+        }
+        let sent = activity.under_way.values();
+        let oldest = sent
+            .filter_map(|sending| sending.clock.waiting_since())
+            .min();
+        let since = oldest.unwrap_or_else(Instant::now);
+        (since + self.deadlines.idle, "an answer was not taken")
+    }
+}

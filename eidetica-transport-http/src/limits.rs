@@ -1,0 +1,69 @@
+//! Every limit of the transport, with its reason.
+
+use std::time::Duration;
+
+/// Longest time to connect, and for the first request's head to arrive: anything slower than three
+/// lost packets in a row is not there.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time to wait for the other side to send or to take the next bytes.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time that exchanges under way get to end when the server stops.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Least progress of a request's body while the server waits for it: 1 KiB/s. A modem did better;
+/// who is slower wants to hold the connection.
+pub const PROGRESS_MIN_BYTES_PER_S: u64 = 1024;
+
+/// Most bytes given to the connection at once. With [`IDLE_TIMEOUT`] for each piece, an answer
+/// makes at least [`PROGRESS_MIN_BYTES_PER_S`].
+pub const PIECE_BYTES: usize = 32 << 10;
+
+/// Most connections served. At some 0.5 MiB of buffers each, 128 MiB.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// Most connections beyond [`CONNECTIONS_MAX`] that are told that the server is busy; others are
+/// closed at once.
+pub const BUSY_CONNECTIONS_MAX: usize = 64;
+
+/// Most exchanges at once over one HTTP/2 connection.
+pub const EXCHANGES_PER_CONNECTION_MAX: u32 = 16;
+
+/// How much of a request may arrive before it is read, for each HTTP/2 exchange.
+pub const REQUEST_WINDOW_BYTES: u32 = 256 << 10;
+
+/// How much of an answer may arrive before it is read, for each HTTP/2 exchange. Larger than
+/// [`REQUEST_WINDOW_BYTES`] because a client chooses whom it asks.
+pub const ANSWER_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Longest time that a request is read and thrown away after its answer has ended, so that a
+/// caller that still sends gets the answer before the connection ends.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How much of an unread request is thrown away at full speed: what is under way when a caller
+/// stops sending as soon as it can.
+pub const LINGER_BYTES: usize = 1 << 20;
+
+/// Pause after each piece of an unread request beyond [`LINGER_BYTES`].
+pub const LINGER_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long the client keeps a connection that it does not use: half of [`IDLE_TIMEOUT`], after
+/// which the server closes it, so that no exchange begins on a connection about to be closed.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Most HTTP/1.1 connections to one server that the client keeps without using them.
+pub const POOL_IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// How often an HTTP/2 client asks a server that says nothing whether it is there, and how long it
+/// waits for that answer.
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most text of a refusal that is repeated in an error.
+pub const REFUSAL_TEXT_BYTES_MAX: usize = 300;
+
+/// How long the server waits when the system has no room for another connection.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How many connections the system keeps for the server until it takes them.
+pub const ACCEPT_BACKLOG: u32 = 1024;

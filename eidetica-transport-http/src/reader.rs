@@ -1,0 +1,129 @@
+//! Bodies that come in: pieces of the other side's, put together to frames.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use eidetica_proto::TransportError;
+use eidetica_proto::frame::FrameDecoder;
+use futures::Stream;
+use hyper::body::{Body, Incoming};
+
+use crate::body::END_MARK;
+use crate::clock::{ReceiveClock, Refill};
+use crate::leftover::Leftover;
+
+/// Reads the frames of a body.
+pub(crate) struct FrameReader {
+    body: Option<Incoming>,
+    decoder: FrameDecoder,
+    clock: ReceiveClock,
+    /// Whether the end mark was seen.
+    complete: bool,
+    /// Where what is not read of the body goes.
+    leftover: Option<Arc<Leftover>>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(body: Incoming, idle: Duration, refill: Refill) -> Self {
+        Self {
+            body: Some(body),
+            decoder: FrameDecoder::new(),
+            clock: ReceiveClock::new(idle, refill),
+            complete: false,
+            leftover: None,
+        }
+    }
+
+    /// Leaves what is not read of the body there, instead of dropping it.
+    pub(crate) fn leaving_rest_to(mut self, leftover: Arc<Leftover>) -> Self {
+        self.leftover = Some(leftover);
+        self
+    }
+
+    fn next_frame(&mut self) -> Option<Result<Bytes, TransportError>> {
+        match self.decoder.poll_frame() {
+            Ok(frame) => frame.map(Ok),
+            Err(error) if error.claimed_bytes == u32::from_le_bytes(END_MARK) as usize => {
+                self.complete = true;
+                None
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    fn fail(&mut self, error: TransportError) -> Poll<Option<Result<Bytes, TransportError>>> {
+        self.body = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Stream for FrameReader {
+    type Item = Result<Bytes, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        while this.body.is_some() {
+            if !this.complete {
+                match this.next_frame() {
+                    Some(Ok(frame)) => {
+                        this.clock.framed();
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                    Some(Err(error)) => return this.fail(error),
+                    None if this.complete => continue,
+                    None => {}
+                }
+            }
+            let Some(body) = &mut this.body else {
+                break;
+            };
+            let piece = Pin::new(body).poll_frame(context);
+            // Behind the mark only HTTP's own end is awaited, so that the connection can be used
+            // again. Whatever comes instead changes nothing about the frames.
+            if this.complete {
+                match piece {
+                    Poll::Pending if this.clock.poll_deadline(context).is_pending() => {
+                        return Poll::Pending;
+                    }
+                    _ => this.body = None,
+                }
+                continue;
+            }
+            match piece {
+                Poll::Ready(Some(Ok(piece))) => {
+                    if let Some(bytes) = piece.data_ref() {
+                        this.clock.received(bytes.len());
+                        this.decoder.feed(bytes);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let text = "the connection broke in the middle of a body";
+                    return this.fail(TransportError::connection_lost(text).with_source(error));
+                }
+                Poll::Ready(None) => {
+                    let text = "the body ended without its end mark: it was cut";
+                    return this.fail(TransportError::connection_lost(text));
+                }
+                Poll::Pending => match this.clock.poll_deadline(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => {
+                        let text = "the other side sent too little for too long";
+                        return this.fail(TransportError::timed_out(text));
+                    }
+                },
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl Drop for FrameReader {
+    fn drop(&mut self) {
+        if let (Some(body), Some(leftover)) = (self.body.take(), &self.leftover) {
+            leftover.leave(body);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The answering side: who gets in, and how it ends.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use eidetica_proto::{Address, Service, TransportError, TransportErrorKind};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::address::KIND;
+use crate::builder::Deadlines;
+use crate::connection::Connection;
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, BUSY_CONNECTIONS_MAX};
+use crate::tasks::Tasks;
+
+/// A server that runs. Dropping it cuts everything.
+pub(crate) struct Server {
+    address: SocketAddr,
+    tasks: Arc<Tasks>,
+    accepting: JoinHandle<()>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Starts to listen at `bind`.
+    pub(crate) fn start(
+        bind: SocketAddr,
+        service: Arc<dyn Service>,
+        deadlines: Deadlines,
+        connections_max: usize,
+    ) -> Result<Self, TransportError> {
+        let listener = listen(bind).map_err(|error| listen_error(bind, error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| listen_error(bind, error))?;
+        let tasks = Tasks::new();
+        let stopping = watch::Sender::new(false);
+        let door = Door {
+            listener,
+            served: Arc::new(Semaphore::new(connections_max)),
+            turned_away: Arc::new(Semaphore::new(BUSY_CONNECTIONS_MAX)),
+            service,
+            deadlines,
+            tasks: Arc::downgrade(&tasks),
+            stopping: stopping.subscribe(),
+        };
+        Ok(Self {
+            address,
+            tasks,
+            accepting: tokio::spawn(door.accept()),
+            stopping,
+        })
+    }
+
+    /// Returns where the server listens, as others see it.
+    pub(crate) fn address(&self) -> Option<Address> {
+        let host = match self.address.ip() {
+            ip if ip.is_unspecified() => outward_ip(ip),
+            ip => ip,
+        };
+        let value = SocketAddr::new(host, self.address.port()).to_string();
+        Address::new(KIND, &value).ok()
+    }
+
+    /// Ends the server. Nothing of it is left when this returns.
+    pub(crate) async fn stop(mut self, deadlines: Deadlines) {
+        self.accepting.abort();
+        // It was cancelled, or had ended: either way the port is free.
+        let _ = (&mut self.accepting).await;
+        self.stopping.send_replace(true);
+        if timeout(deadlines.stop_grace, self.tasks.idle())
+            .await
+            .is_err()
+        {
+            tracing::debug!("exchanges outlasted the grace of the stop and are cut");
+        }
+        self.tasks.shut_down().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn listen(bind: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match bind {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // On Windows this option would let two servers share the port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(bind)?;
+    socket.listen(ACCEPT_BACKLOG)
+}
+
+fn listen_error(bind: SocketAddr, error: io::Error) -> TransportError {
+    let (kind, text) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            TransportErrorKind::AddressInUse,
+            format!(
+                "port {} of {} is taken: choose another, or stop who has it",
+                bind.port(),
+                bind.ip()
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            TransportErrorKind::UnusableAddress,
+            format!("{} is not an address of this machine", bind.ip()),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            TransportErrorKind::Local,
+            format!("the system does not allow to listen at {bind}: choose a port from 1024 on"),
+        ),
+        _ => (
+            TransportErrorKind::Local,
+            format!("the system cannot listen at {bind}"),
+        ),
+    };
+    TransportError::new(kind, text).with_source(error)
+}
+
+/// Returns the address that this machine uses towards others, for a server that listens on all of
+/// them. Connecting a UDP socket sends nothing; the system only chooses the route. The targets are
+/// those reserved for documentation (RFC 5737, RFC 3849).
+fn outward_ip(unspecified: IpAddr) -> IpAddr {
+    let (target, loopback): (IpAddr, IpAddr) = match unspecified {
+        IpAddr::V4(_) => (
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+            Ipv4Addr::LOCALHOST.into(),
+        ),
+        IpAddr::V6(_) => (
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ),
+    };
+    let ask = || {
+        let socket = UdpSocket::bind((unspecified, 0))?;
+        socket.connect((target, 9))?;
+        socket.local_addr()
+    };
+    match ask() {
+        Ok(address) if !address.ip().is_unspecified() => address.ip(),
+        _ => loopback,
+    }
+}
+
+/// What the accepting task needs.
+struct Door {
+    listener: TcpListener,
+    served: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    service: Arc<dyn Service>,
+    deadlines: Deadlines,
+    tasks: std::sync::Weak<Tasks>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Door {
+    async fn accept(self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, remote)) => self.let_in(stream, remote),
+                Err(error) => {
+                    // The system lacks files or memory, or the caller has gone already.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn let_in(&self, stream: TcpStream, remote: SocketAddr) {
+        let Some((permit, busy)) = self.permit() else {
+            tracing::debug!(%remote, "too many connections, this one is closed");
+            return;
+        };
+        let Some(tasks) = self.tasks.upgrade() else {
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%remote, %error, "small answers may be delayed");
+        }
+        let connection = Connection::new(
+            Arc::clone(&self.service),
+            remote.to_string(),
+            self.deadlines,
+            self.tasks.clone(),
+            busy,
+        );
+        let stopping = self.stopping.clone();
+        tasks.spawn(async move {
+            let _permit = permit;
+            connection.serve(stream, stopping).await;
+        });
+    }
+
+    /// Returns the permission to serve a connection, and whether all it gets is that the server
+    /// is busy.
+    fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
+        let from = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
+        from(&self.served)
+            .map(|permit| (permit, false))
+            .or_else(|| from(&self.turned_away).map(|permit| (permit, true)))
+    }
+}

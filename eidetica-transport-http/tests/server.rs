@@ -1,0 +1,344 @@
+//! What the server says to people, to strangers, and to those who stall. Each test speaks HTTP by
+//! hand over a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use eidetica_proto::testing::{echo, frames_of};
+use eidetica_proto::transport::{InspectError, Inspection, Question, TreeInspection};
+use eidetica_proto::{
+    Address, Caller, FrameStream, Service, SyncTransport, TransportError, TransportErrorKind,
+};
+use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, HttpVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+fn loopback() -> HttpTransportBuilder {
+    HttpTransport::builder().bind(([127, 0, 0, 1], 0).into())
+}
+
+async fn serve(
+    builder: HttpTransportBuilder,
+    service: Arc<dyn Service>,
+) -> (HttpTransport, String) {
+    let server = builder.build();
+    server.start_server(service).await.expect("starts");
+    let address = server.server_addresses().await[0].value().to_owned();
+    (server, address)
+}
+
+/// Sends these bytes, and returns all that comes back until the server closes the connection.
+async fn say(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    stream.write_all(bytes).await.expect("is taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("is closed");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends a request without a body, and returns the status and the whole answer.
+async fn ask(address: &str, method: &str, path: &str) -> (u16, String) {
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = say(address, head.as_bytes()).await;
+    let status = answer.split(' ').nth(1).expect("a status line");
+    (status.parse().expect("a status"), answer)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").expect("a head").1
+}
+
+struct OneTree;
+
+const TREE: [u8; 32] = [7; 32];
+
+#[async_trait]
+impl Service for OneTree {
+    async fn exchange(&self, _caller: Caller, _request: FrameStream) -> FrameStream {
+        frames_of([""; 0])
+    }
+
+    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
+        let tree = TreeInspection {
+            tree: "07".repeat(32),
+            name: "notes".into(),
+            entries: 3,
+            tips: vec!["ab".repeat(32)],
+        };
+        match question {
+            Question::Health => Ok(Inspection::Health {
+                status: "ok",
+                protocol_versions: vec![1],
+                key: "00".repeat(32),
+            }),
+            Question::Trees => Ok(Inspection::Trees { trees: vec![tree] }),
+            Question::Tips(id) if *id.as_bytes() == TREE => Ok(Inspection::Tips(tree)),
+            Question::Tips(_) => Err(InspectError::NotFound),
+            Question::Entry(..) => Err(InspectError::Internal),
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_get_json() {
+    let (server, address) = serve(loopback(), Arc::new(OneTree)).await;
+    let tree = "07".repeat(32);
+    let json = |path: String| {
+        let address = address.clone();
+        async move {
+            let (status, answer) = ask(&address, "GET", &path).await;
+            assert!(
+                answer.contains("content-type: application/json"),
+                "{answer}"
+            );
+            let value: serde_json::Value = serde_json::from_str(body(&answer)).expect("JSON");
+            (status, value)
+        }
+    };
+
+    let (status, health) = json("/eidetica/v1/health".into()).await;
+    assert_eq!((status, &health["status"]), (200, &"ok".into()));
+    let (status, trees) = json("/eidetica/v1/trees".into()).await;
+    assert_eq!((status, &trees["trees"][0]["name"]), (200, &"notes".into()));
+    let (status, tips) = json(format!("/eidetica/v1/trees/{tree}/tips")).await;
+    assert_eq!((status, &tips["tips"][0]), (200, &"ab".repeat(32).into()));
+
+    let other = "08".repeat(32);
+    let (status, refusal) = json(format!("/eidetica/v1/trees/{other}/tips")).await;
+    assert_eq!((status, &refusal["error"]), (404, &"not found".into()));
+    let (status, _) = json(format!("/eidetica/v1/trees/{tree}/entries/{tree}")).await;
+    assert_eq!(status, 500);
+    for path in [
+        "/",
+        "/eidetica",
+        "/eidetica/v1/",
+        "/eidetica/v1/trees/x/tips",
+    ] {
+        let (status, refusal) = json(path.into()).await;
+        assert_eq!(
+            (status, &refusal["error"]),
+            (404, &"not found".into()),
+            "{path}"
+        );
+    }
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn wrong_methods_and_types_are_refused() {
+    let (server, address) = serve(loopback(), Arc::new(OneTree)).await;
+    let (status, answer) = ask(&address, "GET", "/eidetica/v1/exchange").await;
+    assert_eq!(status, 405);
+    assert!(answer.contains("allow: POST"), "{answer}");
+    let (status, answer) = ask(&address, "DELETE", "/eidetica/v1/trees").await;
+    assert_eq!(status, 405);
+    assert!(answer.contains("allow: GET"), "{answer}");
+    let (status, _) = ask(&address, "POST", "/eidetica/v1/exchange").await;
+    assert_eq!(status, 415);
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn another_version_is_refused_by_name() {
+    let (server, address) = serve(loopback(), echo()).await;
+    let (status, answer) = ask(&address, "POST", "/eidetica/v9/exchange").await;
+    assert_eq!(status, 404);
+    let refusal: serde_json::Value = serde_json::from_str(body(&answer)).expect("JSON");
+    assert_eq!(refusal["protocol_versions"], serde_json::json!([1]));
+    let error = refusal["error"].as_str().expect("a text");
+    assert!(
+        error.contains("version 1") && error.contains('9'),
+        "{error}"
+    );
+    server.close().await.expect("closes");
+}
+
+/// Answers every connection with these bytes, and returns what an exchange makes of it.
+async fn exchange_with(version: HttpVersion, answer: &'static str) -> TransportError {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("is bound").to_string();
+    let stranger = tokio::spawn(async move {
+        let mut streams = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            streams.push(stream);
+        }
+    });
+    let client = HttpTransport::builder().version(version).build();
+    let address = Address::new("http", &address).expect("an address");
+    let failed = client.exchange(&address, frames_of(["hello"])).await;
+    stranger.abort();
+    client.close().await.expect("closes");
+    failed.map(|_| ()).expect_err("no answer")
+}
+
+#[tokio::test]
+async fn strangers_are_recognised() {
+    let web = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello";
+    let ssh = "SSH-2.0-OpenSSH_9.6\r\n";
+    for (version, answer) in [
+        (HttpVersion::Http1, web),
+        (HttpVersion::Http1, ssh),
+        (
+            HttpVersion::Http1,
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (HttpVersion::Http2, web),
+        (HttpVersion::Http2, ssh),
+    ] {
+        let error = exchange_with(version, answer).await;
+        let kind = error.kind();
+        assert_eq!(
+            kind,
+            TransportErrorKind::ProtocolMismatch,
+            "{version:?} {answer:?} {error:?}"
+        );
+        assert!(
+            error.to_string().contains("does not speak version 1"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_busy_server_says_so() {
+    let (server, address) = serve(loopback().connections_max(0), echo()).await;
+    let (status, answer) = ask(&address, "GET", "/eidetica/v1/health").await;
+    assert_eq!(status, 503);
+    assert!(answer.contains("retry-after"), "{answer}");
+    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+        let client = HttpTransport::builder().version(version).build();
+        let to = Address::new("http", &address).expect("an address");
+        let failed = client.exchange(&to, frames_of(["hello"])).await;
+        let error = failed.map(|_| ()).expect_err("no room");
+        assert_eq!(error.kind(), TransportErrorKind::Busy, "{error}");
+        client.close().await.expect("closes");
+    }
+    server.close().await.expect("closes");
+}
+
+/// The head of an exchange whose body comes in chunks.
+const EXCHANGE_HEAD: &str = "POST /eidetica/v1/exchange HTTP/1.1\r\nhost: x\r\n\
+    content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
+
+#[tokio::test]
+async fn whoever_stalls_is_cut() {
+    let deadline = Duration::from_millis(200);
+    let builder = loopback().connect_timeout(deadline).idle_timeout(deadline);
+    let (server, address) = serve(builder, echo()).await;
+    let http2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let within_a_frame = format!("{EXCHANGE_HEAD}6\r\n\u{5}\0\0\0ab\r\n");
+    for stalled in ["", "P", "GET /eidetica/v1/hea", http2_preface] {
+        // That the connection ends at all is what is tested.
+        say(&address, stalled.as_bytes()).await;
+    }
+    for stalled in [EXCHANGE_HEAD, &within_a_frame] {
+        let answer = say(&address, stalled.as_bytes()).await;
+        assert!(
+            !answer.contains("\r\n0\r\n\r\n"),
+            "the answer is no whole one: {answer}"
+        );
+    }
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_cut() {
+    let deadline = Duration::from_millis(300);
+    let (server, address) = serve(loopback().idle_timeout(deadline), echo()).await;
+    let stream = TcpStream::connect(&address).await.expect("connects");
+    let (mut reader, mut writer) = stream.into_split();
+    // Each byte comes well before the deadline, but together they are far below the minimum.
+    let trickle = tokio::spawn(async move {
+        writer.write_all(EXCHANGE_HEAD.as_bytes()).await?;
+        loop {
+            writer.write_all(b"1\r\n\x00\r\n").await?;
+            tokio::time::sleep(deadline / 10).await;
+        }
+        #[allow(unreachable_code)]
+        Ok::<(), std::io::Error>(())
+    });
+    let mut answer = Vec::new();
+    // It ends, or is reset because the trickle goes on.
+    let _ = reader.read_to_end(&mut answer).await;
+    trickle.abort();
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_the_answer_is_cut() {
+    use eidetica_proto::testing::service_fn;
+    use futures::StreamExt;
+
+    let (gone, dropped) = futures::channel::oneshot::channel::<()>();
+    let gone = std::sync::Mutex::new(Some(gone));
+    let service = service_fn(move |_, _| {
+        let held = gone.lock().expect("not poisoned").take();
+        let frames = futures::stream::repeat_with(move || {
+            let _held = &held;
+            Ok(vec![0; 64 << 10].into())
+        });
+        async { frames.boxed() }
+    });
+    let deadline = Duration::from_millis(300);
+    let (server, address) = serve(loopback().idle_timeout(deadline), service).await;
+    let mut stream = TcpStream::connect(&address).await.expect("connects");
+    let request = format!("{EXCHANGE_HEAD}4\r\n\0\0\0\0\r\n0\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("is taken");
+    dropped
+        .await
+        .expect_err("the answer is dropped while the connection is held open");
+    drop(stream);
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_request_without_its_end_mark_was_cut() {
+    let (server, address) = serve(loopback(), echo()).await;
+    // As HTTP it is complete: one frame, and the last chunk.
+    let request = format!("{EXCHANGE_HEAD}5\r\n\u{1}\0\0\0a\r\n0\r\n\r\n");
+    let answer = say(&address, request.as_bytes()).await;
+    assert!(
+        !answer.contains("\r\n0\r\n\r\n"),
+        "the answer is no whole one: {answer}"
+    );
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn what_is_advertised_is_what_was_named() {
+    let named: Address = "http:sync.example:80".parse().expect("an address");
+    let server = loopback().advertise(named.clone()).build();
+    assert_eq!(server.server_addresses().await, []);
+    server.start_server(echo()).await.expect("starts");
+    assert_eq!(server.server_addresses().await, [named]);
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_server_on_all_addresses_names_one_that_can_be_reached() {
+    let server = HttpTransport::builder()
+        .bind(([0, 0, 0, 0], 0).into())
+        .build();
+    server.start_server(echo()).await.expect("starts");
+    let addresses = server.server_addresses().await;
+    let [address] = &addresses[..] else {
+        panic!("one address: {addresses:?}");
+    };
+    assert!(!address.value().starts_with("0.0.0.0"), "{address}");
+    server.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_transport_without_an_address_serves_nothing() {
+    let client = HttpTransport::builder().build();
+    let error = client.start_server(echo()).await.expect_err("only asks");
+    assert_eq!(error.kind(), TransportErrorKind::UnusableAddress);
+    client.close().await.expect("closes");
+}

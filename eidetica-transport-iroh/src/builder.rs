@@ -1,0 +1,188 @@
+//! How a transport is set up.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use eidetica_proto::eidetica_dag::SecretKey;
+use eidetica_proto::{TransportError, TransportErrorKind};
+use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
+use iroh::{Endpoint, RelayMode, RelayUrl};
+
+use crate::limits::{Deadlines, STREAMS_PER_CONNECTION_MAX};
+use crate::mount::EideticaProtocol;
+use crate::transport::{Arrivals, IrohTransport};
+use crate::{ALPN, error};
+
+/// Which relay servers help peers that cannot reach each other directly.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Relays {
+    /// The public ones that iroh's makers run.
+    #[default]
+    Default,
+    /// None: only peers that can be reached directly.
+    Disabled,
+    /// These, as URLs such as `https://relay.example.org`.
+    Custom(Vec<String>),
+}
+
+/// Sets up an [`IrohTransport`].
+///
+/// End with [`bind`](Self::bind) for an endpoint of the transport's own, with
+/// [`attach`](Self::attach) or [`mount`](Self::mount) for one that the program has. The key, relays,
+/// address lookup and bind address belong to an endpoint of one's own; a given endpoint keeps its
+/// own.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until bind, attach or mount is called"]
+pub struct IrohTransportBuilder {
+    secret_key: Option<SecretKey>,
+    relays: Relays,
+    address_lookup: bool,
+    bind_addr: Option<SocketAddr>,
+    deadlines: Deadlines,
+}
+
+impl IrohTransportBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            secret_key: None,
+            relays: Relays::default(),
+            address_lookup: true,
+            bind_addr: None,
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// Sets the node's key, which every connection proves. By default a random one, which is
+    /// somebody else after every start.
+    pub fn secret_key(mut self, key: SecretKey) -> Self {
+        self.secret_key = Some(key);
+        self
+    }
+
+    /// Sets which relays to use. By default the public ones.
+    pub fn relays(mut self, relays: Relays) -> Self {
+        self.relays = relays;
+        self
+    }
+
+    /// Sets whether to publish this endpoint's relay, and to look other endpoints up by their id,
+    /// at the public service that iroh's makers run. By default yes. Without it, addresses that are
+    /// bare ids reach nobody.
+    pub fn address_lookup(mut self, on: bool) -> Self {
+        self.address_lookup = on;
+        self
+    }
+
+    /// Sets the only address to listen on, over UDP. Port 0 takes any free one. By default all
+    /// interfaces, on any free port.
+    pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
+        self.bind_addr = Some(addr);
+        self
+    }
+
+    /// Sets the longest wait for a connection. By default [`CONNECT_TIMEOUT`](crate::CONNECT_TIMEOUT).
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.connect = timeout;
+        self
+    }
+
+    /// Sets the longest wait for the peer between two frames. By default
+    /// [`IDLE_TIMEOUT`](crate::IDLE_TIMEOUT).
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.idle = timeout;
+        self
+    }
+
+    /// Sets how long exchanges under way may go on when the server stops. By default
+    /// [`STOP_GRACE`](crate::STOP_GRACE).
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.deadlines.stop_grace = grace;
+        self
+    }
+
+    /// Binds an endpoint of the transport's own. From here on it can ask; connections that arrive
+    /// before the server is started are refused.
+    ///
+    /// The socket is bound here and not when the server starts, because asking needs it too, and
+    /// because its port, which tickets hold, stays the same however often the server is restarted.
+    ///
+    /// # Errors
+    /// [`TransportErrorKind::AddressInUse`] if another program has the address,
+    /// [`TransportErrorKind::UnusableAddress`] if a relay's URL or the bind address is malformed,
+    /// [`TransportErrorKind::Local`] for whatever else the system says.
+    pub async fn bind(self) -> Result<IrohTransport, TransportError> {
+        let relays = relay_mode(&self.relays)?;
+        let awaits_relay = !matches!(relays, RelayMode::Disabled);
+        let builder = if self.address_lookup {
+            Endpoint::builder(presets::N0)
+        } else {
+            Endpoint::builder(presets::Minimal)
+        };
+        // Windows keep their defaults: larger receive windows break connections under load.
+        let streams = QuicTransportConfig::builder()
+            .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
+            .max_concurrent_uni_streams(VarInt::from_u32(0));
+        // Finding peers on the local network is one more address lookup, to be added here.
+        let mut builder = builder
+            .relay_mode(relays)
+            .transport_config(streams.build())
+            .alpns(vec![ALPN.to_vec()]);
+        if let Some(key) = &self.secret_key {
+            builder = builder.secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()));
+        }
+        if let Some(addr) = self.bind_addr {
+            let bound = builder.clear_ip_transports().bind_addr(addr);
+            builder = bound.map_err(|error| {
+                let text = format!("{addr} is no address to listen on");
+                TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
+            })?;
+        }
+        let endpoint = builder.bind().await.map_err(error::of_bind)?;
+        let arrivals = Arrivals::OwnEndpoint;
+        let transport = IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines);
+        transport.accept_arrivals();
+        Ok(transport)
+    }
+
+    /// Uses an endpoint that the program has. The transport accepts its connections from the first
+    /// start of the server on, and sets its ALPNs to [`ALPN`] alone; use
+    /// [`mount`](Self::mount) if it speaks other protocols. The program closes the endpoint, and
+    /// waits for its relay if the server's addresses shall name it.
+    pub fn attach(self, endpoint: Endpoint) -> IrohTransport {
+        IrohTransport::new(endpoint, Arrivals::GivenEndpoint, false, self.deadlines)
+    }
+
+    /// Uses an endpoint whose connections the program's [`Router`](iroh::protocol::Router)
+    /// accepts. Mount the second value there, for [`ALPN`]. The program shuts the router down.
+    ///
+    /// ```no_run
+    /// use eidetica_transport_iroh::{ALPN, IrohTransport};
+    /// # async fn mount(endpoint: iroh::Endpoint) {
+    /// let (transport, protocol) = IrohTransport::builder().mount(endpoint.clone());
+    /// let router = iroh::protocol::Router::builder(endpoint)
+    ///     .accept(ALPN, protocol)
+    ///     .spawn();
+    /// # let _ = (transport, router);
+    /// # }
+    /// ```
+    pub fn mount(self, endpoint: Endpoint) -> (IrohTransport, EideticaProtocol) {
+        let transport = IrohTransport::new(endpoint, Arrivals::Router, false, self.deadlines);
+        let protocol = transport.protocol();
+        (transport, protocol)
+    }
+}
+
+fn relay_mode(relays: &Relays) -> Result<RelayMode, TransportError> {
+    let urls = match relays {
+        Relays::Default => return Ok(iroh::endpoint::default_relay_mode()),
+        Relays::Disabled => return Ok(RelayMode::Disabled),
+        Relays::Custom(urls) => urls,
+    };
+    let urls = urls.iter().map(|url| {
+        url.parse::<RelayUrl>().map_err(|error| {
+            let text = format!("{url:?} is not the URL of a relay, such as https://relay.example");
+            TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
+        })
+    });
+    Ok(RelayMode::custom(urls.collect::<Result<Vec<_>, _>>()?))
+}

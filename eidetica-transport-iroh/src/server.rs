@@ -1,0 +1,344 @@
+//! The answering side: connections in, exchanges to the service.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidetica_proto::{Caller, Service, TransportError, TransportErrorKind};
+use iroh::EndpointId;
+use iroh::endpoint::{Accepting, Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error};
+
+use crate::address::{KIND, key_of};
+use crate::error::{CLOSE_BUSY, CLOSE_CUT, CLOSE_LEAVING};
+use crate::limits::{
+    CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Deadlines, NEWCOMERS_MAX,
+    NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
+};
+use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped};
+
+/// What a server's connections do.
+///
+/// ```text
+/// Serving ──stop──▶ Draining ──grace over──▶ Cut
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Exchanges are taken up.
+    Serving,
+    /// Exchanges under way may end; no other is taken up.
+    Draining,
+    /// Whatever is under way ends at once.
+    Cut,
+}
+
+/// The answering side of a transport: stopped or serving, again and again.
+pub(crate) struct Server {
+    run: Mutex<Option<Running>>,
+    /// Held while the server is started or stopped, so that each waits for the other.
+    lifecycle: tokio::sync::Mutex<()>,
+    limits: Limits,
+    deadlines: Deadlines,
+}
+
+/// What outlives a stop: who is connected.
+#[derive(Clone)]
+struct Limits {
+    newcomers: Arc<Semaphore>,
+    connections: Arc<Mutex<BTreeMap<EndpointId, usize>>>,
+}
+
+struct Running {
+    service: Arc<dyn Service>,
+    phase: watch::Sender<Phase>,
+}
+
+/// What a connection needs of the server that took it up. As long as it lives, the server's stop
+/// waits.
+#[derive(Clone)]
+pub(crate) struct Run {
+    service: Arc<dyn Service>,
+    phase: watch::Receiver<Phase>,
+    limits: Limits,
+    deadlines: Deadlines,
+}
+
+impl Server {
+    pub(crate) fn new(deadlines: Deadlines) -> Self {
+        Self {
+            run: Mutex::default(),
+            lifecycle: tokio::sync::Mutex::default(),
+            limits: Limits {
+                newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+                connections: Arc::default(),
+            },
+            deadlines,
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Begins to serve. Connections that arrive from here on find the service.
+    pub(crate) async fn start(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
+        let _lifecycle = self.lifecycle.lock().await;
+        let mut running = self.running();
+        if running.is_some() {
+            let text = "the iroh server runs already: stop it before starting it again";
+            return Err(TransportError::new(
+                TransportErrorKind::AlreadyRunning,
+                text,
+            ));
+        }
+        let phase = watch::Sender::new(Phase::Serving);
+        *running = Some(Running { service, phase });
+        Ok(())
+    }
+
+    /// Takes up nothing more, lets exchanges under way end for the grace time, cuts the rest, and
+    /// waits until nothing is left.
+    pub(crate) async fn stop(&self) -> Result<(), TransportError> {
+        let _lifecycle = self.lifecycle.lock().await;
+        let Some(Running { phase, .. }) = self.running().take() else {
+            return Ok(());
+        };
+        // The channel is closed when the last connection has dropped its end.
+        phase.send_replace(Phase::Draining);
+        if timeout(self.deadlines.stop_grace, phase.closed())
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        phase.send_replace(Phase::Cut);
+        timeout(CUT_TIMEOUT, phase.closed()).await.map_err(|_| {
+            let text = "an exchange blocks its thread and could not be cut";
+            TransportError::new(TransportErrorKind::Local, text)
+        })
+    }
+
+    /// Returns what a connection that arrives needs, unless the server is stopped.
+    pub(crate) fn run(&self) -> Option<Run> {
+        let running = self.running();
+        let Running { service, phase } = running.as_ref()?;
+        Some(Run {
+            service: service.clone(),
+            phase: phase.subscribe(),
+            limits: self.limits.clone(),
+            deadlines: self.deadlines,
+        })
+    }
+}
+
+/// Leave to be connected without having completed an exchange.
+pub(crate) struct Newcomer {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Run {
+    /// Lets a newcomer in, unless too many are in already.
+    pub(crate) fn admit(&self) -> Option<Newcomer> {
+        let permit = self.limits.newcomers.clone().try_acquire_owned();
+        permit.ok().map(|_permit| Newcomer { _permit })
+    }
+
+    /// Completes the handshake and serves the connection to its end.
+    pub(crate) async fn handshake(mut self, accepting: Accepting, newcomer: Newcomer) {
+        let handshake = timeout(self.deadlines.connect, accepting);
+        let connection = tokio::select! {
+            _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            connection = handshake => connection,
+        };
+        match connection {
+            Ok(Ok(connection)) => self.serve(connection, newcomer).await,
+            Ok(Err(error)) => debug!(%error, "handshake failed"),
+            Err(_) => debug!("handshake timed out"),
+        }
+    }
+
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(mut self, connection: Connection, newcomer: Newcomer) {
+        let Some(_seat) = Seat::take(&self.limits.connections, connection.remote_id()) else {
+            connection.close(CLOSE_BUSY, b"too many connections of this peer");
+            return;
+        };
+        connection.set_max_concurrent_bi_streams(STREAMS_PER_CONNECTION_MAX.into());
+        connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+        let mut exchanges = JoinSet::new();
+        self.take_up(&connection, newcomer, &mut exchanges).await;
+        let code = self.drain(&connection, &mut exchanges).await;
+        connection.close(code, b"");
+    }
+
+    /// Takes up exchanges until the server stops, the peer leaves or nothing happens for long.
+    async fn take_up(
+        &mut self,
+        connection: &Connection,
+        newcomer: Newcomer,
+        exchanges: &mut JoinSet<Completed>,
+    ) {
+        let caller = Caller {
+            transport: KIND,
+            key: Some(key_of(connection.remote_id())),
+            remote: remote_of(connection),
+        };
+        let mut newcomer = Some(newcomer);
+        loop {
+            // A newcomer keeps others out, so it has less time to begin than an old acquaintance.
+            let patience = match newcomer {
+                Some(_) => self.deadlines.idle,
+                None => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
+            };
+            // A peer's implementation may believe in more streams than it is allowed: what is
+            // beyond waits here, within the connection's receive window.
+            let has_room = exchanges.len() < STREAMS_PER_CONNECTION_MAX as usize;
+            tokio::select! {
+                _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
+                stream = connection.accept_bi(), if has_room => match stream {
+                    Ok((send, recv)) => {
+                        let service = self.service.clone();
+                        let caller = caller.clone();
+                        exchanges.spawn(answer(service, caller, send, recv, self.deadlines));
+                    }
+                    Err(reason) => {
+                        debug!(%reason, caller = %caller.remote, "connection ended");
+                        return;
+                    }
+                },
+                Some(ended) = exchanges.join_next() => match ended {
+                    Ok(Completed(true)) => newcomer = None,
+                    Ok(Completed(false)) => {}
+                    Err(panic) => error!(%panic, "the service panicked"),
+                },
+                () = sleep(patience), if exchanges.is_empty() => return,
+            }
+        }
+    }
+
+    /// Waits until the exchanges under way have ended, or must end. Returns the code to close with.
+    async fn drain(
+        &mut self,
+        connection: &Connection,
+        exchanges: &mut JoinSet<Completed>,
+    ) -> VarInt {
+        loop {
+            tokio::select! {
+                ended = exchanges.join_next() => match ended {
+                    None => return CLOSE_LEAVING,
+                    Some(Ok(_)) => {}
+                    Some(Err(panic)) => error!(%panic, "the service panicked"),
+                },
+                _ = self.phase.wait_for(|phase| *phase == Phase::Cut) => break,
+                _ = connection.closed() => break,
+            }
+        }
+        exchanges.shutdown().await;
+        CLOSE_CUT
+    }
+}
+
+/// Where the connection's packets come from, for logs.
+fn remote_of(connection: &Connection) -> String {
+    let paths = connection.paths();
+    let selected = paths.iter().find(|path| path.is_selected());
+    match selected.or_else(|| paths.iter().next()) {
+        Some(path) => path.remote_addr().to_string(),
+        None => connection.remote_id().fmt_short().to_string(),
+    }
+}
+
+/// Whether the caller got the whole answer.
+struct Completed(bool);
+
+/// Answers one exchange.
+async fn answer(
+    service: Arc<dyn Service>,
+    caller: Caller,
+    send: SendStream,
+    recv: RecvStream,
+    deadlines: Deadlines,
+) -> Completed {
+    let remote = caller.remote.clone();
+    let writer = FrameWriter::new(send);
+    let mut stopped = Box::pin(writer.stopped());
+    let request = FrameReader::new(recv).into_stream(deadlines.idle);
+    let mut exchanging = service.exchange(caller, request);
+    let frames = tokio::select! {
+        biased;
+        frames = &mut exchanging => frames,
+        _ = &mut stopped => {
+            // The service may be reading a request that was cut: let it see that.
+            debug!(caller = %remote, "the caller gave up before it was answered");
+            let _ = timeout(NOTICE_TIMEOUT, exchanging).await;
+            return Completed(false);
+        }
+    };
+    let mut outgoing = Outgoing::new(writer, frames);
+    let sent = tokio::select! {
+        biased;
+        // The service has no deadline: it may wait for something to tell. A caller that does not
+        // want to wait says so.
+        sent = outgoing.run(deadlines.idle, None) => sent,
+        _ = &mut stopped => Err(SendStopped::ByPeer),
+    };
+    match sent {
+        // The connection may be closed right after this exchange, and closing drops what the
+        // caller has not got yet: wait until it has everything.
+        Ok(()) => Completed(matches!(
+            timeout(deadlines.idle, stopped).await,
+            Ok(Ok(None))
+        )),
+        Err(SendStopped::ByPeer) => {
+            debug!(caller = %remote, "the caller wants no more");
+            Completed(false)
+        }
+        Err(SendStopped::ByError(error)) => {
+            debug!(caller = %remote, %error, "the answer was cut");
+            Completed(false)
+        }
+    }
+}
+
+/// One of a peer's connections.
+struct Seat {
+    connections: Arc<Mutex<BTreeMap<EndpointId, usize>>>,
+    peer: EndpointId,
+}
+
+impl Seat {
+    fn take(
+        connections: &Arc<Mutex<BTreeMap<EndpointId, usize>>>,
+        peer: EndpointId,
+    ) -> Option<Self> {
+        let mut counts = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
+        if *count == CONNECTIONS_PER_PEER_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self {
+            connections: connections.clone(),
+            peer,
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let counts = self.connections.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Frames on a QUIC stream.
+//!
+//! A QUIC stream ends in one of two ways: finished, when its sender says so, or reset. Only the
+//! first is a clean end here. The QUIC implementation finishes a stream whose handle is dropped, so
+//! [`FrameWriter`] resets it unless [`FrameWriter::finish`] was called: a sender that is cancelled,
+//! fails or panics never looks as if it had said everything.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use eidetica_proto::frame::{FrameDecoder, frame_prefix};
+use eidetica_proto::{FrameStream, TransportError};
+use futures::StreamExt;
+use futures::stream::{self, Fuse};
+use iroh::endpoint::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{self, RESET_ABANDONED};
+use crate::limits::{PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX};
+
+/// How much later a frame may be complete for each piece of it that has moved.
+fn earned(bytes: usize) -> Duration {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Duration::from_secs(bytes.into()) / PROGRESS_BYTES_PER_SECOND
+}
+
+/// Takes frames from a stream. Dropping it before the end tells the sender to stop.
+pub(crate) struct FrameReader {
+    recv: RecvStream,
+    decoder: FrameDecoder,
+}
+
+impl FrameReader {
+    pub(crate) fn new(recv: RecvStream) -> Self {
+        Self {
+            recv,
+            decoder: FrameDecoder::new(),
+        }
+    }
+
+    /// Returns the next frame, or `None` at a clean end. `patience` bounds the wait for it, not the
+    /// time between two calls. Nothing is lost if the future is dropped.
+    pub(crate) async fn next_frame(
+        &mut self,
+        patience: Option<Duration>,
+    ) -> Result<Option<Bytes>, TransportError> {
+        let mut deadline = patience.map(|patience| Instant::now() + patience);
+        loop {
+            if let Some(frame) = self.decoder.poll_frame()? {
+                return Ok(Some(frame));
+            }
+            let read = self.recv.read_chunk(READ_BYTES_MAX);
+            let piece = match &mut deadline {
+                None => read.await,
+                Some(deadline) => {
+                    let piece = timeout_at(*deadline, read).await.map_err(|_| {
+                        TransportError::timed_out("the peer fell silent before its last frame")
+                    })?;
+                    if let Ok(Some(bytes)) = &piece {
+                        *deadline += earned(bytes.len());
+                    }
+                    piece
+                }
+            };
+            match piece.map_err(error::of_read)? {
+                Some(bytes) => self.decoder.feed(&bytes),
+                None => return self.decoder.finish().map(|()| None),
+            }
+        }
+    }
+
+    /// Returns the frames as a stream that waits at most `patience` for each.
+    pub(crate) fn into_stream(self, patience: Duration) -> FrameStream {
+        Box::pin(stream::try_unfold(self, move |mut reader| async move {
+            let frame = reader.next_frame(Some(patience)).await?;
+            Ok(frame.map(|frame| (frame, reader)))
+        }))
+    }
+}
+
+/// Puts frames on a stream. Dropping it before [`FrameWriter::finish`] resets the stream.
+pub(crate) struct FrameWriter {
+    send: SendStream,
+    /// The prefix and the frame under way.
+    pieces: [Bytes; 2],
+    /// How many of the pieces are written.
+    written: usize,
+    finished: bool,
+}
+
+impl FrameWriter {
+    pub(crate) fn new(send: SendStream) -> Self {
+        Self {
+            send,
+            pieces: [Bytes::new(), Bytes::new()],
+            written: 2,
+            finished: false,
+        }
+    }
+
+    /// Takes the frame to be written next. The one before it must be written.
+    fn load(&mut self, frame: Bytes) -> Result<(), TransportError> {
+        debug_assert_eq!(self.written, self.pieces.len());
+        let prefix = Bytes::copy_from_slice(&frame_prefix(&frame)?);
+        // No piece is empty, so that every write moves something.
+        (self.pieces, self.written) = if frame.is_empty() {
+            ([frame, prefix], 1)
+        } else {
+            ([prefix, frame], 0)
+        };
+        Ok(())
+    }
+
+    /// Writes what is left of the frame under way. Nothing is lost if the future is dropped.
+    async fn flush(&mut self, patience: Duration) -> Result<(), SendStopped> {
+        let mut deadline = Instant::now() + patience;
+        while self.written < self.pieces.len() {
+            let mut rest = &mut self.pieces[self.written..];
+            let write = timeout_at(deadline, self.send.write_many_chunks(&mut rest));
+            let bytes = match write.await {
+                Err(_) => {
+                    let text = "the peer takes no frames: it is stuck or very slow";
+                    return Err(TransportError::timed_out(text).into());
+                }
+                Ok(Err(WriteError::Stopped(_))) => return Err(SendStopped::ByPeer),
+                Ok(Err(error)) => return Err(error::of_write(error).into()),
+                Ok(Ok(bytes)) => bytes,
+            };
+            let left = rest.len();
+            self.written = self.pieces.len() - left;
+            deadline += earned(bytes);
+        }
+        Ok(())
+    }
+
+    /// Says that the last frame was written. What is in the stream still goes out.
+    fn finish(&mut self) {
+        // An error says that the stream was stopped or lost, so nobody waits for its end.
+        let _ = self.send.finish();
+        self.finished = true;
+    }
+
+    /// Waits until the peer has all of a finished stream (`None`), or wants no more of it.
+    pub(crate) fn stopped(
+        &self,
+    ) -> impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + use<> {
+        self.send.stopped()
+    }
+}
+
+impl Drop for FrameWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // An error says that the stream was stopped or lost: then it has no clean end anyway.
+            let _ = self.send.reset(RESET_ABANDONED);
+        }
+    }
+}
+
+/// Why frames go out no more.
+pub(crate) enum SendStopped {
+    /// The peer wants no more of them. On the asking side that is not an error: it has, or will
+    /// have, the answer.
+    ByPeer,
+    /// The frames' source failed, the connection broke, or the peer is stuck.
+    ByError(TransportError),
+}
+
+impl From<TransportError> for SendStopped {
+    fn from(error: TransportError) -> Self {
+        Self::ByError(error)
+    }
+}
+
+/// Moves frames from their source to a stream, no faster than the stream takes them.
+pub(crate) struct Outgoing {
+    writer: FrameWriter,
+    frames: Fuse<FrameStream>,
+    replay: Replay,
+}
+
+/// What it takes to send the same frames again on another connection.
+enum Replay {
+    /// Nothing was taken from the source.
+    Untouched,
+    /// This is all that was taken. Most requests are one frame, and a frame is cheap to keep.
+    First(Bytes),
+    /// More was taken than is worth keeping.
+    Gone,
+}
+
+impl Outgoing {
+    pub(crate) fn new(writer: FrameWriter, frames: FrameStream) -> Self {
+        Self {
+            writer,
+            frames: frames.fuse(),
+            replay: Replay::Untouched,
+        }
+    }
+
+    /// Sends every frame and finishes the stream. Nothing is lost if the future is dropped: the
+    /// next call goes on.
+    ///
+    /// `patience` bounds each wait for the peer, `source_patience` each wait for the source.
+    pub(crate) async fn run(
+        &mut self,
+        patience: Duration,
+        source_patience: Option<Duration>,
+    ) -> Result<(), SendStopped> {
+        loop {
+            self.writer.flush(patience).await?;
+            let next = self.frames.next();
+            let frame = match source_patience {
+                None => next.await,
+                Some(patience) => timeout(patience, next).await.map_err(|_| {
+                    TransportError::timed_out("the next frame to send was not made in time")
+                })?,
+            };
+            let Some(frame) = frame.transpose()? else {
+                self.writer.finish();
+                return Ok(());
+            };
+            self.replay = match self.replay {
+                Replay::Untouched => Replay::First(frame.clone()),
+                Replay::First(_) | Replay::Gone => Replay::Gone,
+            };
+            self.writer.load(frame)?;
+        }
+    }
+
+    /// Resets the stream if it was not finished, and returns all the frames that its source gave
+    /// and will give, unless too many are gone.
+    pub(crate) fn into_frames(self) -> Option<FrameStream> {
+        match self.replay {
+            Replay::Untouched => Some(Box::pin(self.frames)),
+            Replay::First(first) => {
+                let first = stream::iter([Ok(first)]);
+                Some(Box::pin(first.chain(self.frames)))
+            }
+            Replay::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The transport: an endpoint with its asking and its answering side.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use eidetica_proto::eidetica_dag::PublicKey;
+use eidetica_proto::{
+    Address, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
+};
+use iroh::Endpoint;
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::ALPN;
+use crate::address::{self, KIND};
+use crate::builder::IrohTransportBuilder;
+use crate::client::Client;
+use crate::error;
+use crate::limits::{Deadlines, RELAY_WAIT};
+use crate::mount::EideticaProtocol;
+use crate::server::Server;
+
+/// Who accepts the endpoint's connections, and who closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrivals {
+    /// The transport accepts and closes.
+    OwnEndpoint,
+    /// The transport accepts from the first start on, the program closes.
+    GivenEndpoint,
+    /// The program's router accepts, the program closes.
+    Router,
+}
+
+/// Carries exchanges over iroh. See the [crate's documentation](crate) for the model.
+pub struct IrohTransport {
+    endpoint: Endpoint,
+    arrivals: Arrivals,
+    /// Whether the endpoint is ours and uses relays, so that its address is worth a wait.
+    awaits_relay: bool,
+    /// Set once the wait for a relay is over.
+    relay_waited: OnceCell<()>,
+    client: Client,
+    server: Arc<Server>,
+    /// The loop that accepts connections, which in turn holds their tasks.
+    acceptor: Mutex<JoinSet<()>>,
+    deadlines: Deadlines,
+}
+
+impl IrohTransport {
+    /// Begins to set up a transport.
+    pub fn builder() -> IrohTransportBuilder {
+        IrohTransportBuilder::new()
+    }
+
+    /// Uses an endpoint that the program has, with the default deadlines:
+    /// [`IrohTransportBuilder::attach`].
+    pub fn from_endpoint(endpoint: Endpoint) -> Self {
+        Self::builder().attach(endpoint)
+    }
+
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        arrivals: Arrivals,
+        awaits_relay: bool,
+        deadlines: Deadlines,
+    ) -> Self {
+        Self {
+            endpoint,
+            arrivals,
+            awaits_relay,
+            relay_waited: OnceCell::new(),
+            client: Client::default(),
+            server: Arc::new(Server::new(deadlines)),
+            acceptor: Mutex::default(),
+            deadlines,
+        }
+    }
+
+    /// Returns the node's key, which every connection proves.
+    pub fn public_key(&self) -> PublicKey {
+        address::key_of(self.endpoint.id())
+    }
+
+    pub(crate) fn protocol(&self) -> EideticaProtocol {
+        EideticaProtocol::new(self.server.clone())
+    }
+
+    fn acceptor(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.acceptor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the loop that accepts connections, unless it runs.
+    ///
+    /// It runs while the server is stopped too, and refuses: a caller learns at once that nobody
+    /// serves, and the endpoint does not queue what nobody takes.
+    pub(crate) fn accept_arrivals(&self) {
+        let mut acceptor = self.acceptor();
+        if acceptor.is_empty() {
+            acceptor.spawn(accept(self.endpoint.clone(), self.server.clone()));
+        }
+    }
+
+    fn check_open(&self) -> Result<(), TransportError> {
+        if self.client.is_closed() || self.endpoint.is_closed() {
+            return Err(error::of_closed());
+        }
+        Ok(())
+    }
+}
+
+/// Accepts connections until the endpoint is closed. The tasks that serve them end with it.
+async fn accept(endpoint: Endpoint, server: Arc<Server>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => incoming,
+                None => return,
+            },
+            Some(_) = connections.join_next() => continue,
+        };
+        let Some((run, newcomer)) = server
+            .run()
+            .and_then(|run| run.admit().map(|newcomer| (run, newcomer)))
+        else {
+            incoming.refuse();
+            continue;
+        };
+        match incoming.accept() {
+            Ok(accepting) => {
+                connections.spawn(run.handshake(accepting, newcomer));
+            }
+            // Any packet that looks like the beginning of a connection gets here.
+            Err(error) => debug!(%error, "not a connection"),
+        }
+    }
+}
+
+#[async_trait]
+impl SyncTransport for IrohTransport {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
+        self.check_open()?;
+        self.server.start(service).await?;
+        if self.client.is_closed() {
+            // It was closed while this start waited for a stop.
+            self.server.stop().await?;
+            return Err(error::of_closed());
+        }
+        if self.arrivals == Arrivals::GivenEndpoint && self.acceptor().is_empty() {
+            self.endpoint.set_alpns(vec![ALPN.to_vec()]);
+            self.accept_arrivals();
+        }
+        Ok(())
+    }
+
+    async fn stop_server(&self) -> Result<(), TransportError> {
+        self.server.stop().await
+    }
+
+    fn is_server_running(&self) -> bool {
+        self.server.is_running()
+    }
+
+    async fn server_addresses(&self) -> Vec<Address> {
+        if !self.is_server_running() || self.endpoint.is_closed() {
+            return Vec::new();
+        }
+        let mut addr = self.endpoint.addr();
+        if self.awaits_relay && addr.relay_urls().next().is_none() {
+            // Right after the start the relay is not connected, and without it the ticket may be of
+            // no use elsewhere. Where there is no network at all, only the first question waits.
+            let wait = || async {
+                let _ = timeout(RELAY_WAIT, self.endpoint.online()).await;
+            };
+            self.relay_waited.get_or_init(wait).await;
+            addr = self.endpoint.addr();
+        }
+        vec![address::address_of(&addr)]
+    }
+
+    async fn exchange(
+        &self,
+        address: &Address,
+        request: FrameStream,
+    ) -> Result<Response, TransportError> {
+        self.check_open()?;
+        let peer = address::endpoint_addr(address)?;
+        let exchange = self
+            .client
+            .exchange(&self.endpoint, &peer, request, self.deadlines);
+        exchange.await
+    }
+
+    async fn close(&self) -> Result<(), TransportError> {
+        self.client.close();
+        let stopped = self.server.stop().await;
+        let mut acceptor = std::mem::take(&mut *self.acceptor());
+        acceptor.shutdown().await;
+        if self.arrivals == Arrivals::OwnEndpoint {
+            let patience = self.deadlines.stop_grace.max(RELAY_WAIT * 2);
+            timeout(patience, self.endpoint.close())
+                .await
+                .map_err(|_| {
+                    let text = "the iroh endpoint did not close in time";
+                    TransportError::new(TransportErrorKind::Local, text)
+                })?;
+        }
+        stopped
+    }
+}
+
+impl fmt::Debug for IrohTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IrohTransport")
+            .field("id", &self.endpoint.id())
+            .field("arrivals", &self.arrivals)
+            .field("serving", &self.server.is_running())
+            .finish_non_exhaustive()
+    }
+}
