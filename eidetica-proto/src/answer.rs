@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{
-    Arrival, ArrivalSet, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry, current_access,
+    Arrival, ArrivalSet, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry,
+    current_access,
 };
 
 use crate::error::{ErrorCode, PeerFault, WireError};
@@ -225,11 +226,7 @@ impl Receiver {
         let stored = Stored {
             stored: u32::try_from(self.intake.stored).unwrap_or(u32::MAX),
             tips: listed_tips(view)?,
-            missing: self
-                .intake
-                .missing()
-                .take(WANTS_MAX)
-                .collect(),
+            missing: self.intake.missing().take(WANTS_MAX).collect(),
         };
         Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
     }
