@@ -8,10 +8,10 @@
 //!
 //! # Which entries are sampled
 //!
-//! Both sides must agree on it from an entry's height alone. The asker declares up to
-//! [`DECLARED_HEIGHTS_MAX`] heights: that of its highest tip, so that nothing of it lies above, and
-//! those of its most recently arrived tips. The *depth* of a height is the distance to the nearest
-//! declared height at or above it. With `c` the *density*, an entry is sampled if
+//! Both sides must agree on it from an entry's height alone. The asker declares heights: those of
+//! its tips, if there are no more than [`DECLARED_HEIGHTS_MAX`] different ones. The *depth* of a
+//! height is the distance to the nearest declared height at or above it. With `c` the *density*, an
+//! entry is sampled if
 //!
 //! ```text
 //! depth <= c * 2^(number of trailing zero bits of its height)
@@ -20,23 +20,30 @@
 //! which is the same as "its height is a multiple of the stride, and the stride is 1 down to depth
 //! `c`, 2 down to `2c`, 4 down to `4c` …". On a line, a history of `H` entries has
 //! `c * (1 + log2(H / c) / 2)` samples, and what is sent needlessly to somebody who lacks `m`
-//! entries is about `m / c`. The density is written in sixteenths, so that a very wide tree, which
-//! has too many entries on every height, can be sampled with a `c` below one.
+//! entries is about `m / c` at the most. The density is written in sixteenths, so that a very wide
+//! tree, which has too many entries on every height, can be sampled with a `c` below one.
+//!
+//! The asker need not put in everything that is sampled, only what is worth the room. A tip's
+//! height is declared for the sake of what lies below that tip, so the asker measures the depth of
+//! an entry from a tip above *it*, not from any tip that happens to be near in height.
+//!
+//! Where the tips have more heights than can be declared, nearly every height is near one of them.
+//! Then only the highest is declared, with a density at which all heights below are sampled, and
+//! the fingerprints have more bits because more entries are tried.
 //!
 //! # What can go wrong
 //!
-//! - An entry that is sampled but not in the filter costs an entry or a few sent in vain. The
-//!   asker may leave out what it likes, and [`Filter::build`] does so where finding the entries
-//!   would mean a scan of the history.
+//! - An entry that is sampled but not in the filter costs an entry or a few sent in vain.
 //! - A fingerprint that is in the filter by accident makes the answerer leave out entries that the
-//!   asker lacks. The asker notices, for a parent or a tip is missing, and asks for it by id. A
-//!   fingerprint has [so many bits](fingerprint_bits) that this happens to one filter in 512 if the
-//!   answerer tries as many foreign entries as there are in the filter.
+//!   asker lacks. The asker notices, for a parent or a tip is missing, and asks for it by id.
+//!   Fingerprints have 16 bits and more, the more of them the more bits, so that this happens to
+//!   one filter in 512 if the answerer tries as many foreign entries as there are in the filter.
 //! - Nobody can bring such accidents about: the fingerprints are keyed (SipHash-2-4) by a seed that
 //!   the asker draws for each request. An asker who chooses a bad seed or lies about its heights
 //!   harms only its own copy.
 //! - A request is material from a stranger: [`Filter::matcher`] checks every parameter and does no
-//!   more work than the length of the filter warrants.
+//!   more work than the length of the filter warrants. No density is absurd: it only says how many
+//!   of its entries the answerer looks up.
 
 mod build;
 mod golomb;
@@ -46,11 +53,10 @@ mod siphash;
 use eidetica_dag::EntryId;
 use serde::{Deserialize, Serialize};
 
-use self::golomb::{CodeError, fingerprint};
+use self::golomb::{Code, CodeError};
 use self::sampling::Sampling;
 
 pub use self::build::{FILTER_VISITS_MAX, FilterBudget};
-pub use self::golomb::fingerprint_bits;
 
 /// How many heights are declared at most. Each costs one to three bytes and a dense zone of its
 /// own; beyond a handful of tips that are at work at the same time, zones only thin each other.
@@ -60,9 +66,8 @@ pub const DECLARED_HEIGHTS_MAX: usize = 8;
 /// two thousand tips at eight entries for each; those of more tips get fewer for each.
 pub const FILTER_ENTRIES_MAX: usize = 16_384;
 
-/// Highest density, in sixteenths. Every declared height down to depth `c` has an entry of the
-/// asker, so a filter that tells the truth has no larger `c` than it has room for entries.
-pub const DENSITY_MAX: u32 = FILTER_ENTRIES_MAX as u32 * sampling::DENSITY_UNIT;
+/// Fingerprints have no more bits than this. A filter that is as large as it may be has 23.
+pub const FINGERPRINT_BITS_MAX: u8 = 32;
 
 /// Fingerprints of a sample of the asker's entries, as they are sent.
 ///
@@ -78,6 +83,8 @@ pub struct Filter {
     density: u32,
     /// How many fingerprints there are.
     count: u32,
+    /// How many bits tell a fingerprint from an accident.
+    fingerprint_bits: u8,
     /// The fingerprints, ascending, as Golomb–Rice coded differences.
     #[serde(with = "serde_bytes")]
     bits: Vec<u8>,
@@ -88,6 +95,7 @@ pub struct Filter {
 pub struct FilterMatcher {
     seed: [u8; 8],
     sampling: Sampling,
+    code: Code,
     /// Ascending.
     fingerprints: Vec<u64>,
 }
@@ -105,9 +113,9 @@ pub enum FilterError {
     /// The heights are not strictly descending, or go below zero.
     #[error("declared heights descend strictly and stay above zero, but number {0} does not")]
     BadHeight(usize),
-    /// The density is above [`DENSITY_MAX`].
-    #[error("the density of a filter is at most {DENSITY_MAX} sixteenths, but this one's is {0}")]
-    TooDense(u32),
+    /// A fingerprint has no bits, or more than [`FINGERPRINT_BITS_MAX`].
+    #[error("a fingerprint has 1 to {FINGERPRINT_BITS_MAX} bits, but this filter says {0}")]
+    BadFingerprintBits(u8),
     /// There are more than [`FILTER_ENTRIES_MAX`] fingerprints.
     #[error("a filter holds at most {FILTER_ENTRIES_MAX} fingerprints, but this one says {0}")]
     TooManyEntries(u32),
@@ -143,16 +151,21 @@ impl Filter {
     /// Names the rule that the filter breaks.
     pub fn matcher(&self) -> Result<FilterMatcher, FilterError> {
         let heights = declared_heights(&self.height_steps)?;
-        if self.density > DENSITY_MAX {
-            return Err(FilterError::TooDense(self.density));
+        if !(1..=FINGERPRINT_BITS_MAX).contains(&self.fingerprint_bits) {
+            return Err(FilterError::BadFingerprintBits(self.fingerprint_bits));
         }
         if self.count as usize > FILTER_ENTRIES_MAX {
             return Err(FilterError::TooManyEntries(self.count));
         }
-        let fingerprints = golomb::decode(&self.bits, self.count)?;
+        let code = Code {
+            count: self.count,
+            fingerprint_bits: self.fingerprint_bits.into(),
+        };
+        let fingerprints = golomb::decode(code, &self.bits)?;
         Ok(FilterMatcher {
             seed: self.seed,
             sampling: Sampling::new(heights, self.density),
+            code,
             fingerprints,
         })
     }
@@ -170,7 +183,7 @@ impl FilterMatcher {
         if !self.sampling.includes(height) {
             return false;
         }
-        let wanted = fingerprint(self.seed, id, self.fingerprints.len() as u32);
+        let wanted = self.code.fingerprint(self.seed, id);
         self.fingerprints.binary_search(&wanted).is_ok()
     }
 }
@@ -210,14 +223,20 @@ fn declared_heights(steps: &[u32]) -> Result<Vec<u32>, FilterError> {
 mod tests {
     use super::*;
 
+    const CODE: Code = Code {
+        count: 20,
+        fingerprint_bits: 16,
+    };
+
     fn filter() -> Filter {
         let fingerprints: Vec<u64> = (0..20).map(|n| n * 60_000).collect();
         Filter {
             seed: *b"the seed",
             height_steps: vec![100, 10, 90],
             density: 16,
-            count: 20,
-            bits: golomb::encode(&fingerprints),
+            count: CODE.count,
+            fingerprint_bits: 16,
+            bits: golomb::encode(CODE, &fingerprints),
         }
     }
 
@@ -249,10 +268,14 @@ mod tests {
             refused(|f| f.height_steps = vec![5, 1, 5]),
             FilterError::BadHeight(2)
         );
-        assert_eq!(
-            refused(|f| f.density = DENSITY_MAX + 1),
-            FilterError::TooDense(DENSITY_MAX + 1)
-        );
+        for bits in [0, 33] {
+            let filter = Filter {
+                fingerprint_bits: bits,
+                ..filter()
+            };
+            let error = filter.matcher().expect_err("a rule is broken");
+            assert_eq!(error, FilterError::BadFingerprintBits(bits));
+        }
         assert_eq!(
             refused(|f| f.count = u32::MAX),
             FilterError::TooManyEntries(u32::MAX)
@@ -264,9 +287,9 @@ mod tests {
             FilterError::Truncated,
             "an endless unary run"
         );
-        let beyond = u64::from(20_u32) << fingerprint_bits(20);
+        let beyond = 20 << 16;
         let out_of_range = Filter {
-            bits: golomb::encode(&[vec![0; 19], vec![beyond]].concat()),
+            bits: golomb::encode(CODE, &[vec![0; 19], vec![beyond]].concat()),
             ..filter()
         };
         assert_eq!(out_of_range.matcher().err(), Some(FilterError::OutOfRange));

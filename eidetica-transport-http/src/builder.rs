@@ -33,6 +33,11 @@ impl Default for Deadlines {
 }
 
 /// Which HTTP the client speaks. Servers speak both.
+///
+/// HTTP/1.1 is the default because its exchanges cannot get in each other's way, and because
+/// every proxy takes it. On loopback it carried a large request 1.7 times as fast and a large
+/// answer about as fast; ten small exchanges at a time went twice as fast over HTTP/2, to the
+/// same server, from one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum HttpVersion {

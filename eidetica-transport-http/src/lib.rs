@@ -6,8 +6,8 @@
 //!
 //! A body is the frames, each with its length before it, and then the **end mark**: four bytes
 //! `ff`, a length that no frame has. HTTP's own end of a body is not believed, because a body that
-//! was cut looks complete after an HTTP/1.0 proxy, after an HTTP/2 reset without error, and after
-//! a local connection that was aborted. So a body without its mark is a lost connection.
+//! was cut can look complete: behind a proxy that speaks HTTP/1.0 to the server, and after an
+//! HTTP/2 reset without error. So a body without its mark is a lost connection.
 //!
 //! The server speaks HTTP/1.1 and HTTP/2 (by prior knowledge) on one port, and answers a few
 //! read-only questions in JSON for people and scripts:

@@ -6,11 +6,11 @@ use std::collections::{BinaryHeap, HashSet};
 use eidetica_dag::view::LANDMARK_INTERVAL;
 use eidetica_dag::{Arrival, DagView, EntryId, Node};
 
-use super::golomb::{code_bits_max, encode, fingerprint};
-use super::sampling::{density_needed, depth};
-use super::{DECLARED_HEIGHTS_MAX, DENSITY_MAX, FILTER_ENTRIES_MAX, Filter, height_steps};
+use super::golomb::{Code, encode};
+use super::sampling::density_needed;
+use super::{DECLARED_HEIGHTS_MAX, FILTER_ENTRIES_MAX, Filter, height_steps};
 
-/// How many entries [`Filter::build`] reads one by one at most. On a line it reads three for each
+/// How many entries [`Filter::build`] reads one by one at most. It reads three to five for each
 /// entry of the filter; a tree that wants more than this is so wide that its dense zone is hardly
 /// worth completing.
 pub const FILTER_VISITS_MAX: usize = 65_536;
@@ -62,13 +62,13 @@ impl FilterBudget {
 
     /// Returns how many entries fit beside parameters of `parameter_bytes`, whatever their
     /// fingerprints turn out to be.
-    fn entries_beside(self, parameter_bytes: usize) -> usize {
-        let room_bits = self.bytes.saturating_sub(parameter_bytes) as u64 * 8;
+    fn entries_beside(self, parameter_bytes: usize, tries: Tries) -> usize {
+        let room_bits = (self.bytes.saturating_sub(parameter_bytes) as u64).saturating_mul(8);
         // The code grows with the number of entries, so the numbers that fit are the low ones.
         let (mut fits, mut beyond) = (0, self.entries.min(FILTER_ENTRIES_MAX) + 1);
         while beyond - fits > 1 {
             let middle = fits.midpoint(beyond);
-            if code_bits_max(middle as u32) <= room_bits {
+            if tries.code_for(middle as u32).bits_max() <= room_bits {
                 fits = middle;
             } else {
                 beyond = middle;
@@ -78,17 +78,66 @@ impl FilterBudget {
     }
 }
 
+/// How many entries that the asker lacks the answerer is expected to try on the filter. Each has
+/// the same chance of being taken for a known one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tries {
+    /// About as many as are in the filter: only sampled ones are tried.
+    LikeEntries,
+    /// All that the asker lacks.
+    All,
+}
+
+impl Tries {
+    /// Fingerprints of a filter that only sampled entries are tried on: short ones are too few to
+    /// be worth saving.
+    const BITS_MIN_SAMPLED: u32 = 16;
+    /// Fingerprints of a filter that every entry is tried on: an accident in one of two hundred
+    /// exchanges in which 10,000 entries were missing.
+    const BITS_MIN_ALL: u32 = 21;
+    /// How many bits a fingerprint has at least beyond those that count the entries: if as many
+    /// foreign entries are tried as there are in the filter, one filter in `2^9 = 512` has an
+    /// accident, however large it is.
+    const ACCIDENT_BITS: u32 = 9;
+
+    /// Where every entry is tried, the asker may sample each branch as densely as it likes. What
+    /// was written lately is what others lack, so the branch of the `rank`-th latest tip is sampled
+    /// this many times more densely than the earliest ones: by a share of the room that falls as
+    /// one over the rank (Zipf's law), and that is the larger the less room each tip has. With a
+    /// thousand tips and eight entries for each, it comes to a third of the filter.
+    fn boost(self, rank: usize, tip_count: usize, room: usize) -> u64 {
+        let (rank, tip_count, room) = (rank as u64 + 1, tip_count as u64, room.max(1) as u64);
+        match self {
+            Self::LikeEntries => 1,
+            Self::All => 1 + tip_count * tip_count / (2 * room * rank),
+        }
+    }
+
+    fn code_for(self, count: u32) -> Code {
+        let count_bits = count.max(1).next_power_of_two().ilog2();
+        let least = match self {
+            Self::LikeEntries => Self::BITS_MIN_SAMPLED,
+            Self::All => Self::BITS_MIN_ALL,
+        };
+        let fingerprint_bits = least.max(Self::ACCIDENT_BITS + count_bits);
+        Code {
+            count,
+            fingerprint_bits,
+        }
+    }
+}
+
 impl Filter {
     /// Samples what is in view, with the highest density that keeps the filter within `budget`.
     /// Returns `None` for an empty tree, of which there is nothing to say.
     ///
-    /// `seed` must be drawn at random for each request.
+    /// `seed` must be drawn at random for each request. The tips themselves are not in the filter:
+    /// whoever sends it names them beside it.
     ///
-    /// What is sampled near a declared height is found by walking down from the tips, what is
-    /// sampled below by the [landmarks](DagView::landmarks): the cost grows with the budget and the
-    /// number of tips, not with the history. At most [`FILTER_VISITS_MAX`] entries are read; what
-    /// would be found beyond is left out. So are entries in the dense zone of a low declared height
-    /// that lie on branches which the walk does not come down to.
+    /// What is sampled near a tip is found by walking down from it, what is sampled below by the
+    /// [landmarks](DagView::landmarks): the cost grows with the budget and the number of tips, not
+    /// with the history. At most [`FILTER_VISITS_MAX`] entries are read; what would be found beyond
+    /// is left out.
     ///
     /// # Errors
     /// Those of the view.
@@ -97,46 +146,55 @@ impl Filter {
         seed: [u8; 8],
         budget: FilterBudget,
     ) -> Result<Option<Self>, V::Error> {
-        let tips = view.tips()?;
-        let tips = tips
-            .into_iter()
-            .rev()
+        let latest_first = view.tips()?.into_iter().rev();
+        let tips = latest_first
             .take(FILTER_VISITS_MAX)
             .map(|tip| Ok((tip, view.node(tip)?)))
             .collect::<Result<Vec<_>, _>>()?;
-        let heights = heights_to_declare(tips.iter().map(|(_, node)| node.height));
-        if heights.is_empty() {
+        let heights = heights_of_interest(tips.iter().map(|(_, node)| node.height));
+        let Some(highest) = heights.first().copied() else {
             return Ok(None);
-        }
+        };
+        // Where the tips have too many heights to declare, every height is tried.
+        let all_declared = tips.iter().all(|(_, node)| heights.contains(&node.height));
+        let (tries, declared) = if all_declared {
+            (Tries::LikeEntries, heights.as_slice())
+        } else {
+            (Tries::All, &[highest][..])
+        };
         let mut filter = Self {
             seed,
-            height_steps: height_steps(&heights),
-            density: DENSITY_MAX,
+            height_steps: height_steps(declared),
+            density: u32::MAX,
             count: FILTER_ENTRIES_MAX as u32,
+            fingerprint_bits: 0,
             bits: Vec::new(),
         };
         // The length of the bits takes up to three bytes, of which one is counted already.
-        let room = budget.entries_beside(filter.encoded_bytes() + 2);
-        let mut sampler = Sampler::new(view, heights);
-        for (tip, node) in tips {
-            sampler.find(tip, node);
+        let room = budget.entries_beside(filter.encoded_bytes() + 2, tries);
+        let mut sampler = Sampler::new(view, &heights);
+        let tip_count = tips.len();
+        for (rank, (tip, node)) in tips.into_iter().enumerate() {
+            let boost = tries.boost(rank, tip_count, room);
+            sampler.start_at(tip, node, boost);
         }
         let (density, ids) = sampler.sample(room)?;
-        filter.density = density;
-        filter.count = ids.len() as u32;
-        let mut fingerprints: Vec<u64> = ids
-            .iter()
-            .map(|id| fingerprint(seed, id, filter.count))
-            .collect();
+        let code = tries.code_for(ids.len() as u32);
+        let mut fingerprints: Vec<u64> = ids.iter().map(|id| code.fingerprint(seed, id)).collect();
         fingerprints.sort_unstable();
-        filter.bits = encode(&fingerprints);
+        if tries == Tries::LikeEntries {
+            filter.density = density;
+        }
+        filter.count = code.count;
+        filter.fingerprint_bits = code.fingerprint_bits as u8;
+        filter.bits = encode(code, &fingerprints);
         Ok(Some(filter))
     }
 }
 
-/// Chooses the heights to declare, given those of the tips from the latest arrival to the first:
-/// the highest, and the latest others. Returns them strictly descending.
-fn heights_to_declare(latest_first: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
+/// Chooses heights to declare, given those of the tips from the latest arrival to the first: the
+/// highest, and the latest others. Returns them strictly descending.
+fn heights_of_interest(latest_first: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
     let mut heights: Vec<u32> = latest_first.clone().max().into_iter().collect();
     for height in latest_first {
         if heights.len() == DECLARED_HEIGHTS_MAX {
@@ -154,14 +212,26 @@ fn heights_to_declare(latest_first: impl Iterator<Item = u32> + Clone) -> Vec<u3
 ///
 /// One heap holds everything that can be done next, by the density from which on it matters.
 /// Taking the least again and again grows the density step by step until the filter is full.
+///
+/// The depth of an entry is measured here from a tip above it, and that of a landmark, whose
+/// descendants are unknown, from the nearest of the given heights. Neither is less than the depth
+/// that the answerer sees, so whatever is taken is also tried.
 struct Sampler<'a, V: ?Sized> {
     view: &'a V,
-    /// Declared heights, strictly descending.
-    heights: Vec<u32>,
+    /// Strictly descending.
+    heights: &'a [u32],
     seen: HashSet<Arrival>,
     /// What the walk has found.
-    found: Vec<Node>,
+    found: Vec<Found>,
     ahead: BinaryHeap<Reverse<(u64, Step)>>,
+}
+
+/// An entry that the walk came to, by a way that began at a tip `depth` higher up.
+struct Found {
+    node: Node,
+    depth: u32,
+    /// How many times more densely than others what lies below that tip is sampled.
+    boost: u64,
 }
 
 /// What can be done next.
@@ -172,13 +242,12 @@ enum Step {
     /// Look at the parents of this found entry.
     Descend(usize),
     /// Put the landmarks of this height in, and go on with the next lower height that has as many
-    /// trailing zero bits and the same declared height above it.
+    /// trailing zero bits and lies in the same zone, between two of the heights of interest.
     Landmarks { zone: usize, height: u32 },
 }
 
 impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
-    /// Starts without tips. `heights` are the declared ones.
-    fn new(view: &'a V, heights: Vec<u32>) -> Self {
+    fn new(view: &'a V, heights: &'a [u32]) -> Self {
         let mut sampler = Self {
             view,
             heights,
@@ -186,11 +255,12 @@ impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
             found: Vec::new(),
             ahead: BinaryHeap::new(),
         };
-        for zone in 0..sampler.heights.len() {
+        for (zone, top) in heights.iter().enumerate() {
             for zeros in LANDMARK_INTERVAL.ilog2()..u32::BITS {
-                let top = sampler.heights[zone] >> zeros;
-                // The highest odd multiple that is not above the declared height.
-                if let Some(odd) = top.checked_sub(u32::from(top.is_multiple_of(2))) {
+                // The highest odd multiple of the power of two that is not above the zone.
+                let multiple = top >> zeros;
+                let odd = multiple.checked_sub(u32::from(multiple.is_multiple_of(2)));
+                if let Some(odd) = odd {
                     sampler.plan_landmarks(zone, odd << zeros);
                 }
             }
@@ -198,26 +268,33 @@ impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
         sampler
     }
 
+    /// Lets the walk begin at a tip, which itself is not sampled.
+    fn start_at(&mut self, tip: Arrival, node: Node, boost: u64) {
+        self.seen.insert(tip);
+        self.ahead
+            .push(Reverse((0, Step::Descend(self.found.len()))));
+        self.found.push(Found {
+            node,
+            depth: 0,
+            boost,
+        });
+    }
+
     /// Notes an entry that the walk came to.
-    fn find(&mut self, at: Arrival, node: Node) {
-        if !self.seen.insert(at) {
-            return;
-        }
-        let Some(depth) = depth(&self.heights, node.height) else {
-            debug_assert!(false, "the highest tip is declared");
-            return;
-        };
+    fn find(&mut self, found: Found) {
         let index = self.found.len();
-        // The root needs no fingerprint, and landmarks are found by their index.
-        if !node.height.is_multiple_of(LANDMARK_INTERVAL) {
-            let needed = density_needed(node.height, depth);
-            self.ahead.push(Reverse((needed, Step::Take(index))));
+        let Found { node, depth, boost } = &found;
+        let needed = |height| density_needed(height, *depth) / boost;
+        // The root needs no fingerprint.
+        if node.height > 0 {
+            let step = Step::Take(index);
+            self.ahead.push(Reverse((needed(node.height), step)));
         }
-        // What lies deeper than this is found by its landmarks alone until the density is such that
-        // heights with the most trailing zeros that a landmark lacks are sampled here.
-        let needed = density_needed(LANDMARK_INTERVAL / 2, depth);
-        self.ahead.push(Reverse((needed, Step::Descend(index))));
-        self.found.push(node);
+        // Until the density is this high, landmarks alone are sampled from here on downwards.
+        let step = Step::Descend(index);
+        self.ahead
+            .push(Reverse((needed(LANDMARK_INTERVAL / 2), step)));
+        self.found.push(found);
     }
 
     /// Plans to look at the landmarks of a height, if it lies in the zone.
@@ -232,47 +309,63 @@ impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
 
     /// Returns the highest density at which there are no more than `room` entries, and these.
     fn sample(mut self, room: usize) -> Result<(u32, Vec<EntryId>), V::Error> {
-        let mut taken: Vec<(u64, EntryId)> = Vec::new();
+        let mut taken: Vec<(u32, EntryId)> = Vec::new();
+        let mut is_taken: HashSet<EntryId> = self.tip_ids();
         while let Some(Reverse((density, step))) = self.ahead.pop() {
-            if taken.len() > room || density > u64::from(DENSITY_MAX) {
+            let Ok(density) = u32::try_from(density) else {
                 break;
-            }
+            };
             match step {
-                Step::Take(index) => taken.push((density, self.found[index].id)),
+                Step::Take(index) => {
+                    let id = self.found[index].node.id;
+                    if is_taken.insert(id) {
+                        taken.push((density, id));
+                    }
+                }
                 Step::Descend(index) => self.descend(index)?,
                 Step::Landmarks { zone, height } => {
-                    let ids = self.view.landmarks(height, room + 1 - taken.len())?;
-                    taken.extend(ids.into_iter().map(|id| (density, id)));
+                    // Some of them may be in already.
+                    let limit = room + 1 + is_taken.len();
+                    for id in self.view.landmarks(height, limit)? {
+                        if is_taken.insert(id) {
+                            taken.push((density, id));
+                        }
+                    }
                     let step = 2_u64 << height.trailing_zeros();
                     if let Some(next) = u64::from(height).checked_sub(step) {
                         self.plan_landmarks(zone, next as u32);
                     }
                 }
             }
-        }
-        if taken.len() > room {
-            // One step too far: without the density that was too much, or, where even the declared
-            // heights have more entries than there is room for, with some of these.
-            let last = taken.iter().map(|(density, _)| *density).max();
-            let beyond = last.unwrap_or(0).max(1);
-            taken.retain(|(density, _)| *density < beyond);
-            taken.truncate(room);
+            if taken.len() > room {
+                // One step too far: do without the entries that needed this much.
+                let beyond = taken.iter().map(|(density, _)| *density).max();
+                taken.retain(|(density, _)| Some(*density) < beyond);
+                break;
+            }
         }
         let density = taken.iter().map(|(density, _)| *density).max();
         let ids = taken.into_iter().map(|(_, id)| id).collect();
-        Ok((density.unwrap_or(0) as u32, ids))
+        Ok((density.unwrap_or(0), ids))
+    }
+
+    /// Returns the ids of what the walk has found: at first, the tips.
+    fn tip_ids(&self) -> HashSet<EntryId> {
+        self.found.iter().map(|tip| tip.node.id).collect()
     }
 
     /// Finds the parents of a found entry.
     fn descend(&mut self, index: usize) -> Result<(), V::Error> {
-        let parents = std::mem::take(&mut self.found[index].parents);
-        for parent in parents {
+        let child = &mut self.found[index];
+        let (tip_height, boost) = (child.node.height + child.depth, child.boost);
+        for parent in std::mem::take(&mut child.node.parents) {
             if self.found.len() >= FILTER_VISITS_MAX {
                 break;
             }
-            if !self.seen.contains(&parent) {
+            if self.seen.insert(parent) {
                 let node = self.view.node(parent)?;
-                self.find(parent, node);
+                let depth = tip_height - node.height;
+                self.find(Found { node, depth, boost });
             }
         }
         Ok(())

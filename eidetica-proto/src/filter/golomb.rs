@@ -10,45 +10,40 @@ use eidetica_dag::EntryId;
 
 use super::siphash::siphash;
 
-/// Fingerprints never have fewer bits than this, however few there are.
-const FINGERPRINT_BITS_MIN: u32 = 16;
-
-/// How many bits a fingerprint has beyond those that count the entries: if the other side tries as
-/// many foreign entries as there are in the filter, one filter in `2^9 = 512` has an accident.
-const ACCIDENT_BITS: u32 = 9;
-
-/// Returns how many bits tell a fingerprint from an accident in a filter of `count` entries: 16 up
-/// to 128 entries, 17 up to 256, 23 at the most.
-///
-/// Twice as many entries take one bit more, so the chance that a filter has an accident at all does
-/// not grow with its size.
-pub fn fingerprint_bits(count: u32) -> u32 {
-    let count_bits = count.max(1).next_power_of_two().ilog2();
-    FINGERPRINT_BITS_MIN.max(ACCIDENT_BITS + count_bits)
+/// The parameters of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code {
+    /// How many fingerprints there are.
+    pub(super) count: u32,
+    /// How many bits tell a fingerprint from an accident, at least 1: the chance that a foreign
+    /// entry is taken for one in the filter is one in two to this power.
+    pub(super) fingerprint_bits: u32,
 }
 
-/// Returns how many bits `count` fingerprints take at most.
-pub(super) fn code_bits_max(count: u32) -> u64 {
-    u64::from(count) * u64::from(fingerprint_bits(count) + 2)
-}
+impl Code {
+    /// Returns how many bits the code takes at most.
+    pub(super) fn bits_max(self) -> u64 {
+        u64::from(self.count) * u64::from(self.fingerprint_bits + 2)
+    }
 
-/// Returns the fingerprint of an entry among `count`.
-pub(super) fn fingerprint(seed: [u8; 8], id: &EntryId, count: u32) -> u64 {
-    let seed = u64::from_le_bytes(seed);
-    // The second half of the key only has to differ from the first.
-    let hash = siphash([seed, !seed], id.as_bytes());
-    let scaled = (u128::from(hash) * u128::from(range(count))) >> 64;
-    scaled as u64
-}
+    /// Returns the fingerprint of an entry.
+    pub(super) fn fingerprint(self, seed: [u8; 8], id: &EntryId) -> u64 {
+        let seed = u64::from_le_bytes(seed);
+        // The second half of the key only has to differ from the first.
+        let hash = siphash([seed, !seed], id.as_bytes());
+        let scaled = (u128::from(hash) * u128::from(self.range())) >> 64;
+        scaled as u64
+    }
 
-/// Returns the number that the fingerprints of `count` entries stay below.
-fn range(count: u32) -> u64 {
-    u64::from(count) << fingerprint_bits(count)
-}
+    /// Returns the number that the fingerprints stay below.
+    fn range(self) -> u64 {
+        u64::from(self.count) << self.fingerprint_bits
+    }
 
-/// Returns the Rice parameter: how many low bits of a difference are written as they are.
-fn low_bits(count: u32) -> u32 {
-    fingerprint_bits(count) - 1
+    /// Returns the Rice parameter: how many low bits of a difference are written as they are.
+    fn low_bits(self) -> u32 {
+        self.fingerprint_bits - 1
+    }
 }
 
 /// Why bits are not the code of so many fingerprints.
@@ -61,8 +56,8 @@ pub(super) enum CodeError {
 
 /// Writes ascending fingerprints: for each difference the high part in unary (ones, then a zero)
 /// and the low part in binary, highest bits of a byte first, padded with zeros.
-pub(super) fn encode(fingerprints: &[u64]) -> Vec<u8> {
-    let low_bits = low_bits(fingerprints.len() as u32);
+pub(super) fn encode(code: Code, fingerprints: &[u64]) -> Vec<u8> {
+    let low_bits = code.low_bits();
     let mut writer = BitWriter::default();
     let mut last = 0;
     for fingerprint in fingerprints {
@@ -79,9 +74,9 @@ pub(super) fn encode(fingerprints: &[u64]) -> Vec<u8> {
     writer.bytes
 }
 
-/// Reads `count` fingerprints, which must be all that there is.
-pub(super) fn decode(bits: &[u8], count: u32) -> Result<Vec<u64>, CodeError> {
-    let (range, low_bits) = (range(count), low_bits(count));
+/// Reads fingerprints, which must be all that there is.
+pub(super) fn decode(code: Code, bits: &[u8]) -> Result<Vec<u64>, CodeError> {
+    let (count, range, low_bits) = (code.count, code.range(), code.low_bits());
     // The shortest code bounds what is reserved by what was really received.
     if (bits.len() as u64) * 8 < u64::from(count) * u64::from(low_bits + 1) {
         return Err(CodeError::Truncated);
@@ -98,7 +93,7 @@ pub(super) fn decode(bits: &[u8], count: u32) -> Result<Vec<u64>, CodeError> {
         for _ in 0..low_bits {
             low = low << 1 | u64::from(reader.next()?);
         }
-        // The longest frame full of ones, shifted by 22, is far from overflowing.
+        // A frame full of ones is 2^23 of them: shifted by a few tens, far from overflowing.
         last += (high << low_bits) + low;
         if last >= range {
             return Err(CodeError::OutOfRange);
@@ -161,55 +156,49 @@ mod tests {
 
     use super::*;
 
-    fn fingerprints_of(ids: &[[u8; 32]], seed: u64) -> Vec<u64> {
-        let count = ids.len() as u32;
-        let ids = ids.iter().map(|id| EntryId::from_bytes(*id));
-        let mut fingerprints: Vec<u64> = ids
-            .map(|id| fingerprint(seed.to_le_bytes(), &id, count))
-            .collect();
-        fingerprints.sort_unstable();
-        fingerprints
-    }
-
-    #[test]
-    fn bits_grow_with_the_number_of_entries() {
-        let bits = [0, 1, 128, 129, 256, 257, 16_384].map(fingerprint_bits);
-        assert_eq!(bits, [16, 16, 16, 17, 17, 18, 23]);
-    }
+    const SMALL: Code = Code {
+        count: 3,
+        fingerprint_bits: 16,
+    };
 
     #[test]
     fn equal_fingerprints_are_kept() {
-        let bits = encode(&[5, 5, 70_000]);
-        assert_eq!(decode(&bits, 3), Ok(vec![5, 5, 70_000]));
+        let bits = encode(SMALL, &[5, 5, 70_000]);
+        assert_eq!(decode(SMALL, &bits), Ok(vec![5, 5, 70_000]));
     }
 
     #[test]
     fn padding_is_zero() {
-        let mut bits = encode(&[5, 9, 70_000]);
+        let mut bits = encode(SMALL, &[5, 9, 70_000]);
         *bits.last_mut().expect("not empty") |= 1;
-        assert_eq!(decode(&bits, 3), Err(CodeError::Trailing));
+        assert_eq!(decode(SMALL, &bits), Err(CodeError::Trailing));
     }
 
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded_and_within_bounds(
             ids in prop::collection::vec(any::<[u8; 32]>(), 0..600),
-            seed: u64,
+            fingerprint_bits in 1..=32_u32,
+            seed: [u8; 8],
         ) {
-            let fingerprints = fingerprints_of(&ids, seed);
-            let bits = encode(&fingerprints);
-            let count = ids.len() as u32;
-            prop_assert!(bits.len() as u64 <= code_bits_max(count).div_ceil(8));
-            prop_assert_eq!(decode(&bits, count), Ok(fingerprints));
+            let code = Code { count: ids.len() as u32, fingerprint_bits };
+            let ids = ids.into_iter().map(EntryId::from_bytes);
+            let mut fingerprints: Vec<u64> = ids.map(|id| code.fingerprint(seed, &id)).collect();
+            fingerprints.sort_unstable();
+            let bits = encode(code, &fingerprints);
+            prop_assert!(bits.len() as u64 <= code.bits_max().div_ceil(8));
+            prop_assert_eq!(decode(code, &bits), Ok(fingerprints));
         }
 
         #[test]
         fn any_bits_are_the_one_code_of_a_set_or_refused(
             bits in prop::collection::vec(any::<u8>(), 0..64),
             count in 0..40_u32,
+            fingerprint_bits in 1..=32_u32,
         ) {
-            if let Ok(fingerprints) = decode(&bits, count) {
-                prop_assert_eq!(encode(&fingerprints), bits);
+            let code = Code { count, fingerprint_bits };
+            if let Ok(fingerprints) = decode(code, &bits) {
+                prop_assert_eq!(encode(code, &fingerprints), bits);
             }
         }
     }

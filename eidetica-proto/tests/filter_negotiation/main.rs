@@ -7,8 +7,8 @@
 mod shapes;
 mod world;
 
+use eidetica_dag::tip_ids;
 use eidetica_dag::walk::{Heads, difference_by};
-use eidetica_dag::{DagView, tip_ids};
 use eidetica_proto::{Filter, FilterBudget};
 
 use crate::shapes::Pair;

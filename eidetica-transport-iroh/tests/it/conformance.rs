@@ -9,7 +9,7 @@ use eidetica_proto::testing::conformance::Fixture;
 use eidetica_proto::{Address, TransportError};
 use eidetica_transport_iroh::{ALPN, IrohTransport, IrohTransportBuilder};
 use iroh::protocol::Router;
-use iroh::{EndpointAddr, SecretKey};
+use iroh::{Endpoint, EndpointAddr, SecretKey};
 
 use crate::stage::{address_of, builder, endpoint, endpoint_addr, hasty};
 
@@ -22,7 +22,9 @@ enum Arrivals {
 
 struct IrohFixture {
     arrivals: Arrivals,
-    /// Kept until the case ends.
+    /// Kept until the case ends, as a program keeps them: an endpoint that is dropped says nothing
+    /// to its peers.
+    endpoints: Mutex<Vec<Endpoint>>,
     routers: Mutex<Vec<Router>>,
     silent: UdpSocket,
 }
@@ -31,6 +33,7 @@ impl IrohFixture {
     fn new(arrivals: Arrivals) -> Self {
         Self {
             arrivals,
+            endpoints: Mutex::default(),
             routers: Mutex::default(),
             silent: UdpSocket::bind("127.0.0.1:0").expect("binds"),
         }
@@ -39,7 +42,14 @@ impl IrohFixture {
     async fn make(&self, builder: IrohTransportBuilder) -> IrohTransport {
         match self.arrivals {
             Arrivals::OwnEndpoint => builder.bind().await.expect("binds"),
-            Arrivals::GivenEndpoint => builder.attach(endpoint(&[]).await),
+            Arrivals::GivenEndpoint => {
+                let endpoint = endpoint(&[]).await;
+                self.endpoints
+                    .lock()
+                    .expect("no panic")
+                    .push(endpoint.clone());
+                builder.attach(endpoint)
+            }
             Arrivals::Router => {
                 let endpoint = endpoint(&[]).await;
                 let (transport, protocol) = builder.mount(endpoint.clone());

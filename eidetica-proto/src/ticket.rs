@@ -1,0 +1,407 @@
+//! Tickets: what one person gives another so that their devices find the same tree.
+
+use std::fmt;
+use std::str::FromStr;
+
+use eidetica_dag::{PublicKey, TreeId};
+
+use crate::address::{Address, AddressError};
+
+/// How many addresses a ticket holds at most: a handful for each transport. Whoever follows a
+/// ticket tries them all.
+pub const TICKET_ADDRESSES_MAX: usize = 16;
+
+/// Longest ticket in bytes: as many addresses as there may be, each as long as it may be, with
+/// every tenth byte escaped.
+pub const TICKET_BYTES_MAX: usize = 20 * 1024;
+
+/// Shortest secret of an invite in bytes: nobody guesses 128 bits.
+pub const INVITE_SECRET_BYTES_MIN: usize = 16;
+
+/// Longest secret of an invite in bytes: more would only make the ticket longer.
+pub const INVITE_SECRET_BYTES_MAX: usize = 32;
+
+/// What a ticket begins with.
+const SCHEME: &str = "eidetica:";
+
+/// Where a tree is to be had, and perhaps the right to have it:
+/// `eidetica:<tree>?peer=<key>&at=<address>&at=<address>&invite=<secret>`.
+///
+/// Everything behind the tree may be missing. The tree and the key are 64 hexadecimal digits, the
+/// secret is 32 to 64. In values, space, `%`, `&`, `#`, `+` and control characters are written as
+/// `%` and two hexadecimal digits for each byte; so a ticket survives being pasted into a form, a
+/// chat or a URL.
+///
+/// Reading is strict about what it knows and passes over parameters that it does not, so that a
+/// later version may say more without its tickets being refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The tree.
+    pub tree: TreeId,
+    /// Who is reached at the addresses.
+    pub peer: Option<PublicKey>,
+    /// Where to try, most promising first. At most [`TICKET_ADDRESSES_MAX`] are written.
+    pub addresses: Vec<Address>,
+    /// What grants access at once.
+    pub invite: Option<InviteSecret>,
+}
+
+/// The secret of an invite: whoever shows it may join. Its `Debug` form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InviteSecret(Vec<u8>);
+
+/// The secret of an invite is too short or too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the secret of an invite has {INVITE_SECRET_BYTES_MIN} to {INVITE_SECRET_BYTES_MAX} bytes, \
+     but this one {0}"
+)]
+pub struct InviteLengthError(pub usize);
+
+/// Why a text is not a ticket. The texts never repeat the secret of an invite.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TicketError {
+    /// The text is longer than [`TICKET_BYTES_MAX`].
+    #[error("a ticket has at most {TICKET_BYTES_MAX} bytes, but this text has {0}")]
+    TooLong(usize),
+    /// The text does not begin with `eidetica:`.
+    #[error("a ticket begins with \"{SCHEME}\": copy all of it")]
+    NotATicket,
+    /// What follows is not the id of a tree.
+    #[error("a ticket names its tree by 64 hexadecimal digits behind \"{SCHEME}\": copy all of it")]
+    BadTree,
+    /// A parameter has no `=`.
+    #[error("every parameter of a ticket is name=value, but number {0} has no \"=\"")]
+    BadParameter(usize),
+    /// A `%` is not followed by two hexadecimal digits, or what was escaped is not UTF-8.
+    #[error("the value of parameter number {0} is not escaped rightly: a \"%\" is written %25")]
+    BadEscape(usize),
+    /// The value of `peer` is not a key.
+    #[error("the value of \"peer\" is not a public key, which is 64 hexadecimal digits")]
+    BadPeer,
+    /// The value of an `at` is not an address.
+    #[error("address number {index} of the ticket: {error}")]
+    BadAddress {
+        /// Which of the addresses, counted from one.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        error: AddressError,
+    },
+    /// There are more than [`TICKET_ADDRESSES_MAX`] addresses.
+    #[error("a ticket has at most {TICKET_ADDRESSES_MAX} addresses: leave some out")]
+    TooManyAddresses,
+    /// The value of `invite` is not a secret.
+    #[error(
+        "the value of \"invite\" is not a secret, which is 32 to 64 hexadecimal digits: copy all \
+         of the ticket"
+    )]
+    BadInvite,
+    /// `peer` or `invite` stands there twice.
+    #[error("a ticket has {0:?} once at most")]
+    Repeated(&'static str),
+}
+
+impl Ticket {
+    /// Makes a ticket that only names a tree.
+    pub fn new(tree: TreeId) -> Self {
+        Self {
+            tree,
+            peer: None,
+            addresses: Vec::new(),
+            invite: None,
+        }
+    }
+}
+
+impl InviteSecret {
+    /// Wraps a secret, which must come from a secure random source.
+    ///
+    /// # Errors
+    /// It is shorter than [`INVITE_SECRET_BYTES_MIN`] or longer than [`INVITE_SECRET_BYTES_MAX`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InviteLengthError> {
+        if !(INVITE_SECRET_BYTES_MIN..=INVITE_SECRET_BYTES_MAX).contains(&bytes.len()) {
+            return Err(InviteLengthError(bytes.len()));
+        }
+        Ok(Self(bytes.to_vec()))
+    }
+
+    /// Returns the secret bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for InviteSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteSecret(…)")
+    }
+}
+
+/// Writes the ticket, secret included: to show it is to give it away.
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}", self.tree)?;
+        let mut mark = '?';
+        let mut parameter = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
+            write!(f, "{mark}{name}={}", Escaped(value))?;
+            mark = '&';
+            Ok::<(), fmt::Error>(())
+        };
+        if let Some(peer) = &self.peer {
+            parameter(f, "peer", &peer.to_string())?;
+        }
+        for address in self.addresses.iter().take(TICKET_ADDRESSES_MAX) {
+            parameter(f, "at", address.as_str())?;
+        }
+        if let Some(invite) = &self.invite {
+            parameter(f, "invite", &hex(invite.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = TicketError;
+
+    fn from_str(text: &str) -> Result<Self, TicketError> {
+        if text.len() > TICKET_BYTES_MAX {
+            return Err(TicketError::TooLong(text.len()));
+        }
+        let text = text.trim();
+        let rest = text.strip_prefix(SCHEME).ok_or(TicketError::NotATicket)?;
+        let (tree, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut ticket = Self::new(tree.parse().map_err(|_| TicketError::BadTree)?);
+        let parameters = parameters.split('&').filter(|text| !text.is_empty());
+        for (number, parameter) in (1..).zip(parameters) {
+            let (name, value) = parameter
+                .split_once('=')
+                .ok_or(TicketError::BadParameter(number))?;
+            let value = || unescape(value).ok_or(TicketError::BadEscape(number));
+            match name {
+                "peer" => {
+                    let peer = value()?.parse().map_err(|_| TicketError::BadPeer)?;
+                    set_once(&mut ticket.peer, peer, "peer")?;
+                }
+                "at" => ticket.add_address(&value()?)?,
+                "invite" => {
+                    let invite = parse_invite(&value()?).ok_or(TicketError::BadInvite)?;
+                    set_once(&mut ticket.invite, invite, "invite")?;
+                }
+                _ => {}
+            }
+        }
+        Ok(ticket)
+    }
+}
+
+impl Ticket {
+    fn add_address(&mut self, text: &str) -> Result<(), TicketError> {
+        if self.addresses.len() == TICKET_ADDRESSES_MAX {
+            return Err(TicketError::TooManyAddresses);
+        }
+        let index = self.addresses.len() + 1;
+        let address = text.parse();
+        let address = address.map_err(|error| TicketError::BadAddress { index, error })?;
+        self.addresses.push(address);
+        Ok(())
+    }
+}
+
+fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(), TicketError> {
+    if slot.is_some() {
+        return Err(TicketError::Repeated(name));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+fn parse_invite(digits: &str) -> Option<InviteSecret> {
+    if digits.len() > 2 * INVITE_SECRET_BYTES_MAX {
+        return None;
+    }
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(byte_from_hex).collect();
+    let secret = InviteSecret::from_bytes(&bytes?).ok()?;
+    rest.is_empty().then_some(secret)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn byte_from_hex(digits: &[u8; 2]) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let [high, low] = digits.map(digit);
+    u8::try_from(high? << 4 | low?).ok()
+}
+
+/// A value, to be written with what would end or change it escaped.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() || matches!(c, ' ' | '%' | '&' | '#' | '+') {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    write!(f, "%{byte:02X}")?;
+                }
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Undoes [`Escaped`]; escapes of other characters are understood too.
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, behind) = behind.split_first_chunk::<2>()?;
+            bytes.push(byte_from_hex(digits)?);
+            rest = behind;
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::EntryId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TREE: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+    const KEY: &str = "0202020202020202020202020202020202020202020202020202020202020202";
+
+    fn full() -> Ticket {
+        Ticket {
+            tree: TreeId::from_root(EntryId::from_bytes([1; 32])),
+            peer: Some(PublicKey::from_bytes([2; 32])),
+            addresses: ["http:[::1]:80", "odd:50%&a=b+c#d?"]
+                .map(|text| text.parse().expect("an address"))
+                .into(),
+            invite: Some(InviteSecret::from_bytes(&[0xa5; 16]).expect("long enough")),
+        }
+    }
+
+    fn refused(parameters: &str) -> TicketError {
+        let text = format!("{SCHEME}{TREE}?{parameters}");
+        text.parse::<Ticket>().expect_err("a rule is broken")
+    }
+
+    #[test]
+    fn a_ticket_reads_as_documented() {
+        let text = format!(
+            "eidetica:{TREE}?peer={KEY}&at=http:[::1]:80&at=odd:50%25%26a=b%2Bc%23d?&invite={}",
+            "a5".repeat(16)
+        );
+        assert_eq!(full().to_string(), text);
+        assert_eq!(text.parse(), Ok(full()));
+        let bare = format!("eidetica:{TREE}");
+        assert_eq!(bare.parse(), Ok(Ticket::new(full().tree)));
+        assert_eq!(format!(" {bare}?\n").parse(), Ok(Ticket::new(full().tree)));
+    }
+
+    #[test]
+    fn unknown_parameters_are_passed_over() {
+        let text = format!("{}&later=%zz&", full());
+        assert_eq!(text.parse(), Ok(full()));
+    }
+
+    #[test]
+    fn debug_hides_the_secret() {
+        let shown = format!("{:?}", full());
+        assert!(shown.contains("InviteSecret(…)"), "{shown}");
+        assert!(!shown.contains("a5a5") && !shown.contains("165"), "{shown}");
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_error() {
+        let parse = |text: &str| text.parse::<Ticket>().expect_err("a rule is broken");
+        let long = "x".repeat(TICKET_BYTES_MAX + 1);
+        assert_eq!(parse(&long), TicketError::TooLong(long.len()));
+        assert_eq!(parse("http://x"), TicketError::NotATicket);
+        assert_eq!(parse("eidetica:12?peer=x"), TicketError::BadTree);
+        assert_eq!(refused("at=a:b&x"), TicketError::BadParameter(2));
+        for value in ["%", "%4", "%4g", "%ff"] {
+            assert_eq!(refused(&format!("at={value}")), TicketError::BadEscape(1));
+        }
+        assert_eq!(refused("peer=12"), TicketError::BadPeer);
+        assert_eq!(
+            refused("at=a:b&at=nothing"),
+            TicketError::BadAddress {
+                index: 2,
+                error: AddressError::NoKind("nothing".into()),
+            }
+        );
+        let many = "at=a:b&".repeat(TICKET_ADDRESSES_MAX + 1);
+        assert_eq!(refused(&many), TicketError::TooManyAddresses);
+        for digits in [
+            "a5".repeat(15),
+            "a5".repeat(33),
+            "a".repeat(33),
+            "g".repeat(32),
+        ] {
+            assert_eq!(refused(&format!("invite={digits}")), TicketError::BadInvite);
+        }
+        let twice = format!("peer={KEY}&peer={KEY}");
+        assert_eq!(refused(&twice), TicketError::Repeated("peer"));
+        let secret = "a5".repeat(16);
+        let twice = format!("invite={secret}&invite={secret}");
+        assert_eq!(refused(&twice), TicketError::Repeated("invite"));
+    }
+
+    #[test]
+    fn the_longest_plain_ticket_is_read() {
+        let address = Address::new("a", &"x".repeat(1_022)).expect("an address");
+        let ticket = Ticket {
+            addresses: vec![address; TICKET_ADDRESSES_MAX],
+            ..full()
+        };
+        assert_eq!(ticket.to_string().parse(), Ok(ticket));
+    }
+
+    fn addresses() -> impl Strategy<Value = Vec<Address>> {
+        let value = "[^\\s\\p{Cc}]{1,40}";
+        let address = ("[a-z0-9-]{1,8}", value).prop_map(|(kind, value)| {
+            let address = Address::new(&kind, &value);
+            address.expect("an address")
+        });
+        prop::collection::vec(address, 0..=TICKET_ADDRESSES_MAX)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            tree: [u8; 32],
+            peer: Option<[u8; 32]>,
+            addresses in addresses(),
+            invite in prop::option::of(prop::collection::vec(any::<u8>(), 16..=32)),
+        ) {
+            let ticket = Ticket {
+                tree: TreeId::from_root(EntryId::from_bytes(tree)),
+                peer: peer.map(PublicKey::from_bytes),
+                addresses,
+                invite: invite.map(|bytes| InviteSecret::from_bytes(&bytes).expect("a length")),
+            };
+            prop_assert_eq!(ticket.to_string().parse(), Ok(ticket));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>(), tail in "[%&=?a-f0-9é:]{0,60}") {
+            let _ = text.parse::<Ticket>();
+            let _ = format!("{SCHEME}{TREE}?at={tail}&{text}").parse::<Ticket>();
+            let _ = format!("{SCHEME}{tail}").parse::<Ticket>();
+        }
+    }
+}
