@@ -4,6 +4,7 @@
 //! Everything is seeded: what passes once passes always. `cargo test --release --test
 //! filter_negotiation -- --ignored --nocapture` prints the table of many more pairs.
 
+mod building;
 mod shapes;
 mod world;
 

@@ -28,7 +28,7 @@ impl Rng {
 }
 
 /// Every entry that anybody has, parents before children.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct World {
     parents: Vec<Vec<usize>>,
     heights: Vec<u32>,
