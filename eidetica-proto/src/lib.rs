@@ -10,6 +10,7 @@ pub mod frame;
 mod intake;
 pub mod message;
 mod outgoing;
+pub mod schedule;
 pub mod session;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
@@ -24,6 +25,7 @@ pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
+pub use schedule::{Cause, Schedule, Standing};
 pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
 pub use ticket::{InviteSecret, Ticket, TicketError};
 pub use transport::{

@@ -2,6 +2,7 @@
 //!
 //! Signing is not measured: entries are made in chunks beforehand, and the clock runs only while
 //! the store works.
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 #![allow(clippy::print_stdout)]
 
@@ -11,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessChange, Arrival, Body, DagView, Entry, EntryView, Genesis, Role, SecretKey, Subject,
-    VerifiedEntry, walk,
+    AccessChange, Arrival, Body, Entry, Genesis, Role, SecretKey, Subject, VerifiedEntry, walk,
 };
 use eidetica_sync::store::{RedbStore, Store};
 

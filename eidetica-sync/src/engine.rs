@@ -1,40 +1,82 @@
 //! The background engine: takes operations from a queue and runs each beside the loop.
 //!
-//! The loop itself never waits for a peer, so a slow or dead one delays nobody else. For one tree
-//! and one peer there is one sync at a time; a second one waits for the first.
+//! The loop itself never waits for a peer, so a slow or dead one delays nobody else. When to sync
+//! with peers that are followed is decided by a [`Schedule`]; for one tree and one peer there is one
+//! sync at a time, whoever asked for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use eidetica_dag::{PublicKey, TreeId};
-use eidetica_proto::{Address, Progress, Report, SyncOptions, SyncSession};
+use eidetica_dag::TreeId;
+use eidetica_proto::schedule::{Cause, Schedule, Standing};
+use eidetica_proto::{BackoffPolicy, Progress, Report, SyncOptions, SyncSession};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::drive::Drive;
 use crate::error::SyncError;
-use crate::event::Publisher;
+use crate::event::{Event, Events, Origin, Publisher};
 use crate::manager::TransportManager;
+use crate::node::Peer;
 use crate::random::Random;
 use crate::store::Store;
 
 /// How many operations may wait in the queue; whoever queues one more waits with it.
 pub(crate) const QUEUE_MAX: usize = 256;
 
-/// One sync that somebody asked for.
-pub(crate) struct SyncOperation {
-    pub(crate) tree: TreeId,
-    pub(crate) peer: Option<PublicKey>,
-    /// Where the peer may be, in the order of trying.
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) options: SyncOptions,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) reply: oneshot::Sender<Result<Report, Arc<SyncError>>>,
+/// What a node asks of its engine.
+pub(crate) enum Operation {
+    /// Sync once, and tell the one who asked.
+    Sync {
+        tree: TreeId,
+        peer: Peer,
+        options: SyncOptions,
+        progress: watch::Sender<Progress>,
+        reply: oneshot::Sender<SyncResult>,
+    },
+    /// Keep a tree equal with a peer.
+    Follow { tree: TreeId, peer: Peer },
+    /// Stop that.
+    Unfollow { tree: TreeId, peer: Peer },
+    /// How does it stand with those that are followed?
+    Standings {
+        reply: oneshot::Sender<Vec<(Peer, TreeId, Standing)>>,
+    },
 }
 
-/// Whatever identifies a peer here: its addresses.
-type Lane = (Vec<Address>, TreeId);
+type SyncResult = Result<Report, Arc<SyncError>>;
 
+/// One sync to run.
+struct Job {
+    tree: TreeId,
+    peer: Peer,
+    options: SyncOptions,
+    progress: watch::Sender<Progress>,
+    asked_by: AskedBy,
+}
+
+enum AskedBy {
+    Caller(oneshot::Sender<SyncResult>),
+    Schedule(PeerNumber),
+}
+
+/// Numbers the peers that are followed, in the order in which they first were.
+type PeerNumber = u32;
+
+/// Syncs of one lane run one after the other.
+type Lane = (Peer, TreeId);
+
+/// A job that has ended.
+struct Ended {
+    lane: Lane,
+    scheduled: Option<PeerNumber>,
+    succeeded: bool,
+}
+
+/// What the engine works with.
+#[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manager: Arc<TransportManager>,
@@ -42,73 +84,205 @@ pub(crate) struct Engine {
     pub(crate) random: Random,
 }
 
+/// What changes while the engine runs.
+struct Running {
+    engine: Engine,
+    started: Instant,
+    schedule: Schedule<PeerNumber>,
+    peers: BTreeMap<PeerNumber, Peer>,
+    /// Present while a job of that lane runs; holds those that wait for it.
+    lanes: HashMap<Lane, VecDeque<Job>>,
+    jobs: JoinSet<Ended>,
+}
+
 impl Engine {
     /// Runs until every sender of the queue is gone, then cuts what is under way. Whatever a sync
     /// had stored by then stays.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<SyncOperation>) {
-        let mut running = JoinSet::new();
-        // Present while a sync of that lane runs; holds those that wait for it.
-        let mut lanes: HashMap<Lane, VecDeque<SyncOperation>> = HashMap::new();
+    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Operation>, mut events: Events) {
+        let mut running = Running {
+            engine: self,
+            started: Instant::now(),
+            schedule: Schedule::new(BackoffPolicy::default()),
+            peers: BTreeMap::new(),
+            lanes: HashMap::new(),
+            jobs: JoinSet::new(),
+        };
         loop {
+            running.start_what_is_due();
+            let wake = running.schedule.poll_wake_ms();
+            let wake = wake.map(|ms| running.started + Duration::from_millis(ms));
             tokio::select! {
-                operation = queue.recv() => {
-                    let Some(operation) = operation else { break };
-                    let lane = (operation.addresses.clone(), operation.tree);
-                    if let Some(waiting) = lanes.get_mut(&lane) {
-                        waiting.push_back(operation);
-                    } else {
-                        lanes.insert(lane.clone(), VecDeque::new());
-                        running.spawn(self.begin(lane, operation));
-                    }
-                }
-                Some(ended) = running.join_next() => {
-                    let lane = match ended {
-                        Ok(lane) => lane,
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    };
-                    match lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
-                        Some(next) => {
-                            running.spawn(self.begin(lane, next));
-                        }
-                        None => {
-                            lanes.remove(&lane);
-                        }
-                    }
-                }
+                operation = queue.recv() => match operation {
+                    Some(operation) => running.handle_operation(operation),
+                    None => break,
+                },
+                Some(ended) = running.jobs.join_next() => match ended {
+                    Ok(ended) => running.handle_ended(ended),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                Some(event) = events.next() => running.handle_event(&event),
+                () = tokio::time::sleep_until(wake.unwrap_or(running.started)), if wake.is_some() => {}
             }
         }
-        running.shutdown().await;
+        running.jobs.shutdown().await;
+    }
+}
+
+impl Running {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Makes the work of one operation, which gives its lane back at its end.
-    fn begin(
-        &self,
-        lane: Lane,
-        operation: SyncOperation,
-    ) -> impl Future<Output = Lane> + Send + 'static {
-        let SyncOperation {
-            tree,
-            peer,
-            addresses,
-            options,
-            progress,
-            reply,
-        } = operation;
-        let (store, manager) = (self.store.clone(), self.manager.clone());
-        let (publisher, random) = (self.publisher.clone(), self.random.clone());
-        async move {
-            let sync = publisher.sync_started(tree, addresses.clone());
-            let mut result = Err(SyncError::NoAddress);
-            for address in addresses {
-                let transport = match manager.transport_for(&address) {
-                    Ok(transport) => transport.clone(),
-                    Err(source) => {
-                        result = result.or(Err(SyncError::Transport { address, source }));
-                        continue;
-                    }
+    fn handle_operation(&mut self, operation: Operation) {
+        match operation {
+            Operation::Sync {
+                tree,
+                peer,
+                options,
+                progress,
+                reply,
+            } => {
+                let asked_by = AskedBy::Caller(reply);
+                self.begin(Job {
+                    tree,
+                    peer,
+                    options,
+                    progress,
+                    asked_by,
+                });
+            }
+            Operation::Follow { tree, peer } => {
+                let number = self.number_of(&peer).unwrap_or_else(|| {
+                    let number = self.peers.last_key_value().map_or(0, |(last, _)| last + 1);
+                    self.peers.insert(number, peer);
+                    number
+                });
+                let seed = u64::from_le_bytes(self.engine.random.bytes());
+                self.schedule.handle_follow(number, tree, seed);
+            }
+            Operation::Unfollow { tree, peer } => {
+                if let Some(number) = self.number_of(&peer) {
+                    self.schedule.handle_unfollow(number, tree);
+                }
+            }
+            Operation::Standings { reply } => {
+                let standings = self.schedule.standings(self.now_ms());
+                let named = |(number, tree, standing)| {
+                    self.peers
+                        .get(&number)
+                        .map(|peer| (peer.clone(), tree, standing))
                 };
-                let (store, publisher) = (store.clone(), publisher.clone());
-                let progress = progress.clone();
+                let _gave_up_waiting = reply.send(standings.filter_map(named).collect());
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        if let Event::Stored { tree, origin, .. } = event {
+            let from = match origin {
+                Origin::Pulled(address) => self
+                    .peers
+                    .iter()
+                    .find(|(_, peer)| peer.addresses.contains(address))
+                    .map(|(number, _)| *number),
+                Origin::Local | Origin::Pushed(_) => None,
+            };
+            self.schedule.handle_stored(*tree, from);
+        }
+    }
+
+    fn handle_ended(&mut self, ended: Ended) {
+        let Ended {
+            lane,
+            scheduled,
+            succeeded,
+        } = ended;
+        if let Some(number) = scheduled.or_else(|| self.number_of(&lane.0)) {
+            if scheduled.is_some() {
+                self.schedule
+                    .handle_ended(number, lane.1, succeeded, self.now_ms());
+            }
+            if succeeded {
+                self.schedule.handle_heard(number);
+            }
+        }
+        match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
+            Some(next) => self.spawn(next),
+            None => {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+
+    fn start_what_is_due(&mut self) {
+        while let Some((number, tree, cause)) = self.schedule.poll_start(self.now_ms()) {
+            let peer = self
+                .peers
+                .get(&number)
+                .expect("whoever is followed was numbered")
+                .clone();
+            let filter_at_once = cause == Cause::Change;
+            let options = SyncOptions {
+                filter_at_once,
+                ..SyncOptions::default()
+            };
+            let (progress, _) = watch::channel(Progress::default());
+            let asked_by = AskedBy::Schedule(number);
+            self.begin(Job {
+                tree,
+                peer,
+                options,
+                progress,
+                asked_by,
+            });
+        }
+    }
+
+    fn number_of(&self, peer: &Peer) -> Option<PeerNumber> {
+        self.peers
+            .iter()
+            .find(|(_, other)| *other == peer)
+            .map(|(number, _)| *number)
+    }
+
+    fn begin(&mut self, job: Job) {
+        let lane = (job.peer.clone(), job.tree);
+        if let Some(waiting) = self.lanes.get_mut(&lane) {
+            waiting.push_back(job);
+        } else {
+            self.lanes.insert(lane, VecDeque::new());
+            self.spawn(job);
+        }
+    }
+
+    fn spawn(&mut self, job: Job) {
+        self.jobs.spawn(run_job(self.engine.clone(), job));
+    }
+}
+
+/// Runs one sync: tries the addresses in order until one leads to the peer.
+async fn run_job(engine: Engine, job: Job) -> Ended {
+    let Job {
+        tree,
+        peer,
+        options,
+        progress,
+        asked_by,
+    } = job;
+    let Engine {
+        store,
+        manager,
+        publisher,
+        random,
+    } = engine;
+    let sync = publisher.sync_started(tree, peer.addresses.clone());
+    let mut result = Err(SyncError::NoAddress);
+    for address in peer.addresses.clone() {
+        result = match manager.transport_for(&address) {
+            Ok(transport) => {
+                let (store, transport) = (store.clone(), transport.clone());
+                let (publisher, progress) = (publisher.clone(), progress.clone());
+                let peer = peer.key;
                 let drive = Drive {
                     store,
                     transport,
@@ -117,18 +291,33 @@ impl Engine {
                     publisher,
                     progress,
                 };
-                result = drive
+                drive
                     .run(SyncSession::new(tree, options, random.bytes()))
-                    .await;
-                // Another address helps against a connection that fails, and nothing else.
-                if !matches!(result, Err(SyncError::Transport { .. })) {
-                    break;
-                }
+                    .await
             }
-            let result = result.map_err(Arc::new);
-            publisher.sync_ended(sync, tree, result.clone());
-            let _gave_up_waiting = reply.send(result);
-            lane
+            Err(source) => Err(SyncError::Transport { address, source }),
+        };
+        // Another address helps against a connection that fails, and against nothing else.
+        if !matches!(result, Err(SyncError::Transport { .. })) {
+            break;
         }
+    }
+    if let Err(error) = &result {
+        tracing::debug!(%tree, %error, "a sync failed");
+    }
+    let result = result.map_err(Arc::new);
+    publisher.sync_ended(sync, tree, result.clone());
+    let succeeded = result.is_ok();
+    let scheduled = match asked_by {
+        AskedBy::Schedule(number) => Some(number),
+        AskedBy::Caller(reply) => {
+            let _gave_up_waiting = reply.send(result);
+            None
+        }
+    };
+    Ended {
+        lane: (peer, tree),
+        scheduled,
+        succeeded,
     }
 }

@@ -9,14 +9,14 @@ use eidetica_dag::{
 };
 use eidetica_proto::transport::Service;
 use eidetica_proto::{
-    Address, Progress, Report, SyncOptions, SyncTransport, Ticket, TransportError,
+    Address, Progress, Report, Standing, SyncOptions, SyncTransport, Ticket, TransportError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::blocking;
 use crate::clock::wall_clock_ms;
-use crate::engine::{Engine, QUEUE_MAX, SyncOperation};
+use crate::engine::{Engine, Operation, QUEUE_MAX};
 use crate::error::{SyncError, TreeError};
 use crate::event::{Events, Origin, Publisher, Subscription};
 use crate::manager::TransportManager;
@@ -40,7 +40,7 @@ struct Inner {
     random: Random,
     /// Held while an entry is written here, so that each is written on top of the last.
     writing: Arc<Mutex<()>>,
-    queue: Mutex<Option<mpsc::Sender<SyncOperation>>>,
+    queue: Mutex<Option<mpsc::Sender<Operation>>>,
     engine: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -81,7 +81,7 @@ impl NodeBuilder {
         let service = Arc::new(Server {
             store: store.clone(),
             key: key.public(),
-            manager: manager.clone(),
+            manager: Arc::downgrade(&manager),
             publisher: publisher.clone(),
         });
         let engine = Engine {
@@ -91,7 +91,7 @@ impl NodeBuilder {
             random: random.clone(),
         };
         let (queue, operations) = mpsc::channel(QUEUE_MAX);
-        let engine = tokio::spawn(engine.run(operations));
+        let engine = tokio::spawn(engine.run(operations, publisher.events()));
         Node(Arc::new(Inner {
             store,
             key,
@@ -107,7 +107,7 @@ impl NodeBuilder {
 }
 
 /// Whom to sync with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Its key, if it is known. A transport that proves keys refuses anybody else.
     pub key: Option<PublicKey>,
@@ -446,20 +446,65 @@ impl Node {
         peer: impl Into<Peer>,
         options: SyncOptions,
     ) -> Result<RunningSync, Arc<SyncError>> {
-        let Peer {
-            key: peer,
-            addresses,
-        } = peer.into();
         let (progress, seen) = watch::channel(Progress::default());
         let (reply, result) = oneshot::channel();
-        let operation = SyncOperation {
+        let peer = peer.into();
+        self.queue(Operation::Sync {
             tree,
             peer,
-            addresses,
             options,
             progress,
             reply,
-        };
+        })
+        .await?;
+        Ok(RunningSync {
+            progress: seen,
+            result,
+        })
+    }
+
+    /// Keeps a tree equal with a peer from here on: syncs at once, whenever something changes here,
+    /// and now and then to find what was lost. Failures are tried again after ever longer waits, for
+    /// ever. Several peers may be followed; what comes from one is passed on to the others.
+    ///
+    /// # Errors
+    /// [`SyncError::Closed`] if the node is shut down.
+    pub async fn follow(&self, tree: TreeId, peer: impl Into<Peer>) -> Result<(), Arc<SyncError>> {
+        self.queue(Operation::Follow {
+            tree,
+            peer: peer.into(),
+        })
+        .await
+    }
+
+    /// Stops to keep a tree equal with a peer. A sync under way goes on to its end.
+    ///
+    /// # Errors
+    /// [`SyncError::Closed`] if the node is shut down.
+    pub async fn unfollow(
+        &self,
+        tree: TreeId,
+        peer: impl Into<Peer>,
+    ) -> Result<(), Arc<SyncError>> {
+        self.queue(Operation::Unfollow {
+            tree,
+            peer: peer.into(),
+        })
+        .await
+    }
+
+    /// Lists how it stands with each peer and tree that is followed. Times are milliseconds since
+    /// the node was started.
+    ///
+    /// # Errors
+    /// [`SyncError::Closed`] if the node is shut down.
+    pub async fn standings(&self) -> Result<Vec<(Peer, TreeId, Standing)>, Arc<SyncError>> {
+        let (reply, standings) = oneshot::channel();
+        self.queue(Operation::Standings { reply }).await?;
+        standings.await.map_err(|_| SyncError::Closed.into())
+    }
+
+    async fn queue(&self, operation: Operation) -> Result<(), Arc<SyncError>> {
         let queue = self
             .0
             .queue
@@ -467,11 +512,10 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let queue = queue.ok_or(SyncError::Closed)?;
-        queue.send(operation).await.map_err(|_| SyncError::Closed)?;
-        Ok(RunningSync {
-            progress: seen,
-            result,
-        })
+        queue
+            .send(operation)
+            .await
+            .map_err(|_| SyncError::Closed.into())
     }
 
     /// Listens to what happens in the node.

@@ -1,6 +1,6 @@
 //! The answering side's driver: carries out what the answering machines say.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,7 +27,8 @@ use crate::wire::{Meter, incoming, just, with_entries};
 pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) key: PublicKey,
-    pub(crate) manager: Arc<TransportManager>,
+    /// Weak, for the servers of the manager hold this service.
+    pub(crate) manager: Weak<TransportManager>,
     pub(crate) publisher: Publisher,
 }
 
@@ -96,7 +97,10 @@ impl Server {
     ) -> Result<FrameStream, Refused> {
         match request {
             Request::Hello(_) => {
-                let own = self.manager.get_all_server_addresses_async().await;
+                let own = match self.manager.upgrade() {
+                    Some(manager) => manager.get_all_server_addresses_async().await,
+                    None => Vec::new(),
+                };
                 let hello = Hello {
                     key: self.key,
                     versions: vec![PROTOCOL_VERSION],

@@ -34,6 +34,9 @@ const FEW_TIPS_ENTRIES_MAX: usize = 256;
 const ENTRIES_PER_TIP: usize = 8;
 
 /// How large a filter may become. Both limits hold.
+///
+/// Where a thousand tips are known to differ little, a quarter of what [`for_tips`](Self::for_tips)
+/// says will do: with two entries for each tip, nearly all of them go to the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilterBudget {
     /// How many entries it may hold.
@@ -89,10 +92,10 @@ enum Tries {
 }
 
 impl Tries {
-    /// Fingerprints of a filter that only sampled entries are tried on: short ones are too few to
-    /// be worth saving.
+    /// Least length of a fingerprint where only sampled entries are tried. Filters of so few that
+    /// less would do are small anyway.
     const BITS_MIN_SAMPLED: u32 = 16;
-    /// Fingerprints of a filter that every entry is tried on: an accident in one of two hundred
+    /// Least length of a fingerprint where every entry is tried: an accident in one of two hundred
     /// exchanges in which 10,000 entries were missing.
     const BITS_MIN_ALL: u32 = 21;
     /// How many bits a fingerprint has at least beyond those that count the entries: if as many
@@ -307,46 +310,44 @@ impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
         }
     }
 
-    /// Returns the highest density at which there are no more than `room` entries, and these.
+    /// Returns the `room` entries that need the least density, or all that may be sampled, and the
+    /// density with which all of these are.
+    ///
+    /// Where not all entries of the last density fit, those of the latest tips are in.
     fn sample(mut self, room: usize) -> Result<(u32, Vec<EntryId>), V::Error> {
-        let mut taken: Vec<(u32, EntryId)> = Vec::new();
-        let mut is_taken: HashSet<EntryId> = self.tip_ids();
-        while let Some(Reverse((density, step))) = self.ahead.pop() {
-            let Ok(density) = u32::try_from(density) else {
-                break;
-            };
+        let mut density = 0;
+        let mut ids = Vec::new();
+        let mut is_in: HashSet<EntryId> = self.tip_ids();
+        while ids.len() < room
+            && let Some(Reverse((needed, step))) = self.ahead.pop()
+            && let Ok(needed) = u32::try_from(needed)
+        {
+            let before = ids.len();
             match step {
                 Step::Take(index) => {
                     let id = self.found[index].node.id;
-                    if is_taken.insert(id) {
-                        taken.push((density, id));
-                    }
+                    ids.extend(is_in.insert(id).then_some(id));
                 }
                 Step::Descend(index) => self.descend(index)?,
                 Step::Landmarks { zone, height } => {
+                    let room_left = room - ids.len();
                     // Some of them may be in already.
-                    let limit = room + 1 + is_taken.len();
-                    for id in self.view.landmarks(height, limit)? {
-                        if is_taken.insert(id) {
-                            taken.push((density, id));
-                        }
-                    }
+                    let landmarks = self.view.landmarks(height, room_left + is_in.len())?;
+                    let others = landmarks.into_iter().filter(|id| is_in.insert(*id));
+                    ids.extend(others.take(room_left));
                     let step = 2_u64 << height.trailing_zeros();
                     if let Some(next) = u64::from(height).checked_sub(step) {
                         self.plan_landmarks(zone, next as u32);
                     }
                 }
             }
-            if taken.len() > room {
-                // One step too far: do without the entries that needed this much.
-                let beyond = taken.iter().map(|(density, _)| *density).max();
-                taken.retain(|(density, _)| Some(*density) < beyond);
-                break;
+            // An entry found late, behind a merge with an old branch, may need less than those
+            // before it.
+            if ids.len() > before {
+                density = density.max(needed);
             }
         }
-        let density = taken.iter().map(|(density, _)| *density).max();
-        let ids = taken.into_iter().map(|(_, id)| id).collect();
-        Ok((density.unwrap_or(0), ids))
+        Ok((density, ids))
     }
 
     /// Returns the ids of what the walk has found: at first, the tips.

@@ -41,7 +41,7 @@ pub enum StoreError {
         bytes_max: usize,
     },
     /// The store is open already, in this process or in another one.
-    #[error("{} is in use by another process; stop it, or name another file", path.display())]
+    #[error("{} is open already, most likely in another process; stop it, or name another file", path.display())]
     InUse {
         /// The store's file.
         path: PathBuf,

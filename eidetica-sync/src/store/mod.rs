@@ -111,7 +111,7 @@ fn check_meta(key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::conformance::{self, Subject};
+    use super::conformance::Subject;
     use super::*;
 
     struct InMemory(MemoryStore);

@@ -159,6 +159,10 @@ impl<T> Once<T> {
 pub(super) type Seen = Result<usize, usize>;
 
 /// Makes a channel by which services tell what they saw.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one report for each exchange that a test begins"
+)]
 pub(super) fn reports() -> (mpsc::UnboundedSender<Seen>, mpsc::UnboundedReceiver<Seen>) {
     mpsc::unbounded()
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use eidetica_dag::{DagView, EntryView, MemoryDag};
+use eidetica_dag::{DagView, MemoryDag};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use tempfile::TempDir;
@@ -182,10 +182,27 @@ fn damage_is_an_error() {
 }
 
 /// A file in memory on a disk of so many bytes, that is still there when it is opened again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct SmallDisk {
     file: Arc<InMemoryBackend>,
     bytes_max: Arc<AtomicU64>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl SmallDisk {
+    fn with_room(bytes_max: u64) -> Self {
+        let disk = Self::default();
+        disk.bytes_max.store(bytes_max, Ordering::SeqCst);
+        disk
+    }
+
+    fn open(&self) -> RedbStore {
+        let disk = self.clone();
+        let open = move |builder: &redb::Builder| builder.create_with_backend(disk.clone());
+        RedbStore::builder()
+            .open_with(Path::new("in memory"), open)
+            .unwrap()
+    }
 }
 
 impl StorageBackend for SmallDisk {
@@ -194,6 +211,8 @@ impl StorageBackend for SmallDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.bytes_read
+            .fetch_add(out.len() as u64, Ordering::SeqCst);
         self.file.read(offset, out)
     }
 
@@ -215,16 +234,8 @@ impl StorageBackend for SmallDisk {
 
 #[test]
 fn a_full_disk_is_reported_and_survived() {
-    let bytes_max = Arc::new(AtomicU64::new(1 << 20));
-    let disk = SmallDisk {
-        file: Arc::default(),
-        bytes_max: bytes_max.clone(),
-    };
-    let store = RedbStore::builder()
-        .open_with(Path::new("in memory"), move |builder| {
-            builder.create_with_backend(disk.clone())
-        })
-        .unwrap();
+    let disk = SmallDisk::with_room(1 << 20);
+    let store = disk.open();
     let authors = Authors::grown(22, 6_000);
     let tree = authors.tree();
     let mut reference = MemoryDag::new(tree);
@@ -238,7 +249,7 @@ fn a_full_disk_is_reported_and_survived() {
                 // Reading goes on, and shows what was acknowledged.
                 let view = store.snapshot(tree).unwrap();
                 assert_same_view(&*view, &reference, &ids(&authors));
-                bytes_max.fetch_add(1 << 21, Ordering::SeqCst);
+                disk.bytes_max.fetch_add(1 << 21, Ordering::SeqCst);
                 store.append(tree, batch.to_vec()).unwrap()
             }
         };
@@ -247,6 +258,33 @@ fn a_full_disk_is_reported_and_survived() {
     }
     assert!(failures > 0, "the disk was never full");
     assert_same_view(&*store.snapshot(tree).unwrap(), &reference, &ids(&authors));
+}
+
+#[test]
+fn opening_does_not_read_the_history() {
+    // Left as a crash leaves it, and as closing leaves it.
+    for crashes in [true, false] {
+        let read_by_opening = |entries: usize| {
+            let disk = SmallDisk::with_room(u64::MAX);
+            let store = disk.open();
+            let authors = Authors::grown(24, entries);
+            for batch in authors.entries().chunks(2_000) {
+                store.append(authors.tree(), batch.to_vec()).unwrap();
+            }
+            if crashes {
+                std::mem::forget(store);
+            } else {
+                drop(store);
+            }
+            disk.bytes_read.store(0, Ordering::SeqCst);
+            let store = disk.open();
+            assert_eq!(store.trees().unwrap(), [authors.tree()]);
+            disk.bytes_read.load(Ordering::SeqCst)
+        };
+        let (short, long) = (read_by_opening(2_000), read_by_opening(20_000));
+        // B-trees may be a level deeper, and the map of free pages is of a larger file.
+        assert!(long <= short + (64 << 10), "{short}, then {long}");
+    }
 }
 
 /// Names the file in the environment of the process that is to be killed.
