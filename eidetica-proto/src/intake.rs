@@ -8,6 +8,7 @@ use eidetica_dag::{EntryId, Outcome, TreeId, VerifiedEntry, verify_batch};
 use crate::batch::unpack;
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
+use crate::tips::EndTips;
 
 /// Most entries that wait for a parent in one sync. They wait because a filter took the parent for
 /// known; a false positive has a few thousand descendants at the very most.
@@ -30,7 +31,7 @@ pub enum Received {
         fault: Option<PeerFault>,
     },
     /// The sender has sent everything; its tips.
-    End(Vec<EntryId>),
+    End(EndTips),
     /// The sender cannot go on.
     Failed(WireError),
 }

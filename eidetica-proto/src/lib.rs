@@ -49,9 +49,9 @@
 //!                     }
 //!                 }
 //!             }
-//!             Request::SendEntries(_) => {
+//!             Request::SendEntries(send) => {
 //!                 may(&theirs, None, Role::Write)?;
-//!                 let mut receiver = Receiver::new();
+//!                 let mut receiver = Receiver::new(send.entries);
 //!                 let mut entries = entries.expect("they follow this header");
 //!                 while let Some((frame, _count)) = entries.poll_frame(&ours)? {
 //!                     receiver.handle_part(Received::from_frame(tree, &frame)?)?;
@@ -101,6 +101,7 @@ pub mod session;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
 pub mod ticket;
+pub mod tips;
 pub mod transport;
 
 pub use eidetica_dag;

@@ -11,9 +11,11 @@ use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::{Filter, FilterBudget};
 use crate::intake::{Intake, Received};
 use crate::message::{
-    Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncReply, SyncTree, WANTS_MAX,
+    Reply, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree,
+    WANTS_MAX,
 };
 use crate::outgoing::{Outgoing, listed_tips};
+use crate::tips::{EndTips, TIPS_CHECKED_MAX, TIPS_LISTED_MAX, TipDigest, TipSet, TipSketch};
 
 /// How many times a pull asks before it gives up. The second time is for a false positive of the
 /// filter, one in some hundred syncs; a third is for one in the second filter, one in ten thousand.
@@ -165,7 +167,9 @@ pub struct SyncSession {
     tree: TreeId,
     options: SyncOptions,
     seed: [u8; 8],
-    with_filter: bool,
+    sampling: Sampling,
+    /// The tips that the last request sketched, in the order of the sketch.
+    sketched: Vec<EntryId>,
     state: State,
     intake: Intake,
     storing: bool,
@@ -176,6 +180,17 @@ pub struct SyncSession {
     peer_tips: Vec<EntryId>,
     progress: Progress,
     stats: Stats,
+}
+
+/// How well the request samples the entries below the tips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sampling {
+    /// Not at all: the trees are probably equal.
+    None,
+    /// For trees that differ in few of their tips.
+    Small,
+    /// As well as it gets.
+    Full,
 }
 
 enum State {
@@ -197,7 +212,7 @@ enum State {
     Sent,
     /// The peer has stored what was sent.
     Acknowledged {
-        peer_tips: Vec<EntryId>,
+        peer_tips: TipDigest,
         peer_lacks: bool,
     },
     /// It is over.
@@ -211,7 +226,12 @@ impl SyncSession {
             tree,
             options,
             seed,
-            with_filter: options.filter_at_once,
+            sampling: if options.filter_at_once {
+                Sampling::Small
+            } else {
+                Sampling::None
+            },
+            sketched: Vec::new(),
             state: State::Ask,
             intake: Intake::default(),
             storing: false,
@@ -313,7 +333,7 @@ impl SyncSession {
                 peer_tips,
                 peer_lacks,
             } => {
-                self.state = State::Done(match listed_tips(view)? == peer_tips {
+                self.state = State::Done(match TipDigest::of_view(view)? == peer_tips {
                     true => Ending::Equal,
                     false if peer_lacks => Ending::PeerLacksParents,
                     false => Ending::MovedOn,
@@ -325,24 +345,57 @@ impl SyncSession {
     }
 
     fn ask<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(), V::Error> {
-        let tips = listed_tips(view)?;
-        // Of an empty tree there is none: empty tips ask for everything.
-        let filter = match self.with_filter {
-            true => Filter::build(view, self.seed, FilterBudget::for_tips(tips.len()))?,
-            false => None,
-        };
-        // Another filter, another seed: what was taken for known by mistake is so once.
+        let (tips, sample) = self.name_tips(view)?;
+        // Another request, another seed: what was taken for known by mistake is so once.
         self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();
         let wants = self.wants.iter().copied().collect();
         let request = Request::SyncTree(SyncTree {
             tree: self.tree,
             tips,
-            filter,
+            sample,
             wants,
         });
         self.begin(request, None, State::Asked);
         self.stats.pull_round_trips += 1;
         Ok(())
+    }
+
+    /// Chooses how the request names the tips and samples what is below them.
+    fn name_tips<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(TipSet, Sample), V::Error> {
+        let digest = TipDigest::of_view(view)?;
+        let tips = listed_tips(view)?;
+        let count = tips.len();
+        if self.sampling == Sampling::None {
+            let few = count <= TIPS_CHECKED_MAX;
+            let tips = if few {
+                TipSet::Listed(tips)
+            } else {
+                TipSet::Digest(digest)
+            };
+            return Ok((tips, Sample::None));
+        }
+        let full = FilterBudget::for_tips(count);
+        let small = FilterBudget::small_for_tips(count);
+        if small == full {
+            self.sampling = Sampling::Full;
+        }
+        let budget = if self.sampling == Sampling::Full {
+            full
+        } else {
+            small
+        };
+        // Of an empty tree there is no filter: no tips ask for everything.
+        let sample = match Filter::build(view, self.seed, budget)? {
+            None => Sample::None,
+            Some(filter) if self.sampling == Sampling::Full => Sample::Full(filter),
+            Some(filter) => Sample::Small(filter),
+        };
+        if count <= TIPS_LISTED_MAX {
+            return Ok((TipSet::Listed(tips), sample));
+        }
+        let (sketch, sketched) = TipSketch::new(digest, &tips, self.seed);
+        self.sketched = sketched;
+        Ok((TipSet::Sketch(sketch), sample))
     }
 
     fn begin(&mut self, request: Request, entries: Option<Box<Outgoing>>, then: State) {
@@ -381,7 +434,7 @@ impl SyncSession {
                 return Ok(Err(PeerFault::Withheld(*first).into()));
             }
             self.wants = missing.into_iter().take(WANTS_MAX).collect();
-            self.with_filter = true;
+            self.sampling = self.sampling.max(Sampling::Small);
             self.ask(view)?;
             return Ok(Ok(()));
         }
@@ -389,14 +442,14 @@ impl SyncSession {
         let lacking = walk::difference(view, &self.peer_tips)?;
         self.progress.to_send = lacking.len() as u64;
         if lacking.is_empty() {
-            let equal = listed_tips(view)? == self.peer_tips;
+            let equal = TipDigest::of_view(view)? == TipDigest::of(&self.peer_tips);
             self.state = State::Done(if equal {
                 Ending::Equal
             } else {
                 Ending::MovedOn
             });
         } else if self.options.push {
-            let outgoing = Outgoing::new(view, lacking)?;
+            let outgoing = Outgoing::new(lacking, EndTips::Untold);
             let entries = outgoing.entry_count();
             let request = Request::SendEntries(SendEntries {
                 tree: self.tree,
@@ -456,8 +509,11 @@ impl SyncSession {
                 self.progress.expected += u64::from(count);
                 State::Receiving
             }
-            SyncReply::SendFilter if !self.with_filter => {
-                self.with_filter = true;
+            SyncReply::SendFilter if self.sampling < Sampling::Full && self.wants.is_empty() => {
+                self.sampling = match self.sampling {
+                    Sampling::None => Sampling::Small,
+                    Sampling::Small | Sampling::Full => Sampling::Full,
+                };
                 State::Ask
             }
             SyncReply::SendFilter => {
@@ -501,7 +557,7 @@ impl SyncSession {
                     return Err(PeerFault::BadList("fewer entries than announced").into());
                 }
                 if self.wants.is_empty() {
-                    self.peer_tips = peer_tips;
+                    self.peer_tips = peer_tips.resolve(&self.sketched);
                 }
                 self.state = State::Pulled { retried: false };
             }

@@ -446,7 +446,10 @@ impl<'a> Link<'a> {
             Request::SendEntries(request) => {
                 let view = view_of(request.tree, self.b);
                 may(&view, asker, Role::Write).map_err(refusal)?;
-                Ok(Answerer::Receives(Receiver::new(), request.tree))
+                Ok(Answerer::Receives(
+                    Receiver::new(request.entries),
+                    request.tree,
+                ))
             }
             _ => Err(WireError::new(ErrorCode::Malformed, "a link only syncs")),
         }

@@ -3,7 +3,8 @@
 use eidetica_dag::{Arrival, DagView, EntryId, MemoryDag, Outcome, TreeId};
 
 use crate::batch::unpack;
-use crate::message::{Part, Reply, Request, RequestHeader, ResponseHeader, SyncReply};
+use crate::message::{Part, Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};
+use crate::tips::{EndTips, TipSet};
 
 /// How many entries of a batch are named one by one: more tell a reader nothing.
 const NAMED_MAX: usize = 16;
@@ -32,9 +33,16 @@ fn in_order(ids: &[EntryId], name: &Name<'_>) -> String {
 pub(super) fn describe_request(frame: &[u8], name: &Name<'_>) -> String {
     let said = match RequestHeader::decode(frame).map(|header| header.request) {
         Ok(Request::SyncTree(sync)) => {
-            let mut said = format!("SyncTree tips=[{}]", list(&sync.tips, name));
-            if sync.filter.is_some() {
-                said += " filter";
+            let tips = match &sync.tips {
+                TipSet::Listed(tips) => format!("[{}]", list(tips, name)),
+                TipSet::Digest(_) => "digest".to_owned(),
+                TipSet::Sketch(_) => "sketch".to_owned(),
+            };
+            let mut said = format!("SyncTree tips={tips}");
+            match &sync.sample {
+                Sample::None => {}
+                Sample::Small(_) => said += " small filter",
+                Sample::Full(_) => said += " filter",
             }
             if !sync.wants.is_empty() {
                 said += &format!(" wants=[{}]", list(&sync.wants, name));
@@ -54,11 +62,7 @@ pub(super) fn describe_reply(frame: &[u8], name: &Name<'_>) -> String {
         Ok(Ok(Reply::Sync(SyncReply::Entries(count)))) => format!("Entries({count})"),
         Ok(Ok(Reply::Sync(SyncReply::SendFilter))) => "SendFilter".to_owned(),
         Ok(Ok(Reply::Stored(stored))) => {
-            let mut said = format!(
-                "Stored({}) tips=[{}]",
-                stored.stored,
-                list(&stored.tips, name)
-            );
+            let mut said = format!("Stored({})", stored.stored);
             if !stored.missing.is_empty() {
                 said += &format!(" missing=[{}]", list(&stored.missing, name));
             }
@@ -80,7 +84,13 @@ pub(super) fn describe_part(way: &str, tree: TreeId, frame: &[u8], name: &Name<'
             }
             Err(error) => format!("no batch: {error}"),
         },
-        Ok(Part::End { tips }) => format!("end tips=[{}]", list(&tips, name)),
+        Ok(Part::End { tips }) => match tips {
+            EndTips::Untold => "end".to_owned(),
+            EndTips::Listed(tips) => format!("end tips=[{}]", list(&tips, name)),
+            EndTips::Shared { others, .. } => {
+                format!("end tips by places and [{}]", list(&others, name))
+            }
+        },
         Ok(Part::Failed(error)) => format!("fails: {:?}", error.code),
         Err(fault) => format!("no part: {fault}"),
     };

@@ -160,9 +160,9 @@ fn the_asker_is_ahead() {
          B -> A end tips=[B]
          A -> B SendEntries(2)
          A -> B batch C D
-         A -> B end tips=[D]
+         A -> B end
          B stores C D
-         B -> A Stored(2) tips=[D]",
+         B -> A Stored(2)",
     );
     let report = run.report();
     assert_eq!(report.ending, Ending::Equal);
@@ -183,9 +183,9 @@ fn both_are_ahead() {
          A stores X Y
          A -> B SendEntries(2)
          A -> B batch C D
-         A -> B end tips=[D Y]
+         A -> B end
          B stores C D
-         B -> A Stored(2) tips=[D Y]",
+         B -> A Stored(2)",
     );
     let report = run.report();
     assert_eq!(report.ending, Ending::Equal);
@@ -257,9 +257,9 @@ fn tips_first_sends_the_filter_when_asked() {
          A stores X
          A -> B SendEntries(1)
          A -> B batch C
-         A -> B end tips=[C X]
+         A -> B end
          B stores C
-         B -> A Stored(1) tips=[C X]",
+         B -> A Stored(1)",
     );
     assert_eq!(run.report().stats.pull_round_trips, 2);
 }

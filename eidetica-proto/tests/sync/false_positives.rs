@@ -7,9 +7,10 @@ use bytes::Bytes;
 use eidetica_dag::MemoryDag;
 use eidetica_dag::testing::{Drawn, draw};
 use eidetica_proto::filter::{Filter, FilterBudget};
-use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, SyncReply};
+use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};
 use eidetica_proto::session::PULL_ROUNDS_MAX;
 use eidetica_proto::testing::{Link, Way};
+use eidetica_proto::tips::EndTips;
 use eidetica_proto::{Ending, PeerFault, Received, Step, SyncOptions, SyncSession};
 
 use crate::{SEED, empty, tips, write};
@@ -23,10 +24,10 @@ fn claim(replicas: Vec<MemoryDag>) -> impl FnMut(Way, usize, Bytes) -> Vec<Bytes
             Some(Ok(RequestHeader {
                 request: Request::SyncTree(mut sync),
                 ..
-            })) if sync.filter.is_some() => {
+            })) if sync.sample.filter().is_some() => {
                 if let Some(replica) = replicas.next() {
                     let Ok(filter) = Filter::build(&replica, SEED, FilterBudget::for_tips(1));
-                    sync.filter = filter;
+                    sync.sample = filter.map_or(Sample::None, Sample::Full);
                 }
                 vec![RequestHeader::new(Request::SyncTree(sync)).encode()]
             }
@@ -66,9 +67,9 @@ fn what_is_missing_below_comes_at_once() {
          A stores E F G C
          A -> B SendEntries(1)
          A -> B batch M
-         A -> B end tips=[C M]
+         A -> B end
          B stores M
-         B -> A Stored(1) tips=[C M]",
+         B -> A Stored(1)",
     );
     let report = run.report();
     assert_eq!(report.ending, Ending::Equal);
@@ -93,9 +94,9 @@ fn a_tip_that_was_taken_for_known_is_asked_for() {
          A stores E F G C
          A -> B SendEntries(1)
          A -> B batch M
-         A -> B end tips=[C M]
+         A -> B end
          B stores M
-         B -> A Stored(1) tips=[C M]",
+         B -> A Stored(1)",
     );
 }
 
@@ -126,9 +127,9 @@ fn a_second_accident_is_nobodys_fault() {
          A stores E F G C
          A -> B SendEntries(1)
          A -> B batch M
-         A -> B end tips=[C M]
+         A -> B end
          B stores M
-         B -> A Stored(1) tips=[C M]",
+         B -> A Stored(1)",
     );
 }
 
@@ -177,8 +178,8 @@ fn what_came_from_elsewhere_is_not_asked_for() {
          A -> B SendEntries(1)
          A -> B batch M
          B stores M
-         A -> B end tips=[C M]
-         B -> A Stored(1) tips=[C M]",
+         A -> B end
+         B -> A Stored(1)",
     );
 }
 
@@ -201,7 +202,7 @@ fn what_came_after_the_outcome_is_not_asked_for() {
             entries,
             fault: None,
         },
-        Received::End(drawn.ids(&["C"])),
+        Received::End(EndTips::Listed(drawn.ids(&["C"]))),
     ];
     for part in parts {
         session.handle_part(part, 0).expect("a part");

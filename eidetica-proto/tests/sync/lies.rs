@@ -9,6 +9,7 @@ use eidetica_proto::batch::Packer;
 use eidetica_proto::error::BatchError;
 use eidetica_proto::message::{Part, Reply, ResponseHeader, Stored, SyncReply};
 use eidetica_proto::testing::{Link, Run, Way};
+use eidetica_proto::tips::{EndTips, TipDigest};
 use eidetica_proto::{
     Ending, ErrorCode, PeerFault, SyncFault, SyncOptions, WAITING_ENTRIES_MAX, WireError,
 };
@@ -29,6 +30,7 @@ fn batch_of(drawn: &Drawn, names: &[&str]) -> Bytes {
 fn end(drawn: &Drawn, names: &[&str]) -> Bytes {
     let mut tips = drawn.ids(names);
     tips.sort();
+    let tips = EndTips::Listed(tips);
     Part::End { tips }.encode()
 }
 
@@ -292,7 +294,7 @@ fn answers_that_answer_something_else_are_refused() {
     let drawn = draw("A-B-C");
     let stored = ResponseHeader::encode(Ok(Reply::Stored(Stored {
         stored: 0,
-        tips: vec![],
+        tips: TipDigest::of(&[]),
         missing: vec![],
     })));
     let wants = vec![

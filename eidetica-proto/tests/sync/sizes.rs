@@ -9,9 +9,11 @@ use eidetica_dag::{
 use eidetica_proto::answer::answer_sync;
 use eidetica_proto::batch::{BATCH_BYTES_TARGET, unpack};
 use eidetica_proto::frame::FRAME_BYTES_MAX;
-use eidetica_proto::message::{Part, SyncTree, TIPS_MAX};
+use eidetica_proto::message::{Part, Sample, SyncTree};
 use eidetica_proto::testing::{Link, Way};
+use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{Ending, SyncOptions};
+use eidetica_proto::{Filter, FilterBudget};
 
 use crate::{SEED, TIPS_FIRST, tips};
 
@@ -102,9 +104,9 @@ fn fan(tips: usize) -> Vec<VerifiedEntry> {
     build_with(&parents, |_| 0, |n| n.to_le_bytes().to_vec().into())
 }
 
-/// A list of tips that is full may leave some out, and then proves nothing.
+/// A sketch that leaves tips out proves nothing: only the digest of all does.
 #[test]
-fn full_lists_of_tips_never_count_as_equal() {
+fn tips_beyond_the_limit_never_count_as_equal() {
     let all = fan(TIPS_MAX + 1);
     let mut by_id: Vec<VerifiedEntry> = all[1..].to_vec();
     by_id.sort_by_key(|entry| entry.get().id());
@@ -114,23 +116,86 @@ fn full_lists_of_tips_never_count_as_equal() {
         dag
     };
     for (a, b, entries) in [
-        (TIPS_MAX - 1, TIPS_MAX - 1, None),
-        // A cannot say that it has one more, and B must not tell it that they are equal.
+        (TIPS_MAX + 1, TIPS_MAX + 1, None),
+        // A cannot name one more, and B must not tell it that they are equal.
         (TIPS_MAX + 1, TIPS_MAX, Some(0)),
         (TIPS_MAX, TIPS_MAX + 1, Some(1)),
     ] {
         let (a, b) = (with(a), with(b));
         let Ok(mut tips) = tip_ids(&a);
+        let digest = TipDigest::of(&tips);
         tips.truncate(TIPS_MAX);
+        let Ok(filter) = Filter::build(&a, SEED, FilterBudget::for_tips(tips.len()));
         let request = SyncTree {
             tree: a.tree(),
-            tips,
-            filter: None,
+            tips: TipSet::Sketch(TipSketch::new(digest, &tips, SEED).0),
+            sample: filter.map_or(Sample::None, Sample::Full),
             wants: vec![],
         };
         let answer = answer_sync(&b, &request).expect("an answer");
         assert_eq!(answer.entries.map(|entries| entries.entry_count()), entries);
     }
+}
+
+/// The bytes of a first request and of the answer beyond the entries, and the round trips.
+fn costs(a: &mut MemoryDag, b: &mut MemoryDag) -> (u64, u64, u32, u64) {
+    let run = Link::new(a, b).run();
+    let report = run.report();
+    assert_eq!(report.ending, Ending::Equal);
+    let stats = report.stats;
+    (
+        stats.request_bytes,
+        stats.response_bytes,
+        stats.pull_round_trips,
+        stats.redundant,
+    )
+}
+
+fn chains(count: usize, forked: std::ops::Range<usize>) -> (MemoryDag, MemoryDag) {
+    // A root, chains of five, and one more entry of each side on some of them.
+    let mut parents: Vec<Vec<u32>> = vec![vec![]];
+    for step in 0..5 {
+        for chain in 0..count {
+            let above = if step == 0 { 0 } else { parents.len() - count };
+            debug_assert!(chain < count);
+            parents.push(vec![above as u32]);
+        }
+    }
+    let shared = parents.len();
+    for chain in forked.clone() {
+        let tip = (shared - count + chain) as u32;
+        parents.extend([vec![tip], vec![tip]]);
+    }
+    let entries = build_with(&parents, |n| n % 2, |n| n.to_le_bytes().to_vec().into());
+    let side = |odd: usize| {
+        let own = entries[shared..].iter().skip(odd).step_by(2);
+        dag_of(entries[..shared].iter().chain(own).cloned().collect())
+    };
+    (side(0), side(1))
+}
+
+#[test]
+fn a_thousand_tips_that_differ_little_take_one_small_request() {
+    let (mut a, mut b) = chains(1_000, 0..20);
+    let (request, response, rounds, redundant) = costs(&mut a, &mut b);
+    assert!(request + response < 12_000, "{request} + {response} bytes");
+    assert_eq!(rounds, 1);
+    assert!(redundant <= 32, "{redundant} redundant");
+    // Equal ones take a digest.
+    let run = Link::new(&mut a, &mut b).options(TIPS_FIRST, SEED).run();
+    let stats = run.report().stats;
+    assert!(
+        stats.request_bytes <= 120 && stats.response_bytes <= 120,
+        "{stats:?}"
+    );
+}
+
+#[test]
+fn a_thousand_forked_chains_take_two_round_trips_at_most() {
+    let (mut a, mut b) = chains(1_000, 0..1_000);
+    let (_, _, rounds, redundant) = costs(&mut a, &mut b);
+    assert!(rounds <= 2, "{rounds} round trips");
+    assert!(redundant <= 62, "{redundant} redundant");
 }
 
 #[test]

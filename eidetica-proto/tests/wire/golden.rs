@@ -5,6 +5,7 @@
 use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, TreeId};
 use eidetica_proto::message::*;
+use eidetica_proto::tips::{EndTips, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, WireError};
 
 fn hex(bytes: &[u8]) -> String {
@@ -74,11 +75,31 @@ fn requests() {
     request(
         Request::SyncTree(SyncTree {
             tree: tree(),
-            tips,
-            filter: None,
+            tips: TipSet::Listed(tips),
+            sample: Sample::None,
             wants,
         }),
-        "0102{11*32}02{22*32}{33*32}0001{44*32}",
+        "0102{11*32}0002{22*32}{33*32}0001{44*32}",
+    );
+    let digest = TipDigest::of(&[id(0x22)]);
+    let digest_hex = "9f72ea0cf49536e3c66c787f705186df9a4378083753ae9536d65b3ad7fcddc4";
+    let sync = |tips| {
+        let sample = Sample::None;
+        Request::SyncTree(SyncTree {
+            tree: tree(),
+            tips,
+            sample,
+            wants: vec![],
+        })
+    };
+    request(
+        sync(TipSet::Digest(digest)),
+        &format!("0102{{11*32}}01{digest_hex}0000"),
+    );
+    let (sketch, _) = TipSketch::new(digest, &[id(0x22), id(0x33)], *b"the seed");
+    request(
+        sync(TipSet::Sketch(sketch)),
+        &format!("0102{{11*32}}02{digest_hex}7468652073656564020718ad48e53217200000"),
     );
     request(
         Request::SendEntries(SendEntries {
@@ -110,10 +131,14 @@ fn responses() {
     response(Ok(Reply::Sync(SyncReply::SendFilter)), "000202");
     let stored = Stored {
         stored: 5,
-        tips: vec![id(0x22)],
+        tips: TipDigest::of(&[id(0x22)]),
         missing: vec![id(0x33)],
     };
-    response(Ok(Reply::Stored(stored)), "00030501{22*32}01{33*32}");
+    let digest = "9f72ea0cf49536e3c66c787f705186df9a4378083753ae9536d65b3ad7fcddc4";
+    response(
+        Ok(Reply::Stored(stored)),
+        &format!("000305{digest}01{{33*32}}"),
+    );
 }
 
 #[test]
@@ -146,10 +171,15 @@ fn parts() {
     part(Part::Batch(b"abc"), "0003616263");
     part(
         Part::End {
-            tips: vec![id(0x22)],
+            tips: EndTips::Untold,
         },
-        "0101{22*32}",
+        "0100",
     );
+    let listed = EndTips::Listed(vec![id(0x22)]);
+    part(Part::End { tips: listed }, "010101{22*32}");
+    let (places, others) = (vec![5], vec![id(0x22)]);
+    let shared = EndTips::Shared { places, others };
+    part(Part::End { tips: shared }, "0102010501{22*32}");
     part(
         Part::Failed(WireError::new(ErrorCode::Internal, "why")),
         "02070377687900",

@@ -5,6 +5,7 @@ use eidetica_dag::{EntryId, TreeId};
 use eidetica_proto::address::Address;
 use eidetica_proto::error::ERROR_TEXT_BYTES_MAX;
 use eidetica_proto::message::*;
+use eidetica_proto::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipDigest, TipSet};
 use eidetica_proto::{ErrorCode, PROTOCOL_VERSION, PeerFault, WireError};
 use proptest::prelude::*;
 
@@ -26,8 +27,8 @@ fn sync(tips: Vec<EntryId>, wants: Vec<EntryId>) -> Request {
     let tree = tree();
     Request::SyncTree(SyncTree {
         tree,
-        tips,
-        filter: None,
+        tips: TipSet::Listed(tips),
+        sample: Sample::None,
         wants,
     })
 }
@@ -99,15 +100,20 @@ fn bytes_behind_a_message_are_malformed() {
         ResponseHeader::decode(&response),
         Err(PeerFault::NotAMessage)
     );
-    let part = longer(Part::End { tips: vec![] }.encode());
+    let part = longer(
+        Part::End {
+            tips: EndTips::Untold,
+        }
+        .encode(),
+    );
     assert_eq!(Part::decode(&part), Err(PeerFault::NotAMessage));
 }
 
 #[test]
 fn lists_in_requests_have_limits() {
-    assert_eq!(code_of(sync(ids(TIPS_MAX), ids(WANTS_MAX))), None);
+    assert_eq!(code_of(sync(ids(TIPS_LISTED_MAX), ids(WANTS_MAX))), None);
     assert_eq!(
-        code_of(sync(ids(TIPS_MAX + 1), vec![])),
+        code_of(sync(ids(TIPS_LISTED_MAX + 1), vec![])),
         Some(ErrorCode::TooLarge)
     );
     assert_eq!(
@@ -138,18 +144,17 @@ fn ids_in_requests_ascend() {
 #[test]
 fn lists_in_responses_have_limits_and_ascend() {
     let bad = |fault: Option<PeerFault>| matches!(fault, Some(PeerFault::BadList(_)));
-    let stored = |tips, missing| {
+    let stored = |missing| {
         Ok(Reply::Stored(Stored {
             stored: 1,
-            tips,
+            tips: TipDigest::of(&[]),
             missing,
         }))
     };
-    assert_eq!(fault_of(stored(ids(TIPS_MAX), ids(WANTS_MAX))), None);
-    assert!(bad(fault_of(stored(ids(TIPS_MAX + 1), vec![]))));
-    assert!(bad(fault_of(stored(vec![], ids(WANTS_MAX + 1)))));
-    assert!(bad(fault_of(stored(vec![id(2), id(1)], vec![]))));
-    assert!(bad(fault_of(stored(vec![], vec![id(1), id(1)]))));
+    assert_eq!(fault_of(stored(ids(WANTS_MAX))), None);
+    assert!(bad(fault_of(stored(ids(WANTS_MAX + 1)))));
+    assert!(bad(fault_of(stored(vec![id(2), id(1)]))));
+    assert!(bad(fault_of(stored(vec![id(1), id(1)]))));
 
     assert_eq!(
         fault_of(Ok(Reply::Hello(hello(VERSIONS_MAX, ADDRESSES_MAX)))),
@@ -172,10 +177,19 @@ fn lists_in_responses_have_limits_and_ascend() {
         trees(2).into_iter().rev().collect()
     )))));
 
-    let end = |tips| Part::decode(&Part::End { tips }.encode()).map(drop).err();
-    assert_eq!(end(ids(TIPS_MAX)), None);
-    assert!(bad(end(ids(TIPS_MAX + 1))));
-    assert!(bad(end(vec![id(1), id(1)])));
+    for named in [EndTips::Listed, |others| EndTips::Shared {
+        places: vec![],
+        others,
+    }] {
+        let end = |tips| {
+            Part::decode(&Part::End { tips: named(tips) }.encode())
+                .map(drop)
+                .err()
+        };
+        assert_eq!(end(ids(TIPS_MAX)), None);
+        assert!(bad(end(ids(TIPS_MAX + 1))));
+        assert!(bad(end(vec![id(1), id(1)])));
+    }
 }
 
 #[test]
