@@ -17,6 +17,7 @@ mod transports;
 mod tree;
 mod verify;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,8 +28,8 @@ use crate::failure::{Context, Result, Stop};
 use crate::store_dir::StoreDir;
 
 /// What is logged unless `EIDETICA_LOG` or `RUST_LOG` says otherwise: our own warnings, and only
-/// what is serious from everybody else.
-const LOG_DEFAULT: &str = "error,eidetica=warn";
+/// what is serious from everybody else. iroh calls it an error when its own parts stop in order.
+const LOG_DEFAULT: &str = "error,eidetica=warn,iroh=off";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -51,6 +52,7 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(chosen.as_deref().unwrap_or(LOG_DEFAULT)))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
 
