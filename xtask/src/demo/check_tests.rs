@@ -82,11 +82,8 @@ fn assert_found(problems: &[String], text: &str) {
 
 #[test]
 fn what_is_right_has_no_problems() {
-    assert_eq!(after(|_| {}), [String::new(); 0]);
-    assert_eq!(
-        check_equal(&[diamond("A"), diamond("B"), diamond("C")]),
-        [String::new(); 0]
-    );
+    assert!(after(|_| {}).is_empty());
+    assert!(check_equal(&[diamond("A"), diamond("B"), diamond("C")]).is_empty());
     assert_eq!(check_git(&diamond("A"), &lineage()), (4, vec![]));
 }
 
@@ -142,7 +139,7 @@ fn a_lying_height_is_found() {
 
 #[test]
 fn wrong_tips_are_found() {
-    let lost = after(|dump| drop(dump.tips.pop()));
+    let lost = after(|dump| dump.tips.truncate(1));
     assert_found(&lost, "is not among the tips");
     let inner = after(|dump| dump.tips.push(dump.entries[1].id));
     assert_found(&inner, "has children or is not there");
