@@ -10,13 +10,16 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{
-    Arrival, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry, current_access,
+    Arrival, ArrivalSet, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry,
+    current_access,
 };
 
 use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::filter::FilterMatcher;
 use crate::intake::{Intake, Received};
-use crate::message::{Reply, ResponseHeader, Stored, SyncReply, SyncTree};
+use crate::message::{Reply, ResponseHeader, Sample, Stored, SyncReply, SyncTree, WANTS_MAX};
 use crate::outgoing::{Outgoing, listed_tips};
+use crate::tips::{EndTips, TipDigest, TipMatcher, TipSet};
 
 /// Why a request gets no answer: the asker's fault, or the view failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,10 @@ pub struct SyncAnswer {
     pub entries: Option<Box<Outgoing>>,
 }
 
+/// Of many tips, how many may differ before a small sample does not do: this many, and one in
+/// eight. Beyond that most branches differ, and each needs a sample of its own.
+const UNKNOWN_TIPS_MAX: usize = 32;
+
 /// Chooses what the asker lacks.
 ///
 /// If all its tips are known here, that is exact. If not, and there is a filter, an entry in the
@@ -65,7 +72,7 @@ pub struct SyncAnswer {
 /// in any case, with what is missing below them.
 ///
 /// # Errors
-/// A malformed filter is the asker's fault.
+/// A malformed filter or sketch is the asker's fault.
 pub fn answer_sync<V: EntryView + ?Sized>(
     view: &V,
     request: &SyncTree,
@@ -74,51 +81,137 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         header: ResponseHeader::encode(Ok(Reply::Sync(reply))),
         entries,
     };
-    let own_tips = listed_tips(view).map_err(AnswerError::View)?;
-    if own_tips == request.tips && request.wants.is_empty() {
+    let digest = TipDigest::of_view(view).map_err(AnswerError::View)?;
+    if request.wants.is_empty() && digest == request.tips.digest() {
         return Ok(answer(SyncReply::Equal, None));
     }
-
-    let numbers = |ids: &[EntryId]| {
-        let found = ids.iter().filter_map(|id| view.arrival(id).transpose());
-        found
-            .collect::<Result<BTreeSet<Arrival>, _>>()
-            .map_err(AnswerError::View)
+    let mut tips = match &request.tips {
+        TipSet::Digest(_) => return Ok(answer(SyncReply::SendFilter, None)),
+        TipSet::Listed(ids) => AskersTips::Listed {
+            found: numbers(view, ids)?,
+            count: ids.len(),
+        },
+        TipSet::Sketch(sketch) => {
+            let matcher = sketch.matcher().map_err(|error| malformed(&error))?;
+            AskersTips::Sketched { matcher, found: 0 }
+        }
     };
-    let mut known = numbers(&request.tips)?;
-    let all_tips_known = known.len() == request.tips.len();
-    let matcher = match &request.filter {
-        _ if all_tips_known => None,
+    let matcher = match request.sample.filter() {
+        _ if tips.all_known() => None,
         None => return Ok(answer(SyncReply::SendFilter, None)),
-        Some(filter) => Some(filter.matcher().map_err(|error| {
-            WireError::new(
-                ErrorCode::Malformed,
-                format!("the filter cannot be read: {error}"),
-            )
-        })?),
+        Some(filter) => Some(filter.matcher().map_err(|error| malformed(&error))?),
     };
-    let wants = numbers(&request.wants)?;
-    known.retain(|at| !wants.contains(at));
+
+    let missing = missing(view, &request.wants, &mut tips, matcher.as_ref())?;
+    let is_small = matches!(request.sample, Sample::Small(_)) && request.wants.is_empty();
+    if is_small && tips.unknown() > UNKNOWN_TIPS_MAX + tips.count() / 8 {
+        return Ok(answer(SyncReply::SendFilter, None));
+    }
+    let own_tips = listed_tips(view).map_err(AnswerError::View)?;
+    let end = match &tips {
+        AskersTips::Listed { .. } => EndTips::Listed(own_tips),
+        AskersTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
+    };
+    let outgoing = Box::new(Outgoing::new(missing, end));
+    Ok(answer(
+        SyncReply::Entries(outgoing.entry_count()),
+        Some(outgoing),
+    ))
+}
+
+fn malformed(error: &dyn std::fmt::Display) -> WireError {
+    WireError::new(ErrorCode::Malformed, error.to_string())
+}
+
+/// Returns the numbers of those ids that are here.
+fn numbers<V: EntryView + ?Sized>(
+    view: &V,
+    ids: &[EntryId],
+) -> Result<BTreeSet<Arrival>, AnswerError<V::Error>> {
+    let found = ids.iter().filter_map(|id| view.arrival(id).transpose());
+    found.collect::<Result<_, _>>().map_err(AnswerError::View)
+}
+
+/// What is known here of the asker's tips.
+enum AskersTips {
+    /// They were listed, so those that are here were looked up.
+    Listed {
+        found: BTreeSet<Arrival>,
+        count: usize,
+    },
+    /// They were sketched, so they are recognised when a walk meets them.
+    Sketched { matcher: TipMatcher, found: usize },
+}
+
+impl AskersTips {
+    /// Tells whether an entry, which is asked about once, is one of them.
+    fn recognise(&mut self, at: Arrival, id: &EntryId) -> bool {
+        match self {
+            Self::Listed { found, .. } => found.contains(&at),
+            Self::Sketched { matcher, found } => {
+                let is_tip = matcher.place(id).is_some();
+                *found += usize::from(is_tip);
+                is_tip
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Listed { count, .. } => *count,
+            Self::Sketched { matcher, .. } => matcher.tip_count(),
+        }
+    }
+
+    /// Returns how many were not found so far.
+    fn unknown(&self) -> usize {
+        match self {
+            Self::Listed { found, count } => count - found.len(),
+            Self::Sketched { found, .. } => self.count().saturating_sub(*found),
+        }
+    }
+
+    fn all_known(&self) -> bool {
+        self.unknown() == 0
+    }
+}
+
+/// Walks down to what the asker knows.
+fn missing<V: EntryView + ?Sized>(
+    view: &V,
+    wants: &[EntryId],
+    tips: &mut AskersTips,
+    filter: Option<&FilterMatcher>,
+) -> Result<ArrivalSet, AnswerError<V::Error>> {
+    let wants = numbers(view, wants)?;
     let wanted: Vec<Arrival> = wants.iter().copied().collect();
-    let heads = if request.wants.is_empty() {
+    let heads = if wants.is_empty() {
         Heads::Tips
     } else {
         Heads::At(&wanted)
     };
-    let missing = difference_by(view, heads, |at, node| {
-        let sampled = || {
-            matcher
-                .as_ref()
-                .is_some_and(|m| m.contains(&node.id, node.height))
-        };
-        known.contains(&at) || (!wants.contains(&at) && sampled())
+    // What is wanted is lacking, and so is everything above it: where the filter claims to know
+    // such an entry it errs again, and must not hide what is wanted a second time. So it is only
+    // asked about entries below the wanted ones.
+    let mut below_wants = ArrivalSet::new();
+    difference_by(view, heads, |at, node| {
+        let is_wanted = wants.contains(&at);
+        if !is_wanted && tips.recognise(at, &node.id) {
+            return true;
+        }
+        let in_question = wants.is_empty() || below_wants.contains(at);
+        let sampled = |filter: &FilterMatcher| filter.contains(&node.id, node.height);
+        if in_question && !is_wanted && filter.is_some_and(sampled) {
+            return true;
+        }
+        if is_wanted || (in_question && !wants.is_empty()) {
+            for parent in &node.parents {
+                below_wants.insert(*parent);
+            }
+        }
+        false
     })
-    .map_err(AnswerError::View)?;
-    let outgoing = Outgoing::new(view, missing).map_err(AnswerError::View)?;
-    Ok(answer(
-        SyncReply::Entries(outgoing.entry_count()),
-        Some(Box::new(outgoing)),
-    ))
+    .map_err(AnswerError::View)
 }
 
 /// Takes the entries of a `SendEntries`.
@@ -126,16 +219,24 @@ pub fn answer_sync<V: EntryView + ?Sized>(
 /// Hand in each part with [`Receiver::handle_part`]. Whenever [`Receiver::poll_store`] gives entries,
 /// store them durably and report with [`Receiver::handle_outcome`]. When [`Receiver::is_complete`],
 /// answer with [`Receiver::acknowledge`]: not before, for what is acknowledged is durable.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Receiver {
+    announced: u64,
     intake: Intake,
     ended: bool,
+    retried: bool,
 }
 
 impl Receiver {
-    /// Makes a receiver that waits for the first part.
-    pub fn new() -> Self {
-        Self::default()
+    /// Makes a receiver of as many entries as were announced, which waits for the first part.
+    pub fn new(announced: u32) -> Self {
+        let announced = announced.into();
+        Self {
+            announced,
+            intake: Intake::default(),
+            ended: false,
+            retried: false,
+        }
     }
 
     /// Takes the next part.
@@ -150,7 +251,13 @@ impl Receiver {
             }),
             Received::Entries { entries, fault } => {
                 self.intake.handle_entries(entries);
-                fault.map_or(Ok(()), Err)
+                match fault {
+                    Some(fault) => Err(fault),
+                    None if self.intake.received > self.announced => {
+                        Err(PeerFault::BadList("more entries than announced"))
+                    }
+                    None => Ok(()),
+                }
             }
             Received::End(_) => {
                 self.ended = true;
@@ -160,13 +267,30 @@ impl Receiver {
         }
     }
 
+    /// Takes that the request ended, cleanly, where a frame was to be received.
+    ///
+    /// # Errors
+    /// [`PeerFault::Incomplete`] if the asker has not said that it sent everything.
+    pub fn handle_end(&self) -> Result<(), PeerFault> {
+        if self.ended {
+            Ok(())
+        } else {
+            Err(PeerFault::Incomplete)
+        }
+    }
+
     /// Returns how many bytes of entries are ready to be stored.
     pub fn ready_bytes(&self) -> usize {
         self.intake.ready_bytes()
     }
 
-    /// Returns the entries to store next, if there are any.
+    /// Returns the entries to store next, if there are any; at the end also those that waited for
+    /// a parent.
     pub fn poll_store(&mut self) -> Option<Vec<VerifiedEntry>> {
+        if self.ended && !self.retried {
+            self.retried = true;
+            self.intake.retry_waiting();
+        }
         self.intake.poll_store()
     }
 
@@ -190,12 +314,8 @@ impl Receiver {
     pub fn acknowledge<V: EntryView + ?Sized>(&self, view: &V) -> Result<Bytes, V::Error> {
         let stored = Stored {
             stored: u32::try_from(self.intake.stored).unwrap_or(u32::MAX),
-            tips: listed_tips(view)?,
-            missing: self
-                .intake
-                .missing()
-                .take(crate::message::WANTS_MAX)
-                .collect(),
+            tips: TipDigest::of_view(view)?,
+            missing: self.intake.missing().take(WANTS_MAX).collect(),
         };
         Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
     }

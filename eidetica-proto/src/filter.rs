@@ -46,7 +46,7 @@
 //!   of its entries the answerer looks up.
 
 mod build;
-mod golomb;
+pub(crate) mod golomb;
 mod sampling;
 mod siphash;
 

@@ -8,6 +8,7 @@ use eidetica_dag::{EntryId, Outcome, TreeId, VerifiedEntry, verify_batch};
 use crate::batch::unpack;
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
+use crate::tips::EndTips;
 
 /// Most entries that wait for a parent in one sync. They wait because a filter took the parent for
 /// known; a false positive has a few thousand descendants at the very most.
@@ -30,7 +31,7 @@ pub enum Received {
         fault: Option<PeerFault>,
     },
     /// The sender has sent everything; its tips.
-    End(Vec<EntryId>),
+    End(EndTips),
     /// The sender cannot go on.
     Failed(WireError),
 }
@@ -120,12 +121,19 @@ impl Intake {
         Ok(())
     }
 
-    /// Puts what waited behind what is ready, for its parents may have come.
+    /// Puts what waited behind what is ready, for its parents may have come. Parents stand before
+    /// their children then, whatever the order of arrival: their heights are lower, or a lie.
     pub(crate) fn retry_waiting(&mut self) {
         self.missing.clear();
         self.waiting_ids.clear();
         self.ready_bytes += mem::take(&mut self.waiting_bytes);
+        self.waiting.sort_by_key(|entry| entry.get().entry().height);
         self.ready.append(&mut self.waiting);
+    }
+
+    /// Tells whether any entry waits for a parent.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Returns the parents that are missing and do not wait themselves, ascending.

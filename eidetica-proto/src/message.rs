@@ -14,15 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::PROTOCOL_VERSION;
 use crate::address::Address;
-use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
-
-/// Most tips in one message. A tree with more cannot be compared in one step.
-pub const TIPS_MAX: usize = 16_384;
+use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipDigest, TipSet};
 
 /// Most entries asked for by id in one request. Each is there because of a false positive of the
 /// filter, of which a request rarely meets one.
 pub const WANTS_MAX: usize = 4_096;
+
+/// Most protocol versions in one message: more than anyone keeps alive.
+pub const VERSIONS_MAX: usize = 16;
 
 /// Most addresses in one message: every transport on every interface of a well-connected machine.
 pub const ADDRESSES_MAX: usize = 32;
@@ -57,7 +58,7 @@ pub enum Request {
 pub struct Hello {
     /// The node's key.
     pub key: PublicKey,
-    /// Every protocol version that the node speaks.
+    /// Every protocol version that the node speaks; at most [`VERSIONS_MAX`].
     pub versions: Vec<u16>,
     /// Where the node can be reached; at most [`ADDRESSES_MAX`].
     pub addresses: Vec<Address>,
@@ -75,14 +76,35 @@ pub struct ListTrees {
 pub struct SyncTree {
     /// The tree.
     pub tree: TreeId,
-    /// The asker's tips, ascending; at most [`TIPS_MAX`]. Empty: the whole tree.
-    pub tips: Vec<EntryId>,
-    /// A sample of the asker's entries, for an answerer that does not know all the tips. Without
-    /// it, such an answerer says [`SyncReply::SendFilter`].
-    pub filter: Option<Filter>,
+    /// The asker's tips. None listed: the whole tree.
+    pub tips: TipSet,
+    /// A sample of the asker's entries, for an answerer that does not know all the tips.
+    pub sample: Sample,
     /// Entries that an earlier answer took for known, ascending; at most [`WANTS_MAX`]. If there
     /// are any, only they and what is missing below them is asked for.
     pub wants: Vec<EntryId>,
+}
+
+/// A sample of the asker's entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sample {
+    /// There is none: an answerer that needs one says [`SyncReply::SendFilter`].
+    None,
+    /// A small one, for trees of many tips of which few differ: an answerer that finds that many
+    /// differ says [`SyncReply::SendFilter`].
+    Small(Filter),
+    /// As good as it gets.
+    Full(Filter),
+}
+
+impl Sample {
+    /// Returns the filter, if there is one.
+    pub fn filter(&self) -> Option<&Filter> {
+        match self {
+            Self::None => None,
+            Self::Small(filter) | Self::Full(filter) => Some(filter),
+        }
+    }
 }
 
 /// Announces entries that follow as parts.
@@ -132,7 +154,7 @@ pub enum SyncReply {
     Equal,
     /// This many entries follow as parts, and then [`Part::End`] with the answerer's tips.
     Entries(u32),
-    /// The asker listed tips that are not known here and gave no filter: ask again with one.
+    /// The tips differ, and the sample does not do: ask again with tips and a full one.
     SendFilter,
 }
 
@@ -141,8 +163,8 @@ pub enum SyncReply {
 pub struct Stored {
     /// How many of them are stored by it.
     pub stored: u32,
-    /// The answerer's tips, ascending.
-    pub tips: Vec<EntryId>,
+    /// The answerer's tips.
+    pub tips: TipDigest,
     /// Parents that the answerer lacks, so that it could not store their descendants, ascending.
     pub missing: Vec<EntryId>,
 }
@@ -152,10 +174,10 @@ pub struct Stored {
 pub enum Part<'a> {
     /// Entries, packed: see [`crate::batch`].
     Batch(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
-    /// That was everything. The sender's tips, ascending, as of the moment the entries were chosen.
+    /// That was everything. The sender's tips as of the moment the entries were chosen.
     End {
         /// The tips.
-        tips: Vec<EntryId>,
+        tips: EndTips,
     },
     /// The sender cannot go on.
     Failed(WireError),
@@ -192,14 +214,24 @@ impl RequestHeader {
             Request::Hello(hello) if hello.addresses.len() > ADDRESSES_MAX => {
                 Err(WireError::new(ErrorCode::TooLarge, "too many addresses"))
             }
-            Request::SyncTree(sync) if sync.tips.len() > TIPS_MAX => {
+            Request::Hello(hello) if hello.versions.len() > VERSIONS_MAX => {
+                Err(WireError::new(ErrorCode::TooLarge, "too many versions"))
+            }
+            Request::SyncTree(SyncTree {
+                tips: TipSet::Listed(tips),
+                ..
+            }) if tips.len() > TIPS_LISTED_MAX => {
                 Err(WireError::new(ErrorCode::TooLarge, "too many tips"))
             }
+            Request::SyncTree(SyncTree {
+                tips: TipSet::Listed(tips),
+                ..
+            }) if !is_ascending(tips) => Err(malformed("tips are not strictly ascending")),
             Request::SyncTree(sync) if sync.wants.len() > WANTS_MAX => Err(WireError::new(
                 ErrorCode::TooLarge,
                 "too many entries wanted",
             )),
-            Request::SyncTree(sync) if !is_ascending(&sync.tips) || !is_ascending(&sync.wants) => {
+            Request::SyncTree(sync) if !is_ascending(&sync.wants) => {
                 Err(malformed("ids are not strictly ascending"))
             }
             _ => Ok(header),
@@ -223,10 +255,22 @@ impl ResponseHeader {
             Ok(Reply::Hello(hello)) if hello.addresses.len() > ADDRESSES_MAX => {
                 Err(PeerFault::BadList("too many addresses"))
             }
+            Ok(Reply::Hello(hello)) if hello.versions.len() > VERSIONS_MAX => {
+                Err(PeerFault::BadList("too many versions"))
+            }
             Ok(Reply::Trees(trees)) if trees.len() > TREES_MAX => {
                 Err(PeerFault::BadList("too many trees"))
             }
-            Ok(Reply::Stored(stored)) => check_ids(&stored.tips, TIPS_MAX).map(|()| header),
+            Ok(Reply::Trees(trees)) if !trees.is_sorted_by(|a, b| a.tree < b.tree) => {
+                Err(PeerFault::BadList("trees are not strictly ascending"))
+            }
+            Ok(Reply::Stored(stored)) => {
+                check_ids(&stored.missing, WANTS_MAX)?;
+                Ok(header)
+            }
+            Err(error) if error.text.len() > ERROR_TEXT_BYTES_MAX => {
+                Err(PeerFault::BadList("a text is too long"))
+            }
             _ => Ok(header),
         }
     }
@@ -246,7 +290,12 @@ impl<'a> Part<'a> {
     /// The peer's fault.
     pub fn decode(frame: &'a [u8]) -> Result<Self, PeerFault> {
         match postcard::take_from_bytes(frame) {
-            Ok((Part::End { tips }, [])) => check_ids(&tips, TIPS_MAX).map(|()| Part::End { tips }),
+            Ok((Part::End { tips }, [])) => {
+                check_ids(tips.listed(), TIPS_MAX).map(|()| Part::End { tips })
+            }
+            Ok((Part::Failed(error), [])) if error.text.len() > ERROR_TEXT_BYTES_MAX => {
+                Err(PeerFault::BadList("a text is too long"))
+            }
             Ok((part, [])) => Ok(part),
             Ok(_) | Err(_) => Err(PeerFault::NotAMessage),
         }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, SignedEntry, tip_ids};
 
 use crate::batch::Packer;
-use crate::message::{Part, TIPS_MAX};
+use crate::message::Part;
+use crate::tips::{EndTips, TIPS_MAX};
 
 /// Gives the frames behind a header: batches of the entries in a set, then the end.
 ///
@@ -17,24 +18,20 @@ pub struct Outgoing {
     /// An entry that was read and had no room in the last batch.
     held: Option<SignedEntry>,
     packer: Packer,
-    end: Option<Vec<EntryId>>,
+    end: Option<EndTips>,
 }
 
 impl Outgoing {
-    /// Begins to send `entries`, to be followed by the tips of the view.
-    ///
-    /// # Errors
-    /// Those of the view.
-    pub fn new<V: EntryView + ?Sized>(view: &V, entries: ArrivalSet) -> Result<Self, V::Error> {
+    /// Begins to send `entries`, to be followed by the tips as the message names them.
+    pub fn new(entries: ArrivalSet, end: EndTips) -> Self {
         let next = entries.next_from(Arrival(0));
-        let end = Some(listed_tips(view)?);
-        Ok(Self {
+        Self {
             entries,
             next,
             held: None,
             packer: Packer::new(),
-            end,
-        })
+            end: Some(end),
+        }
     }
 
     /// Returns how many entries there are to send in all.
@@ -81,17 +78,10 @@ impl Outgoing {
     }
 }
 
-/// Returns the ids of the tips as a message lists them: ascending, and of more than [`TIPS_MAX`]
-/// the ones that arrived last. What is left out costs the other side some redundancy.
+/// Returns the ids of the tips as a message names them: ascending, and of more than [`TIPS_MAX`]
+/// the lowest, so that equal trees name equal tips.
 pub(crate) fn listed_tips<V: EntryView + ?Sized>(view: &V) -> Result<Vec<EntryId>, V::Error> {
-    let tips = view.tips()?;
-    let Some(surplus) = tips.len().checked_sub(TIPS_MAX) else {
-        return tip_ids(view);
-    };
-    let mut ids = tips[surplus..]
-        .iter()
-        .map(|tip| Ok(view.node(*tip)?.id))
-        .collect::<Result<Vec<_>, V::Error>>()?;
-    ids.sort_unstable();
+    let mut ids = tip_ids(view)?;
+    ids.truncate(TIPS_MAX);
     Ok(ids)
 }

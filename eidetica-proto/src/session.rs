@@ -11,9 +11,11 @@ use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::{Filter, FilterBudget};
 use crate::intake::{Intake, Received};
 use crate::message::{
-    Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncReply, SyncTree, WANTS_MAX,
+    Reply, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree,
+    WANTS_MAX,
 };
 use crate::outgoing::{Outgoing, listed_tips};
+use crate::tips::{EndTips, TIPS_CHECKED_MAX, TIPS_LISTED_MAX, TipDigest, TipSet, TipSketch};
 
 /// How many times a pull asks before it gives up. The second time is for a false positive of the
 /// filter, one in some hundred syncs; a third is for one in the second filter, one in ten thousand.
@@ -58,8 +60,9 @@ pub enum Step {
     ReceiveHeader,
     /// Read the next frame of the response and hand it to [`SyncSession::handle_part`].
     ReceivePart,
-    /// Store these, and hand what became of them to [`SyncSession::handle_outcome`]. Parts may be
-    /// handed in meanwhile, but no other step is given before.
+    /// Store these, and hand what became of them to [`SyncSession::handle_outcome`]. Until then the
+    /// session gives [`Step::ReceivePart`], so that more arrives meanwhile, and then
+    /// [`Step::AwaitOutcome`].
     Store(Vec<VerifiedEntry>),
     /// Wait for the store.
     AwaitOutcome,
@@ -151,7 +154,7 @@ pub enum SyncFault {
 /// step names; over and over until [`Step::Done`]. The session owns no store and no connection: a
 /// driver carries out what it says. When the driver must give up, because the connection broke or
 /// the session returned a fault, [`SyncSession::poll_store`] gives what arrived and is worth
-/// storing.
+/// storing; nothing else is asked of the session then.
 ///
 /// ```text
 /// Ask ── view ──> Asked ── header ──> Receiving ── end ──> Pulled ── view ──┐
@@ -164,13 +167,30 @@ pub struct SyncSession {
     tree: TreeId,
     options: SyncOptions,
     seed: [u8; 8],
-    with_filter: bool,
+    sampling: Sampling,
+    /// The tips that the last request sketched, in the order of the sketch.
+    sketched: Vec<EntryId>,
     state: State,
     intake: Intake,
     storing: bool,
+    /// What was asked for by id in the last request.
     wants: BTreeSet<EntryId>,
+    /// The peer's tips at the end of its first answer. What it writes after that is for the next
+    /// sync: whoever chases the tips of a busy peer never arrives.
+    peer_tips: Vec<EntryId>,
     progress: Progress,
     stats: Stats,
+}
+
+/// How well the request samples the entries below the tips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sampling {
+    /// Not at all: the trees are probably equal.
+    None,
+    /// For trees that differ in few of their tips.
+    Small,
+    /// As well as it gets.
+    Full,
 }
 
 enum State {
@@ -186,16 +206,13 @@ enum State {
     Asked,
     /// Parts are awaited.
     Receiving,
-    /// The answer has ended with the peer's tips.
-    Pulled {
-        peer_tips: Vec<EntryId>,
-        retried: bool,
-    },
+    /// The answer has ended.
+    Pulled { retried: bool },
     /// The acknowledgement of what was sent is awaited.
     Sent,
     /// The peer has stored what was sent.
     Acknowledged {
-        peer_tips: Vec<EntryId>,
+        peer_tips: TipDigest,
         peer_lacks: bool,
     },
     /// It is over.
@@ -209,11 +226,17 @@ impl SyncSession {
             tree,
             options,
             seed,
-            with_filter: options.filter_at_once,
+            sampling: if options.filter_at_once {
+                Sampling::Small
+            } else {
+                Sampling::None
+            },
+            sketched: Vec::new(),
             state: State::Ask,
             intake: Intake::default(),
             storing: false,
             wants: BTreeSet::new(),
+            peer_tips: Vec::new(),
             progress: Progress::default(),
             stats: Stats::default(),
         }
@@ -250,12 +273,8 @@ impl SyncSession {
             if self.storing {
                 return Step::AwaitOutcome;
             }
-            if let State::Pulled {
-                retried: retried @ false,
-                ..
-            } = &mut self.state
-            {
-                *retried = true;
+            if let State::Pulled { retried: false } = self.state {
+                self.state = State::Pulled { retried: true };
                 self.intake.retry_waiting();
             }
             if let Some(entries) = self.poll_store() {
@@ -309,12 +328,12 @@ impl SyncSession {
     ) -> Result<Result<(), SyncFault>, V::Error> {
         match mem::replace(&mut self.state, State::Ask) {
             State::Ask => self.ask(view)?,
-            State::Pulled { peer_tips, .. } => return self.pulled(view, peer_tips),
+            State::Pulled { .. } => return self.pulled(view),
             State::Acknowledged {
                 peer_tips,
                 peer_lacks,
             } => {
-                self.state = State::Done(match listed_tips(view)? == peer_tips {
+                self.state = State::Done(match TipDigest::of_view(view)? == peer_tips {
                     true => Ending::Equal,
                     false if peer_lacks => Ending::PeerLacksParents,
                     false => Ending::MovedOn,
@@ -326,24 +345,57 @@ impl SyncSession {
     }
 
     fn ask<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(), V::Error> {
-        let tips = listed_tips(view)?;
-        // Of an empty tree there is none: empty tips ask for everything.
-        let filter = match self.with_filter {
-            true => Filter::build(view, self.seed, FilterBudget::for_tips(tips.len()))?,
-            false => None,
-        };
-        // Another filter, another seed: what was taken for known by mistake is so once.
+        let (tips, sample) = self.name_tips(view)?;
+        // Another request, another seed: what was taken for known by mistake is so once.
         self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();
-        let wants = self.wants.iter().copied().take(WANTS_MAX).collect();
+        let wants = self.wants.iter().copied().collect();
         let request = Request::SyncTree(SyncTree {
             tree: self.tree,
             tips,
-            filter,
+            sample,
             wants,
         });
         self.begin(request, None, State::Asked);
         self.stats.pull_round_trips += 1;
         Ok(())
+    }
+
+    /// Chooses how the request names the tips and samples what is below them.
+    fn name_tips<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(TipSet, Sample), V::Error> {
+        let digest = TipDigest::of_view(view)?;
+        let tips = listed_tips(view)?;
+        let count = tips.len();
+        if self.sampling == Sampling::None {
+            let few = count <= TIPS_CHECKED_MAX;
+            let tips = if few {
+                TipSet::Listed(tips)
+            } else {
+                TipSet::Digest(digest)
+            };
+            return Ok((tips, Sample::None));
+        }
+        let full = FilterBudget::for_tips(count);
+        let small = FilterBudget::small_for_tips(count);
+        if small == full {
+            self.sampling = Sampling::Full;
+        }
+        let budget = if self.sampling == Sampling::Full {
+            full
+        } else {
+            small
+        };
+        // Of an empty tree there is no filter: no tips ask for everything.
+        let sample = match Filter::build(view, self.seed, budget)? {
+            None => Sample::None,
+            Some(filter) if self.sampling == Sampling::Full => Sample::Full(filter),
+            Some(filter) => Sample::Small(filter),
+        };
+        if count <= TIPS_LISTED_MAX {
+            return Ok((TipSet::Listed(tips), sample));
+        }
+        let (sketch, sketched) = TipSketch::new(digest, &tips, self.seed);
+        self.sketched = sketched;
+        Ok((TipSet::Sketch(sketch), sample))
     }
 
     fn begin(&mut self, request: Request, entries: Option<Box<Outgoing>>, then: State) {
@@ -359,13 +411,19 @@ impl SyncSession {
     fn pulled<V: EntryView + ?Sized>(
         &mut self,
         view: &V,
-        peer_tips: Vec<EntryId>,
     ) -> Result<Result<(), SyncFault>, V::Error> {
-        let mut missing: BTreeSet<EntryId> = self.intake.missing().collect();
-        for tip in &peer_tips {
-            if !self.intake.waits(tip) && view.arrival(tip)?.is_none() {
-                missing.insert(*tip);
+        let unseen_tips = self.peer_tips.iter().filter(|tip| !self.intake.waits(tip));
+        let mut missing = BTreeSet::new();
+        for id in self.intake.missing().chain(unseen_tips.copied()) {
+            // Other syncs may have brought it since the outcome said that it was missing.
+            if view.arrival(&id)?.is_none() {
+                missing.insert(id);
             }
+        }
+        if missing.is_empty() && self.intake.has_waiting() {
+            // Every parent is here, so this stores one more entry at least, or finds a liar.
+            self.state = State::Pulled { retried: false };
+            return Ok(Ok(()));
         }
         if let Some(first) = missing.first() {
             // What was asked for by id must have come, and the rounds must come to an end.
@@ -375,23 +433,23 @@ impl SyncSession {
             if self.stats.pull_round_trips >= PULL_ROUNDS_MAX {
                 return Ok(Err(PeerFault::Withheld(*first).into()));
             }
-            self.wants = missing;
-            self.with_filter = true;
+            self.wants = missing.into_iter().take(WANTS_MAX).collect();
+            self.sampling = self.sampling.max(Sampling::Small);
             self.ask(view)?;
             return Ok(Ok(()));
         }
 
-        let lacking = walk::difference(view, &peer_tips)?;
+        let lacking = walk::difference(view, &self.peer_tips)?;
         self.progress.to_send = lacking.len() as u64;
         if lacking.is_empty() {
-            let equal = listed_tips(view)? == peer_tips;
+            let equal = TipDigest::of_view(view)? == TipDigest::of(&self.peer_tips);
             self.state = State::Done(if equal {
                 Ending::Equal
             } else {
                 Ending::MovedOn
             });
         } else if self.options.push {
-            let outgoing = Outgoing::new(view, lacking)?;
+            let outgoing = Outgoing::new(lacking, EndTips::Untold);
             let entries = outgoing.entry_count();
             let request = Request::SendEntries(SendEntries {
                 tree: self.tree,
@@ -439,13 +497,23 @@ impl SyncSession {
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
-            SyncReply::Equal => State::Done(Ending::Equal),
+            SyncReply::Equal if self.wants.is_empty() => State::Done(Ending::Equal),
+            SyncReply::Equal => {
+                let fault = PeerFault::OutOfPlace {
+                    got: "equal tips",
+                    wanted: "the entries asked for by id",
+                };
+                return Err(fault.into());
+            }
             SyncReply::Entries(count) => {
                 self.progress.expected += u64::from(count);
                 State::Receiving
             }
-            SyncReply::SendFilter if !self.with_filter => {
-                self.with_filter = true;
+            SyncReply::SendFilter if self.sampling < Sampling::Full && self.wants.is_empty() => {
+                self.sampling = match self.sampling {
+                    Sampling::None => Sampling::Small,
+                    Sampling::Small | Sampling::Full => Sampling::Full,
+                };
                 State::Ask
             }
             SyncReply::SendFilter => {
@@ -485,14 +553,28 @@ impl SyncSession {
             }
             Received::End(peer_tips) => {
                 self.stats.response_bytes += frame_bytes as u64;
-                self.state = State::Pulled {
-                    peer_tips,
-                    retried: false,
-                };
+                if self.intake.received < self.progress.expected {
+                    return Err(PeerFault::BadList("fewer entries than announced").into());
+                }
+                if self.wants.is_empty() {
+                    self.peer_tips = peer_tips.resolve(&self.sketched);
+                }
+                self.state = State::Pulled { retried: false };
             }
             Received::Failed(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Takes that the response ended, cleanly, where a frame was to be received.
+    ///
+    /// # Errors
+    /// [`PeerFault::Incomplete`] if the protocol wants more.
+    pub fn handle_end(&mut self) -> Result<(), SyncFault> {
+        match self.state {
+            State::Asked | State::Receiving | State::Sent => Err(PeerFault::Incomplete.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes what became of the entries of [`Step::Store`].

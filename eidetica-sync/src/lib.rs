@@ -1,4 +1,35 @@
 //! Keeps Eidetica trees equal between peers.
+//!
+//! A [`Node`] has a [store](store), a key, and any number of transports. It creates trees, writes
+//! entries on top of all tips, and makes its copies equal with those of others: once
+//! ([`Node::sync`], [`Node::join`]) or from then on ([`Node::follow`]). A background engine runs
+//! every sync beside the others, so that a slow peer delays nobody else. Several transports work at
+//! once under a [`TransportManager`]; each address goes to the first that can handle it.
+//!
+//! What to say to a peer is decided by [`proto`], what an entry is and who may write it by [`dag`];
+//! this crate reads, writes, sends and waits.
+//!
+//! Features: `http` and `iroh` add transports, `redb` the durable store `store::RedbStore`, `cli` the
+//! `eidetica` program with all three. Without any there is [`store::MemoryStore`], and whatever
+//! transport implements [`proto::SyncTransport`].
+//!
+//! ```
+//! use eidetica_sync::dag::{AccessChange, Role, SecretKey, Subject};
+//! use eidetica_sync::store::MemoryStore;
+//! use eidetica_sync::Node;
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let key = SecretKey::from_bytes(&[1; 32]); // 32 bytes from a secure random source
+//! let node = Node::builder(MemoryStore::new(), key, [1; 32]).start();
+//! let readers = vec![AccessChange::grant(Subject::Anyone, Role::Read)];
+//! let tree = node.create_tree("notes", readers).await?;
+//! let first = node.append(tree, "hello").await?;
+//! assert_eq!(node.tips(tree).await?, [first]);
+//! node.shutdown().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blocking;
 mod clock;
@@ -24,3 +55,8 @@ pub use error::{SyncError, TreeError};
 pub use event::{Event, Events, Origin, Subscription};
 pub use manager::TransportManager;
 pub use node::{Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom, TreeInfo};
+
+/// The examples of the README, compiled and run.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -157,3 +157,103 @@ impl std::fmt::Debug for TransportManager {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use eidetica_proto::testing::{MemoryNetwork, echo};
+
+    use super::*;
+
+    fn manager(network: &MemoryNetwork, names: &[&str]) -> TransportManager {
+        let mut manager = TransportManager::new();
+        for name in names {
+            let transport = Arc::new(network.transport(name).build());
+            manager
+                .register(*name, transport)
+                .expect("no name comes twice");
+        }
+        manager
+    }
+
+    async fn addresses(manager: &TransportManager) -> Vec<String> {
+        let addresses = manager.get_all_server_addresses_async().await;
+        addresses
+            .into_iter()
+            .map(|(name, address)| format!("{name} at {address}"))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn all_servers_listen_under_their_names() {
+        let network = MemoryNetwork::new();
+        let manager = manager(&network, &["b", "a"]);
+        assert_eq!(addresses(&manager).await, Vec::<String>::new());
+        manager
+            .accept_connections(&echo())
+            .await
+            .expect("nobody else has the addresses");
+        assert_eq!(
+            addresses(&manager).await,
+            ["b at memory:b", "a at memory:a"]
+        );
+        manager
+            .accept_connections(&echo())
+            .await
+            .expect("those that run go on");
+        manager
+            .stop_accepting()
+            .await
+            .expect("nothing is left behind");
+        assert_eq!(addresses(&manager).await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn either_all_listen_or_none() {
+        let network = MemoryNetwork::new();
+        let first = manager(&network, &["taken"]);
+        first
+            .accept_connections(&echo())
+            .await
+            .expect("nobody else has the address");
+        let second = manager(&network, &["free", "taken"]);
+        let error = second
+            .accept_connections(&echo())
+            .await
+            .expect_err("one address is taken");
+        assert_eq!(error.kind(), TransportErrorKind::AddressInUse);
+        assert_eq!(addresses(&second).await, Vec::<String>::new());
+        assert_eq!(addresses(&first).await, ["taken at memory:taken"]);
+    }
+
+    #[test]
+    fn an_address_goes_to_the_first_that_can_handle_it() {
+        let network = MemoryNetwork::new();
+        let manager = manager(&network, &["first", "second"]);
+        let address = "memory:somewhere".parse().expect("an address");
+        let chosen = manager.transport_for(&address).expect("both can");
+        assert!(Arc::ptr_eq(
+            chosen,
+            manager.get("first").expect("it is there")
+        ));
+        let strange = "smoke:signals".parse().expect("an address");
+        assert!(!manager.can_handle_address(&strange));
+        let error = manager
+            .transport_for(&strange)
+            .map(|_| ())
+            .expect_err("none can");
+        assert_eq!(error.kind(), TransportErrorKind::UnusableAddress);
+        assert!(
+            error.to_string().contains("memory, memory"),
+            "it says what there is: {error}"
+        );
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let network = MemoryNetwork::new();
+        let mut manager = manager(&network, &["one"]);
+        let again = manager.register("one", Arc::new(network.transport("two").build()));
+        assert!(again.is_err());
+        assert_eq!(manager.names().collect::<Vec<_>>(), ["one"]);
+    }
+}

@@ -148,7 +148,7 @@ impl Server {
             .await
             .map_err(|error: Refused| error)?;
 
-        let mut receiver = Receiver::new();
+        let mut receiver = Receiver::new(send.entries);
         let mut parts = incoming(tree, parts);
         loop {
             let (part, _) = match parts.next().await {
@@ -159,7 +159,10 @@ impl Server {
                     return Err(Refused::Gone);
                 }
                 None if receiver.is_complete() => break,
-                None => return Err(refusal_of(&PeerFault::Incomplete).into()),
+                None => {
+                    self.store_ready(caller, tree, &mut receiver).await?.ok();
+                    return Err(refusal_of(&PeerFault::Incomplete).into());
+                }
             };
             let fault = part.and_then(|part| receiver.handle_part(part)).err();
             let due = receiver.ready_bytes() >= STORE_BYTES_TARGET || receiver.is_complete();

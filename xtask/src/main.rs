@@ -5,13 +5,17 @@
 mod bench;
 mod boundaries;
 mod cli;
+mod demo;
 mod matrix;
+mod node;
+mod process;
+mod table;
 mod workspace;
 
 use std::process::ExitCode;
 
 /// Every command. A further one is a module with a [`cli::Command`] and a line here.
-const COMMANDS: &[cli::Command] = &[matrix::COMMAND, bench::COMMAND];
+const COMMANDS: &[cli::Command] = &[demo::COMMAND, matrix::COMMAND, bench::COMMAND];
 
 fn main() -> ExitCode {
     cli::run(COMMANDS, std::env::args().skip(1))

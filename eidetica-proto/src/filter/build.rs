@@ -63,6 +63,16 @@ impl FilterBudget {
         }
     }
 
+    /// Returns the budget for a request with many tips of which few differ from the answerer's: a
+    /// quarter of what [`for_tips`](Self::for_tips) gives, with room for 256 entries.
+    pub fn small_for_tips(tip_count: usize) -> Self {
+        let Self { entries, bytes } = Self::for_tips(tip_count);
+        Self {
+            entries: (entries / 4).max(FEW_TIPS_ENTRIES_MAX).min(entries),
+            bytes,
+        }
+    }
+
     /// Returns how many entries fit beside parameters of `parameter_bytes`, whatever their
     /// fingerprints turn out to be.
     fn entries_beside(self, parameter_bytes: usize, tries: Tries) -> usize {

@@ -12,22 +12,22 @@ use super::siphash::siphash;
 
 /// The parameters of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Code {
+pub(crate) struct Code {
     /// How many fingerprints there are.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// How many bits tell a fingerprint from an accident, at least 1: the chance that a foreign
     /// entry is taken for one in the filter is one in two to this power.
-    pub(super) fingerprint_bits: u32,
+    pub(crate) fingerprint_bits: u32,
 }
 
 impl Code {
     /// Returns how many bits the code takes at most.
-    pub(super) fn bits_max(self) -> u64 {
+    pub(crate) fn bits_max(self) -> u64 {
         u64::from(self.count) * u64::from(self.fingerprint_bits + 2)
     }
 
     /// Returns the fingerprint of an entry.
-    pub(super) fn fingerprint(self, seed: [u8; 8], id: &EntryId) -> u64 {
+    pub(crate) fn fingerprint(self, seed: [u8; 8], id: &EntryId) -> u64 {
         let seed = u64::from_le_bytes(seed);
         // The second half of the key only has to differ from the first.
         let hash = siphash([seed, !seed], id.as_bytes());
@@ -48,7 +48,7 @@ impl Code {
 
 /// Why bits are not the code of so many fingerprints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CodeError {
+pub(crate) enum CodeError {
     Truncated,
     Trailing,
     OutOfRange,
@@ -56,7 +56,7 @@ pub(super) enum CodeError {
 
 /// Writes ascending fingerprints: for each difference the high part in unary (ones, then a zero)
 /// and the low part in binary, highest bits of a byte first, padded with zeros.
-pub(super) fn encode(code: Code, fingerprints: &[u64]) -> Vec<u8> {
+pub(crate) fn encode(code: Code, fingerprints: &[u64]) -> Vec<u8> {
     let low_bits = code.low_bits();
     let mut writer = BitWriter::default();
     let mut last = 0;
@@ -75,7 +75,7 @@ pub(super) fn encode(code: Code, fingerprints: &[u64]) -> Vec<u8> {
 }
 
 /// Reads fingerprints, which must be all that there is.
-pub(super) fn decode(code: Code, bits: &[u8]) -> Result<Vec<u64>, CodeError> {
+pub(crate) fn decode(code: Code, bits: &[u8]) -> Result<Vec<u64>, CodeError> {
     let (count, range, low_bits) = (code.count, code.range(), code.low_bits());
     // The shortest code bounds what is reserved by what was really received.
     if (bits.len() as u64) * 8 < u64::from(count) * u64::from(low_bits + 1) {

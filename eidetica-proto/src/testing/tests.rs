@@ -20,6 +20,10 @@ use crate::address::Address;
 use crate::transport::{SyncTransport, TransportError, TransportErrorKind};
 
 /// Waits without an executor's clock: a thread sleeps instead.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no runtime here whose clock could wait"
+)]
 async fn pause(duration: Duration) {
     let (wake, woken) = oneshot::channel::<()>();
     thread::spawn(move || {
@@ -173,7 +177,7 @@ fn a_cut_request_gives_the_service_what_came_before() {
         network.transport("b").build(),
     );
     let to: Address = "memory:b".parse().expect("an address");
-    let (report, reported) = std::sync::mpsc::channel();
+    let (report, reported) = std::sync::mpsc::sync_channel(16);
     let service = service_fn(move |_, mut request| {
         let report = report.clone();
         async move {

@@ -177,6 +177,9 @@ fn run(
                 result.map_err(told)?;
             }
             Step::AwaitOutcome => return Err("waits for a store that is done".to_owned()),
+            Step::Done(_) if !response.is_empty() => {
+                return Err("the response goes on behind its end".to_owned());
+            }
             Step::Done(report) => {
                 let stats = report.stats;
                 exchange.pull_round_trips = stats.pull_round_trips;
@@ -212,7 +215,7 @@ fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec
         }
         Request::SendEntries(announced) => {
             may(replica, None, Role::Write).map_err(told)?;
-            let mut receiver = Receiver::new();
+            let mut receiver = Receiver::new(announced.entries);
             for frame in request {
                 let part = Received::from_frame(announced.tree, &frame).map_err(told)?;
                 receiver.handle_part(part).map_err(told)?;

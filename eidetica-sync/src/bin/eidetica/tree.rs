@@ -1,0 +1,180 @@
+//! Trees in the store: making, finding and listing them.
+
+pub(crate) mod append;
+pub(crate) mod log;
+
+use eidetica_sync::TreeInfo;
+use eidetica_sync::dag::{AccessChange, Arrival, Body, Subject, TreeId, tip_ids};
+use eidetica_sync::store::{Store, StoreError};
+use serde_json::json;
+
+use crate::args::{Anyone, Ls, New};
+use crate::failure::{Context, Failure, Result};
+use crate::output::{Out, printable};
+use crate::store_dir::StoreDir;
+
+/// Fewest digits of an id that stand for it: fewer are more likely to be a name.
+const PREFIX_DIGITS_MIN: usize = 4;
+
+pub(crate) fn init(dir: &StoreDir) -> Result<()> {
+    let opened = dir.open_or_create()?;
+    let mut out = Out::new();
+    out.line(format_args!("key {}", opened.key.public()))?;
+    out.flush()
+}
+
+pub(crate) async fn new(dir: &StoreDir, args: New) -> Result<()> {
+    let node = dir.open_or_create()?.node()?.start();
+    let tree = node
+        .create_tree(args.name, access_of(args.anyone))
+        .await
+        .context("could not create the tree")?;
+    let mut out = Out::new();
+    out.line(tree)?;
+    out.flush()
+}
+
+/// Returns what others may do in a tree from the start.
+pub(crate) fn access_of(anyone: Option<Anyone>) -> Vec<AccessChange> {
+    anyone
+        .map(|role| AccessChange::grant(Subject::Anyone, role.into()))
+        .into_iter()
+        .collect()
+}
+
+pub(crate) async fn ls(dir: &StoreDir, args: Ls) -> Result<()> {
+    let opened = dir.open()?;
+    let mut out = Out::new();
+    for tree in opened.store.trees().context("could not list the trees")? {
+        let info = info(&*opened.store, tree).context("could not list the trees")?;
+        let (name, entries) = (&info.name, info.entries);
+        if args.json {
+            let tips: Vec<String> = info.tips.iter().map(ToString::to_string).collect();
+            let tree = tree.to_string();
+            out.json(&json!({"tree": tree, "name": name, "entries": entries, "tips": tips}))?;
+        } else {
+            let (tips, name) = (info.tips.len(), printable(name));
+            out.line(format_args!("{tree}  {entries:>8}  {tips:>4}  {name}"))?;
+        }
+    }
+    out.flush()
+}
+
+pub(crate) async fn tips(dir: &StoreDir, tree: &str) -> Result<()> {
+    let opened = dir.open()?;
+    let tree = find(&*opened.store, tree)?.tree;
+    let tips = opened.store.snapshot(tree).and_then(|it| tip_ids(&*it));
+    let mut out = Out::new();
+    for tip in tips.context("could not read the tips")? {
+        out.line(tip)?;
+    }
+    out.flush()
+}
+
+/// A tree and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) tree: TreeId,
+    pub(crate) name: String,
+}
+
+/// Lists the trees of the store.
+pub(crate) fn all(store: &dyn Store) -> Result<Vec<Named>> {
+    let named = |tree| {
+        let name = name(store, tree)?;
+        Ok(Named { tree, name })
+    };
+    let trees = store.trees();
+    let trees = trees.and_then(|trees| trees.into_iter().map(named).collect());
+    Ok(trees.context("could not list the trees")?)
+}
+
+/// Finds the tree that somebody means.
+pub(crate) fn find(store: &dyn Store, text: &str) -> Result<Named> {
+    choose(all(store)?, text)
+}
+
+/// Finds the tree that somebody means among these.
+pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
+    let digits = text.to_ascii_lowercase();
+    let is_prefix = digits.len() >= PREFIX_DIGITS_MIN;
+    let means =
+        |it: &Named| it.name == text || is_prefix && it.tree.to_string().starts_with(&digits);
+    let mut found: Vec<Named> = trees.into_iter().filter(means).collect();
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(unknown(text).into()),
+        _ => {
+            let list: Vec<String> = found
+                .iter()
+                .map(|it| format!("{} {:?}", it.tree.short(), it.name))
+                .collect();
+            let text = format!("{text:?} can be any of {}", list.join(", "));
+            Err(Failure::new(text)
+                .hint("write more digits of the tree's id")
+                .into())
+        }
+    }
+}
+
+fn unknown(text: &str) -> Failure {
+    let failure = Failure::new(format!("there is no tree {text:?} in the store"));
+    if text.starts_with("eidetica:") {
+        return failure.hint("`eidetica join` with this ticket first");
+    }
+    failure.hint("`eidetica ls` lists the trees; `eidetica join` fetches one from elsewhere")
+}
+
+fn name(store: &dyn Store, tree: TreeId) -> Result<String, StoreError> {
+    let root = store.snapshot(tree)?.entry(Arrival(0))?;
+    Ok(match &root.entry().body {
+        Body::Genesis(genesis) => genesis.name.clone(),
+        Body::Data(_) | Body::Access(_) => String::new(),
+    })
+}
+
+fn info(store: &dyn Store, tree: TreeId) -> Result<TreeInfo, StoreError> {
+    let snapshot = store.snapshot(tree)?;
+    Ok(TreeInfo {
+        tree,
+        name: name(store, tree)?,
+        entries: snapshot.entry_count(),
+        tips: tip_ids(&*snapshot)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_sync::dag::EntryId;
+
+    use super::*;
+
+    fn trees() -> Vec<Named> {
+        let named = |byte, name: &str| Named {
+            tree: TreeId::from_root(EntryId::from_bytes([byte; 32])),
+            name: name.to_owned(),
+        };
+        vec![
+            named(0xaa, "notes"),
+            named(0xbb, "twice"),
+            named(0xcc, "twice"),
+            named(0xdd, "aaaa"),
+        ]
+    }
+
+    #[test]
+    fn trees_are_found_by_name_and_by_id() {
+        for (text, byte) in [("notes", 0xaa), ("BBBB", 0xbb), ("ccccc", 0xcc)] {
+            let found = choose(trees(), text).expect("one fits");
+            assert_eq!(found.tree.as_bytes(), &[byte; 32]);
+        }
+    }
+
+    #[test]
+    fn what_fits_several_or_none_is_refused() {
+        // "aaaa" is the beginning of one id and the name of another tree.
+        for text in ["twice", "aaaa", "bbb", "nothing", ""] {
+            assert!(choose(trees(), text).is_err(), "{text}");
+        }
+    }
+}

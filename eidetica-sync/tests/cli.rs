@@ -1,0 +1,601 @@
+//! The real program, in processes of its own.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A temporary folder with stores in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Begins a command on one of the stores.
+    fn command(&self, store: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eidetica"));
+        command.arg("--store").arg(self.path(store)).args(args);
+        for name in ["EIDETICA_STORE", "EIDETICA_LOG", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run_with(&self, store: &str, args: &[&str], stdin: &[u8]) -> Output {
+        let mut command = self.command(store, args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut to = child.stdin.take().expect("it is piped");
+        std::thread::scope(|scope| {
+            // Whoever refuses what it reads closes the pipe before all is written.
+            scope.spawn(move || to.write_all(stdin).is_ok());
+            child.wait_with_output().expect("the program ends")
+        })
+    }
+
+    fn run(&self, store: &str, args: &[&str]) -> Output {
+        self.run_with(store, args, b"")
+    }
+
+    /// Runs a command that must do, and returns the lines on stdout.
+    fn lines(&self, store: &str, args: &[&str]) -> Vec<String> {
+        lines(&self.run(store, args))
+    }
+
+    /// Runs a command that must do and say one thing.
+    fn line(&self, store: &str, args: &[&str]) -> String {
+        let mut lines = self.lines(store, args);
+        assert_eq!(lines.len(), 1, "{args:?} says {lines:?}");
+        lines.remove(0)
+    }
+
+    fn json(&self, store: &str, args: &[&str]) -> Value {
+        serde_json::from_str(&self.line(store, args)).expect("JSON")
+    }
+
+    fn serve(&self, store: &str) -> Server {
+        let log = self.path(&format!("{store}.log"));
+        let mut command = self.command(store, &["serve", "--loopback"]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"));
+        let mut server = Server {
+            child: command.spawn().expect("the program starts"),
+            addresses: Vec::new(),
+            tickets: Vec::new(),
+        };
+        let stdout = server.child.stdout.take().expect("it is piped");
+        for line in BufReader::new(stdout).lines() {
+            let line = line.expect("text");
+            match line.split_once(' ') {
+                Some(("listening", address)) => server.addresses.push(address.to_owned()),
+                Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
+                _ if line == "ready" => return server,
+                _ => panic!("the server says {line:?}"),
+            }
+        }
+        panic!("no server: {}", fs::read_to_string(log).unwrap_or_default());
+    }
+}
+
+/// A server that ends with the test, however that ends.
+struct Server {
+    child: Child,
+    addresses: Vec<String>,
+    tickets: Vec<String>,
+}
+
+impl Server {
+    /// Ends it as a person would.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.expect("kill is there").success());
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0));
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _has_ended = self.child.kill();
+        let _has_ended = self.child.wait();
+    }
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {stderr}", output.status);
+    let stdout = std::str::from_utf8(&output.stdout).expect("text");
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// Returns what a command that must fail says of it.
+#[track_caller]
+fn refusal(output: &Output, code: i32) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty(), "data despite an error");
+    assert!(stderr.contains("error: "), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_tree_is_made_written_and_read() {
+    let place = Place::new();
+    let key = place.line("a", &["init"]);
+    assert_eq!(place.line("a", &["init"]), key, "the key stays");
+    let tree = place.line("a", &["new", "notes"]);
+    let first = place.line("a", &["append", "notes", "hello"]);
+    fs::write(place.path("file"), [0xff, 0xfe, 0x00]).expect("room");
+    let file = place.path("file");
+    let second = place.line(
+        "a",
+        &["append", &tree[..4], "--file", file.to_str().expect("text")],
+    );
+    let input = b"one\r\n\ntwo\n\x1b[2Jlast";
+    let rest = lines(&place.run_with("a", &["append", &tree, "--lines"], input));
+    let whole = lines(&place.run_with("a", &["append", &tree], b"all\nof it\n"));
+
+    let mut log: Vec<Value> = Vec::new();
+    for line in place.lines("a", &["log", "notes", "--json", "--raw"]) {
+        log.push(serde_json::from_str(&line).expect("JSON"));
+    }
+    let ids = log
+        .iter()
+        .map(|it| it["id"].as_str().expect("an id").to_owned());
+    let expected = [&[tree.clone(), first, second], &rest[..], &whole[..]].concat();
+    assert_eq!(ids.collect::<Vec<_>>(), expected);
+    let texts: Vec<_> = log.iter().map(|it| it["text"].as_str()).collect();
+    let expected = [
+        "notes",
+        "hello",
+        "",
+        "one",
+        "",
+        "two",
+        "\u{1b}[2Jlast",
+        "all\nof it\n",
+    ];
+    let mut expected = expected.map(Some);
+    expected[2] = None;
+    assert_eq!(texts, expected);
+    assert_eq!(log[2]["payload_bytes"], 3);
+    assert_eq!(log[0]["kind"], "genesis");
+    assert!(key.ends_with(log[1]["author"].as_str().expect("a key")));
+    for (height, entry) in log.iter().enumerate() {
+        assert_eq!(entry["height"], height);
+        assert!(entry["encoded"].as_str().is_some_and(|it| it.len() > 128));
+    }
+
+    assert_eq!(place.lines("a", &["tips", "notes"]), whole);
+    let ls = place.json("a", &["ls", "--json"]);
+    assert_eq!((&ls["name"], &ls["entries"]), (&"notes".into(), &8.into()));
+    assert_eq!(ls["tips"][0], whole[0].as_str());
+    assert_eq!(place.line("a", &["verify", "notes"]), "ok 8 entries");
+    assert!(
+        place
+            .line("a", &["verify", "--all"])
+            .starts_with("ok 8 entries")
+    );
+    let for_people = place.lines("a", &["log", "notes"]);
+    assert_eq!(for_people.len(), 8);
+    assert!(
+        !for_people.concat().contains('\u{1b}'),
+        "it steers the terminal"
+    );
+}
+
+#[test]
+fn the_key_is_for_its_owner_alone() {
+    let place = Place::new();
+    let public = place.line("a", &["init"]);
+    let key = place.path("a").join("key");
+    let secret = fs::read_to_string(&key).expect("readable");
+    assert_eq!(secret.trim().len(), 64);
+    assert!(!public.contains(secret.trim()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(&key).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    place.line("a", &["new", "notes"]);
+    fs::write(&key, format!("{}x", secret.trim())).expect("room");
+    let said = refusal(&place.run("a", &["ls"]), 1);
+    assert!(
+        said.contains("does not hold a key") && !said.contains(secret.trim()),
+        "{said}"
+    );
+    fs::remove_file(&key).expect("there");
+    let said = refusal(&place.run("a", &["new", "other"]), 1);
+    assert!(
+        said.contains("key is missing"),
+        "a stranger's key would lose the tree: {said}"
+    );
+}
+
+#[test]
+fn a_large_entry_syncs_and_a_larger_one_is_refused() {
+    let place = Place::new();
+    let tree = place.line("a", &["new", "large", "--anyone", "read"]);
+    let megabyte = vec![b'x'; 1_000_000];
+    let entry = lines(&place.run_with("a", &["append", "large"], &megabyte));
+    let twice = [megabyte.clone(), megabyte].concat();
+    let file = place.path("two");
+    fs::write(&file, &twice).expect("room");
+    let by_file = ["append", "large", "--file", file.to_str().expect("text")];
+    for output in [
+        place.run_with("a", &["append", "large"], &twice),
+        place.run_with("a", &["append", "large", "--lines"], &twice),
+        place.run("a", &by_file),
+    ] {
+        let said = refusal(&output, 1);
+        assert!(
+            said.contains("too large") && said.contains("1048576"),
+            "{said}"
+        );
+        assert!(said.contains("try: split it"), "{said}");
+    }
+    // It fits, but for what an entry has around it.
+    let nearly = vec![b'x'; 1 << 20];
+    let said = refusal(&place.run_with("a", &["append", "large"], &nearly), 1);
+    assert!(said.contains("the most is 1048576"), "{said}");
+    assert_eq!(place.lines("a", &["tips", "large"]), entry);
+
+    let server = place.serve("a");
+    assert_eq!(place.line("b", &["join", &server.tickets[0]]), tree);
+    assert_eq!(place.lines("b", &["tips", "large"]), entry);
+}
+
+/// Two processes write to one tree and sync until it is equal.
+fn two_copies_become_equal(via: &str) {
+    let place = Place::new();
+    let tree = place.line("a", &["new", "shared", "--anyone", "write"]);
+    place.lines("a", &["append", "shared", "from a"]);
+    let server = place.serve("a");
+    let ticket = place.line("a", &["ticket", "shared"]);
+    assert_eq!(server.tickets, [ticket.clone()]);
+
+    let how = ["--loopback", "--json", "--via", via];
+    let with = |first: &[&str]| -> Value { place.json("b", &[first, &how].concat()) };
+    let joined = with(&["join", &ticket]);
+    assert_eq!(joined["tree"], tree.as_str());
+    assert_eq!(
+        (&joined["transport"], &joined["ending"]),
+        (&via.into(), &"equal".into())
+    );
+    assert_eq!(joined["stats"]["stored"], 2);
+    assert_eq!(joined["stats"]["round_trips"], 1);
+    assert!(joined["seconds"].as_f64().is_some());
+    let address = joined["address"].as_str().expect("an address").to_owned();
+    assert!(server.addresses.contains(&address));
+
+    // The addresses are remembered.
+    let entry = place.line("b", &["append", "shared", "from b"]);
+    let synced = with(&["sync", "shared"]);
+    assert_eq!(
+        (&synced["ending"], &synced["stats"]["sent"]),
+        (&"equal".into(), &1.into())
+    );
+    let again = with(&["sync", &tree[..6]]);
+    assert_eq!(
+        (&again["stats"]["sent"], &again["stats"]["received"]),
+        (&0.into(), &0.into())
+    );
+    server.stop();
+    assert_eq!(place.lines("a", &["tips", "shared"]), [entry]);
+
+    // Both write, and the server comes back elsewhere.
+    place.lines("a", &["append", "shared", "a again"]);
+    place.lines("b", &["append", "shared", "b again"]);
+    let server = place.serve("a");
+    let mut at = server.addresses.iter().filter(|it| it.starts_with(via));
+    let at = at.next().expect("it listens");
+    let synced = with(&["sync", "shared", "--at", at]);
+    assert_eq!(
+        (&synced["ending"], &synced["stats"]["received"]),
+        (&"equal".into(), &1.into())
+    );
+    let last = with(&["sync", "shared"]);
+    assert_eq!(last["address"], at.as_str());
+    server.stop();
+    let raw = |store| place.lines(store, &["log", "shared", "--json", "--raw"]);
+    assert_eq!(raw("a"), raw("b"));
+    assert_eq!(place.lines("b", &["tips", "shared"]).len(), 2);
+    for store in ["a", "b"] {
+        assert_eq!(
+            place.lines(store, &["tips", "shared"]),
+            place.lines("a", &["tips", &tree])
+        );
+        assert_eq!(place.line(store, &["verify", "shared"]), "ok 5 entries");
+    }
+}
+
+#[test]
+fn two_copies_become_equal_over_http() {
+    two_copies_become_equal("http");
+}
+
+#[test]
+fn two_copies_become_equal_over_iroh() {
+    two_copies_become_equal("iroh");
+}
+
+#[test]
+fn every_address_is_tried() {
+    let place = Place::new();
+    let tree = place.line("a", &["new", "shared", "--anyone", "read"]);
+    let server = place.serve("a");
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+    let nobody = format!("http:127.0.0.1:{}", port.expect("a free port").port());
+    let alive = &server.addresses[0];
+    let ticket = format!("eidetica:{tree}?at={nobody}&at={alive}");
+    let joined = place.json("b", &["join", &ticket, "--json"]);
+    assert_eq!(joined["address"], alive.as_str());
+
+    let said = refusal(&place.run("b", &["sync", "shared", "--at", &nobody]), 1);
+    assert!(
+        said.contains(&nobody) && said.contains("eidetica serve"),
+        "{said}"
+    );
+    let said = refusal(&place.run("b", &["sync", "shared", "--via", "iroh"]), 1);
+    assert!(said.contains("kind iroh") && said.contains(alive), "{said}");
+}
+
+#[test]
+fn a_tree_that_may_not_be_read_cannot_be_told_from_none() {
+    let place = Place::new();
+    place.line("a", &["new", "private"]);
+    let server = place.serve("a");
+    let ticket = &server.tickets[0];
+    let (_, places) = ticket.split_once('?').expect("a peer and addresses");
+    let unknown = format!("eidetica:{}?{places}", "0".repeat(64));
+    let mut said = Vec::new();
+    for ticket in [ticket, &unknown] {
+        let text = refusal(&place.run("b", &["join", ticket, "--loopback"]), 1);
+        assert!(
+            text.contains("or does not let this device read it"),
+            "{text}"
+        );
+        said.push(text.replace(&ticket[9..19], "<tree>"));
+    }
+    assert_eq!(said[0], said[1]);
+    assert_eq!(place.lines("b", &["ls"]), [""; 0]);
+    refusal(&place.run("b", &["sync", &unknown[9..73]]), 1);
+}
+
+#[test]
+fn a_store_has_one_user_at_a_time() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let mut server = place.serve("a");
+    let said = refusal(&place.run("a", &["append", "notes", "no"]), 1);
+    assert!(said.contains("in use by another process"), "{said}");
+    assert!(
+        said.contains(&format!("process {}", server.child.id())),
+        "{said}"
+    );
+    assert_eq!(place.line("a", &["ticket", "notes"]), server.tickets[0]);
+    let said = refusal(&place.run("a", &["ticket", "other"]), 1);
+    assert!(said.contains("no tree \"other\""), "{said}");
+
+    // One that was killed leaves nothing behind that anyone believes.
+    server.kill();
+    let said = refusal(&place.run("a", &["ticket", "notes"]), 1);
+    assert!(said.contains("no server runs"), "{said}");
+    place.line("a", &["append", "notes", "yes"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_the_command_lines_fault() {
+    let place = Place::new();
+    for (args, expected) in [
+        (&["join", "nonsense"][..], "a ticket begins with"),
+        (
+            &["join", "eidetica:abc?at=http:h:1"],
+            "64 hexadecimal digits",
+        ),
+        (&["sync", "eidetica:abc"], "64 hexadecimal digits"),
+        (
+            &["sync", "notes", "--at", "nowhere"],
+            "an address is kind:value",
+        ),
+        (&["verify"], "required"),
+        (&["import", "git", ".", "--limit", "0"], "--limit"),
+        (&["serve", "--no-http", "--no-iroh"], "cannot be used with"),
+    ] {
+        let said = refusal(&place.run("a", args), 2);
+        assert!(said.contains(expected), "{args:?}: {said}");
+    }
+    assert!(!place.path("a").exists());
+    let said = refusal(&place.run("a", &["ls"]), 1);
+    assert!(
+        said.contains("there is no store") && said.contains("eidetica init"),
+        "{said}"
+    );
+    place.line("a", &["init"]);
+    let bare = format!("eidetica:{}", "0".repeat(64));
+    let said = refusal(&place.run("a", &["join", &bare]), 1);
+    assert!(said.contains("quotes"), "{said}");
+    let version = format!("eidetica {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(place.line("a", &["--version"]), version);
+}
+
+#[test]
+fn a_reader_may_have_seen_enough() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let line = format!("{}\n", "x".repeat(60));
+    lines(&place.run_with(
+        "a",
+        &["append", "notes", "--lines"],
+        line.repeat(9_000).as_bytes(),
+    ));
+    let mut log = place.command("a", &["log", "notes", "--json"]);
+    let mut log = log
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = BufReader::new(log.stdout.take().expect("it is piped"));
+    let mut first = String::new();
+    stdout.read_line(&mut first).expect("a line");
+    drop(stdout);
+    assert!(first.contains("genesis"), "{first}");
+    let mut said = String::new();
+    let mut stderr = log.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(said, "");
+    assert_eq!(log.wait().expect("it ends").code(), Some(0));
+}
+
+/// A git repository in a folder of its own, untouched by the settings of whoever runs the test.
+struct Repository(PathBuf);
+
+impl Repository {
+    fn git(&self, args: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&self.0).args(args);
+        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            git.env_remove(name);
+        }
+        for name in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"] {
+            git.env(name, "/dev/null");
+        }
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "Ann Ünger");
+            git.env(format!("GIT_{who}_EMAIL"), "ann@example.org");
+            git.env(format!("GIT_{who}_DATE"), "1790000000 +0200");
+        }
+        lines(&git.output().expect("git is there")).join("\n")
+    }
+
+    fn commit(&self, message: &str) {
+        self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
+    }
+}
+
+/// Makes two roots, a merge of them, and two branches on top.
+fn repository(path: &Path) -> Repository {
+    fs::create_dir(path).expect("room");
+    let repo = Repository(path.to_owned());
+    repo.git(&["init", "--quiet", "--initial-branch", "main"]);
+    repo.commit("first\n\nwith a body");
+    repo.commit("second");
+    repo.git(&["checkout", "--quiet", "--orphan", "other"]);
+    repo.commit("another root");
+    repo.git(&["checkout", "--quiet", "main"]);
+    let unrelated = "--allow-unrelated-histories";
+    repo.git(&[
+        "merge",
+        "--quiet",
+        "--no-edit",
+        "-m",
+        "merge",
+        unrelated,
+        "other",
+    ]);
+    repo.git(&["branch", "side"]);
+    repo.commit("on main");
+    repo.git(&["checkout", "--quiet", "side"]);
+    repo.commit("on the side");
+    repo
+}
+
+#[test]
+fn commits_become_entries_with_the_same_parents() {
+    let place = Place::new();
+    let repo = repository(&place.path("work"));
+    let path = repo.0.to_str().expect("text");
+    let tree = place.line("a", &["import", "git", path, "--anyone", "read"]);
+    assert_eq!(place.json("a", &["ls", "--json"])["name"], "work");
+    assert_eq!(place.line("a", &["verify", &tree]), "ok 7 entries");
+    assert_eq!(place.lines("a", &["tips", &tree]).len(), 2);
+
+    let mut commit_of = BTreeMap::from([(tree.clone(), String::new())]);
+    let mut parents = BTreeMap::new();
+    for line in place.lines("a", &["log", "work", "--json"]).iter().skip(1) {
+        let entry: Value = serde_json::from_str(line).expect("JSON");
+        let text = entry["text"].as_str().expect("a text").to_owned();
+        let commit = text
+            .lines()
+            .next()
+            .and_then(|it| it.strip_prefix("commit "));
+        let commit = commit.expect("its id comes first").to_owned();
+        commit_of.insert(
+            entry["id"].as_str().expect("an id").to_owned(),
+            commit.clone(),
+        );
+        let mut of = Vec::new();
+        for parent in entry["parents"].as_array().expect("a list") {
+            // The log is in an order in which parents come first.
+            of.push(commit_of[parent.as_str().expect("an id")].clone());
+        }
+        of.sort();
+        parents.insert(commit, (of, text));
+    }
+    let mut commits = 0;
+    for line in repo.git(&["rev-list", "--all", "--parents"]).lines() {
+        let mut ids = line.split(' ').map(str::to_owned);
+        let id = ids.next().expect("an id");
+        let mut expected: Vec<String> = ids.collect();
+        expected.sort();
+        if expected.is_empty() {
+            expected.push(String::new());
+        }
+        assert_eq!(parents[&id].0, expected);
+        commits += 1;
+    }
+    assert_eq!(commits, parents.len());
+    let first = repo.git(&["rev-list", "--max-parents=0", "main~2"]);
+    let text = format!(
+        "commit {first}\nauthor Ann Ünger <ann@example.org>\ndate 2026-09-21T16:13:20+02:00\n\n\
+         first\n\nwith a body"
+    );
+    assert_eq!(parents[&first].1, text);
+
+    let limited = ["import", "git", path, "--limit", "2", "--name", "two"];
+    let tree = place.line("a", &limited);
+    assert_eq!(place.line("a", &["verify", &tree]), "ok 3 entries");
+}
+
+#[test]
+fn an_import_says_what_it_lacks() {
+    let place = Place::new();
+    let empty = place.path("empty");
+    fs::create_dir(&empty).expect("room");
+    let empty = empty.to_str().expect("text");
+    let said = refusal(&place.run("a", &["import", "git", empty]), 1);
+    assert!(said.contains("is not a git repository"), "{said}");
+    Repository(empty.into()).git(&["init", "--quiet"]);
+    let said = refusal(&place.run("a", &["import", "git", empty]), 1);
+    assert!(said.contains("there are no commits"), "{said}");
+    let without_git = place
+        .command("a", &["import", "git", empty])
+        .env("PATH", empty)
+        .output();
+    let said = refusal(&without_git.expect("it starts"), 1);
+    assert!(said.contains("install git"), "{said}");
+    assert!(!place.path("a").exists(), "nothing was made for nothing");
+}

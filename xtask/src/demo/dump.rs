@@ -1,0 +1,205 @@
+//! What a store holds, as the program prints it, and what the signed bytes themselves say.
+
+use serde_json::Value;
+
+/// A name of an entry: a SHA-256 hash.
+pub type Id = [u8; 32];
+
+/// Bytes behind the canonical form of an entry.
+const SIGNATURE_BYTES: usize = 64;
+
+/// The one version of the format.
+const ENTRY_VERSION: u64 = 1;
+
+/// All that a store says of one tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dump {
+    /// The node's name.
+    pub store: String,
+    /// In the order of `log`.
+    pub entries: Vec<DumpEntry>,
+    /// What `tips` prints.
+    pub tips: Vec<Id>,
+}
+
+/// One line of `log --json --raw`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DumpEntry {
+    pub id: Id,
+    pub parents: Vec<Id>,
+    pub height: u64,
+    /// Canonical bytes and signature.
+    pub encoded: Vec<u8>,
+}
+
+/// What the canonical bytes of an entry say.
+#[derive(Debug, PartialEq)]
+pub struct Said<'a> {
+    pub tree: Option<Id>,
+    pub parents: Vec<Id>,
+    pub height: u64,
+    /// The payload of an entry that carries data.
+    pub data: Option<&'a [u8]>,
+}
+
+impl Dump {
+    /// Reads the output of `log --json --raw` and of `tips`.
+    pub fn parse(store: &str, log: &[String], tips: &[String]) -> Result<Self, String> {
+        let in_line = |(number, line): (usize, &String)| {
+            DumpEntry::parse(line).ok_or_else(|| {
+                format!(
+                    "{store}: line {} of the log is not an entry: {line}",
+                    number + 1
+                )
+            })
+        };
+        let entries = log
+            .iter()
+            .enumerate()
+            .map(in_line)
+            .collect::<Result<_, _>>()?;
+        let tip = |line: &String| {
+            id(line.trim()).ok_or_else(|| format!("{store}: the tip {line:?} is not an id"))
+        };
+        Ok(Self {
+            store: store.into(),
+            entries,
+            tips: tips.iter().map(tip).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl DumpEntry {
+    fn parse(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let parents = value["parents"].as_array()?.iter();
+        Some(Self {
+            id: id(value["id"].as_str()?)?,
+            parents: parents.map(|it| id(it.as_str()?)).collect::<Option<_>>()?,
+            height: value["height"].as_u64()?,
+            encoded: bytes(value["encoded"].as_str()?)?,
+        })
+    }
+}
+
+impl<'a> Said<'a> {
+    /// Reads the canonical bytes of an entry, which are postcard's.
+    pub fn read(encoded: &'a [u8]) -> Option<Self> {
+        let canonical = encoded.len().checked_sub(SIGNATURE_BYTES)?;
+        let mut reader = Reader(encoded.get(..canonical)?);
+        if reader.number()? != ENTRY_VERSION {
+            return None;
+        }
+        let tree = match reader.number()? {
+            0 => None,
+            1 => Some(reader.id()?),
+            _ => return None,
+        };
+        let parents = reader.number()?;
+        let parents = (0..parents).map(|_| reader.id()).collect::<Option<_>>()?;
+        let height = reader.number()?;
+        let _timestamp_ms = reader.number()?;
+        let _author = reader.id()?;
+        let data = match reader.number()? {
+            0 => {
+                let length = usize::try_from(reader.number()?).ok()?;
+                Some(reader.take(length)?)
+            }
+            _ => None,
+        };
+        // Behind other payloads there is something that is not read here.
+        if data.is_some() && !reader.0.is_empty() {
+            return None;
+        }
+        Some(Self {
+            tree,
+            parents,
+            height,
+            data,
+        })
+    }
+}
+
+/// Takes bytes from the front.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn id(&mut self) -> Option<Id> {
+        self.take(32)?.try_into().ok()
+    }
+
+    /// Reads a number in groups of seven bits, the lowest first.
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+fn id(digits: &str) -> Option<Id> {
+    bytes(digits)?.try_into().ok()
+}
+
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let value = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [high, low] => Some(value(*high)? << 4 | value(*low)?),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Writes bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes the beginning of an id, for people.
+pub fn short(id: &Id) -> String {
+    hex(&id[..5])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log_are_read() {
+        let (a, b) = ("ab".repeat(32), "cd".repeat(32));
+        let line =
+            format!(r#"{{"id":"{b}","parents":["{a}"],"height":7,"text":null,"encoded":"00ff"}}"#);
+        let dump = Dump::parse("A", &[line], std::slice::from_ref(&b)).unwrap();
+        let entry = DumpEntry {
+            id: [0xcd; 32],
+            parents: vec![[0xab; 32]],
+            height: 7,
+            encoded: vec![0, 255],
+        };
+        assert_eq!(dump.entries, [entry]);
+        assert_eq!(dump.tips, [[0xcd; 32]]);
+        let without_raw = format!(r#"{{"id":"{b}","parents":[],"height":0}}"#);
+        assert!(Dump::parse("A", &[without_raw], &[]).is_err());
+        assert!(Dump::parse("A", &[], &["abc".into()]).is_err());
+    }
+
+    #[test]
+    fn numbers_are_read_in_groups_of_seven_bits() {
+        assert_eq!(Reader(&[0xac, 0x02]).number(), Some(300));
+        assert_eq!(Reader(&[0x80]).number(), None);
+        assert_eq!(Reader(&[0xff; 11]).number(), None);
+    }
+}
