@@ -10,12 +10,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{
-    Arrival, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry, current_access,
+    Arrival, ArrivalSet, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry,
+    current_access,
 };
 
 use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::filter::FilterMatcher;
 use crate::intake::{Intake, Received};
-use crate::message::{Reply, ResponseHeader, Stored, SyncReply, SyncTree};
+use crate::message::{Reply, ResponseHeader, Stored, SyncReply, SyncTree, TIPS_MAX, WANTS_MAX};
 use crate::outgoing::{Outgoing, listed_tips};
 
 /// Why a request gets no answer: the asker's fault, or the view failed.
@@ -75,7 +77,9 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         entries,
     };
     let own_tips = listed_tips(view).map_err(AnswerError::View)?;
-    if own_tips == request.tips && request.wants.is_empty() {
+    // A full list may leave tips out, so two of them prove nothing.
+    let is_whole = own_tips.len() < TIPS_MAX;
+    if own_tips == request.tips && is_whole && request.wants.is_empty() {
         return Ok(answer(SyncReply::Equal, None));
     }
 
@@ -105,13 +109,26 @@ pub fn answer_sync<V: EntryView + ?Sized>(
     } else {
         Heads::At(&wanted)
     };
+    // What is wanted is lacking, and so is everything above it: where the filter claims to know
+    // such an entry it errs again, and must not hide what is wanted a second time. So it is only
+    // asked about entries below the wanted ones.
+    let mut below_wants = ArrivalSet::new();
     let missing = difference_by(view, heads, |at, node| {
-        let sampled = || {
-            matcher
-                .as_ref()
-                .is_some_and(|m| m.contains(&node.id, node.height))
-        };
-        known.contains(&at) || (!wants.contains(&at) && sampled())
+        if known.contains(&at) {
+            return true;
+        }
+        let is_wanted = wants.contains(&at);
+        let in_question = wants.is_empty() || below_wants.contains(at);
+        let sampled = |matcher: &FilterMatcher| matcher.contains(&node.id, node.height);
+        if in_question && !is_wanted && matcher.as_ref().is_some_and(sampled) {
+            return true;
+        }
+        if is_wanted || (in_question && !wants.is_empty()) {
+            for parent in &node.parents {
+                below_wants.insert(*parent);
+            }
+        }
+        false
     })
     .map_err(AnswerError::View)?;
     let outgoing = Outgoing::new(view, missing).map_err(AnswerError::View)?;
@@ -130,6 +147,7 @@ pub fn answer_sync<V: EntryView + ?Sized>(
 pub struct Receiver {
     intake: Intake,
     ended: bool,
+    retried: bool,
 }
 
 impl Receiver {
@@ -160,13 +178,30 @@ impl Receiver {
         }
     }
 
+    /// Takes that the request ended, cleanly, where a frame was to be received.
+    ///
+    /// # Errors
+    /// [`PeerFault::Incomplete`] if the asker has not said that it sent everything.
+    pub fn handle_end(&self) -> Result<(), PeerFault> {
+        if self.ended {
+            Ok(())
+        } else {
+            Err(PeerFault::Incomplete)
+        }
+    }
+
     /// Returns how many bytes of entries are ready to be stored.
     pub fn ready_bytes(&self) -> usize {
         self.intake.ready_bytes()
     }
 
-    /// Returns the entries to store next, if there are any.
+    /// Returns the entries to store next, if there are any; at the end also those that waited for
+    /// a parent.
     pub fn poll_store(&mut self) -> Option<Vec<VerifiedEntry>> {
+        if self.ended && !self.retried {
+            self.retried = true;
+            self.intake.retry_waiting();
+        }
         self.intake.poll_store()
     }
 
@@ -191,11 +226,7 @@ impl Receiver {
         let stored = Stored {
             stored: u32::try_from(self.intake.stored).unwrap_or(u32::MAX),
             tips: listed_tips(view)?,
-            missing: self
-                .intake
-                .missing()
-                .take(crate::message::WANTS_MAX)
-                .collect(),
+            missing: self.intake.missing().take(WANTS_MAX).collect(),
         };
         Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
     }

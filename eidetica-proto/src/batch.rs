@@ -221,6 +221,10 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
     let packed_bytes = input.count(batch.len())?;
     let raw_bytes = input.count(BATCH_BYTES_MAX)?;
     let entry_count = input.count(batch.len() / SIGNATURE_BYTES)?;
+    if entry_count == 0 {
+        // Empty batches could follow each other for ever without anything to count.
+        return Err(BatchError::Malformed);
+    }
     let author_count = input.count(entry_count)?;
     let external_count = input.count(batch.len() / 32)?;
     let authors = input

@@ -120,12 +120,19 @@ impl Intake {
         Ok(())
     }
 
-    /// Puts what waited behind what is ready, for its parents may have come.
+    /// Puts what waited behind what is ready, for its parents may have come. Parents stand before
+    /// their children then, whatever the order of arrival: their heights are lower, or a lie.
     pub(crate) fn retry_waiting(&mut self) {
         self.missing.clear();
         self.waiting_ids.clear();
         self.ready_bytes += mem::take(&mut self.waiting_bytes);
+        self.waiting.sort_by_key(|entry| entry.get().entry().height);
         self.ready.append(&mut self.waiting);
+    }
+
+    /// Tells whether any entry waits for a parent.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Returns the parents that are missing and do not wait themselves, ascending.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::PROTOCOL_VERSION;
 use crate::address::Address;
-use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
 
 /// Most tips in one message. A tree with more cannot be compared in one step.
@@ -23,6 +23,9 @@ pub const TIPS_MAX: usize = 16_384;
 /// Most entries asked for by id in one request. Each is there because of a false positive of the
 /// filter, of which a request rarely meets one.
 pub const WANTS_MAX: usize = 4_096;
+
+/// Most protocol versions in one message: more than anyone keeps alive.
+pub const VERSIONS_MAX: usize = 16;
 
 /// Most addresses in one message: every transport on every interface of a well-connected machine.
 pub const ADDRESSES_MAX: usize = 32;
@@ -57,7 +60,7 @@ pub enum Request {
 pub struct Hello {
     /// The node's key.
     pub key: PublicKey,
-    /// Every protocol version that the node speaks.
+    /// Every protocol version that the node speaks; at most [`VERSIONS_MAX`].
     pub versions: Vec<u16>,
     /// Where the node can be reached; at most [`ADDRESSES_MAX`].
     pub addresses: Vec<Address>,
@@ -192,6 +195,9 @@ impl RequestHeader {
             Request::Hello(hello) if hello.addresses.len() > ADDRESSES_MAX => {
                 Err(WireError::new(ErrorCode::TooLarge, "too many addresses"))
             }
+            Request::Hello(hello) if hello.versions.len() > VERSIONS_MAX => {
+                Err(WireError::new(ErrorCode::TooLarge, "too many versions"))
+            }
             Request::SyncTree(sync) if sync.tips.len() > TIPS_MAX => {
                 Err(WireError::new(ErrorCode::TooLarge, "too many tips"))
             }
@@ -223,10 +229,23 @@ impl ResponseHeader {
             Ok(Reply::Hello(hello)) if hello.addresses.len() > ADDRESSES_MAX => {
                 Err(PeerFault::BadList("too many addresses"))
             }
+            Ok(Reply::Hello(hello)) if hello.versions.len() > VERSIONS_MAX => {
+                Err(PeerFault::BadList("too many versions"))
+            }
             Ok(Reply::Trees(trees)) if trees.len() > TREES_MAX => {
                 Err(PeerFault::BadList("too many trees"))
             }
-            Ok(Reply::Stored(stored)) => check_ids(&stored.tips, TIPS_MAX).map(|()| header),
+            Ok(Reply::Trees(trees)) if !trees.is_sorted_by(|a, b| a.tree < b.tree) => {
+                Err(PeerFault::BadList("trees are not strictly ascending"))
+            }
+            Ok(Reply::Stored(stored)) => {
+                check_ids(&stored.tips, TIPS_MAX)?;
+                check_ids(&stored.missing, WANTS_MAX)?;
+                Ok(header)
+            }
+            Err(error) if error.text.len() > ERROR_TEXT_BYTES_MAX => {
+                Err(PeerFault::BadList("a text is too long"))
+            }
             _ => Ok(header),
         }
     }
@@ -247,6 +266,9 @@ impl<'a> Part<'a> {
     pub fn decode(frame: &'a [u8]) -> Result<Self, PeerFault> {
         match postcard::take_from_bytes(frame) {
             Ok((Part::End { tips }, [])) => check_ids(&tips, TIPS_MAX).map(|()| Part::End { tips }),
+            Ok((Part::Failed(error), [])) if error.text.len() > ERROR_TEXT_BYTES_MAX => {
+                Err(PeerFault::BadList("a text is too long"))
+            }
             Ok((part, [])) => Ok(part),
             Ok(_) | Err(_) => Err(PeerFault::NotAMessage),
         }

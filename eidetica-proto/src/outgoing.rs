@@ -82,16 +82,10 @@ impl Outgoing {
 }
 
 /// Returns the ids of the tips as a message lists them: ascending, and of more than [`TIPS_MAX`]
-/// the ones that arrived last. What is left out costs the other side some redundancy.
+/// the lowest, so that equal trees list equal tips. What is left out costs the other side some
+/// redundancy.
 pub(crate) fn listed_tips<V: EntryView + ?Sized>(view: &V) -> Result<Vec<EntryId>, V::Error> {
-    let tips = view.tips()?;
-    let Some(surplus) = tips.len().checked_sub(TIPS_MAX) else {
-        return tip_ids(view);
-    };
-    let mut ids = tips[surplus..]
-        .iter()
-        .map(|tip| Ok(view.node(*tip)?.id))
-        .collect::<Result<Vec<_>, V::Error>>()?;
-    ids.sort_unstable();
+    let mut ids = tip_ids(view)?;
+    ids.truncate(TIPS_MAX);
     Ok(ids)
 }

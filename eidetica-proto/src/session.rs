@@ -58,8 +58,9 @@ pub enum Step {
     ReceiveHeader,
     /// Read the next frame of the response and hand it to [`SyncSession::handle_part`].
     ReceivePart,
-    /// Store these, and hand what became of them to [`SyncSession::handle_outcome`]. Parts may be
-    /// handed in meanwhile, but no other step is given before.
+    /// Store these, and hand what became of them to [`SyncSession::handle_outcome`]. Until then the
+    /// session gives [`Step::ReceivePart`], so that more arrives meanwhile, and then
+    /// [`Step::AwaitOutcome`].
     Store(Vec<VerifiedEntry>),
     /// Wait for the store.
     AwaitOutcome,
@@ -151,7 +152,7 @@ pub enum SyncFault {
 /// step names; over and over until [`Step::Done`]. The session owns no store and no connection: a
 /// driver carries out what it says. When the driver must give up, because the connection broke or
 /// the session returned a fault, [`SyncSession::poll_store`] gives what arrived and is worth
-/// storing.
+/// storing; nothing else is asked of the session then.
 ///
 /// ```text
 /// Ask ── view ──> Asked ── header ──> Receiving ── end ──> Pulled ── view ──┐
@@ -168,7 +169,11 @@ pub struct SyncSession {
     state: State,
     intake: Intake,
     storing: bool,
+    /// What was asked for by id in the last request.
     wants: BTreeSet<EntryId>,
+    /// The peer's tips at the end of its first answer. What it writes after that is for the next
+    /// sync: whoever chases the tips of a busy peer never arrives.
+    peer_tips: Vec<EntryId>,
     progress: Progress,
     stats: Stats,
 }
@@ -186,11 +191,8 @@ enum State {
     Asked,
     /// Parts are awaited.
     Receiving,
-    /// The answer has ended with the peer's tips.
-    Pulled {
-        peer_tips: Vec<EntryId>,
-        retried: bool,
-    },
+    /// The answer has ended.
+    Pulled { retried: bool },
     /// The acknowledgement of what was sent is awaited.
     Sent,
     /// The peer has stored what was sent.
@@ -214,6 +216,7 @@ impl SyncSession {
             intake: Intake::default(),
             storing: false,
             wants: BTreeSet::new(),
+            peer_tips: Vec::new(),
             progress: Progress::default(),
             stats: Stats::default(),
         }
@@ -250,12 +253,8 @@ impl SyncSession {
             if self.storing {
                 return Step::AwaitOutcome;
             }
-            if let State::Pulled {
-                retried: retried @ false,
-                ..
-            } = &mut self.state
-            {
-                *retried = true;
+            if let State::Pulled { retried: false } = self.state {
+                self.state = State::Pulled { retried: true };
                 self.intake.retry_waiting();
             }
             if let Some(entries) = self.poll_store() {
@@ -309,7 +308,7 @@ impl SyncSession {
     ) -> Result<Result<(), SyncFault>, V::Error> {
         match mem::replace(&mut self.state, State::Ask) {
             State::Ask => self.ask(view)?,
-            State::Pulled { peer_tips, .. } => return self.pulled(view, peer_tips),
+            State::Pulled { .. } => return self.pulled(view),
             State::Acknowledged {
                 peer_tips,
                 peer_lacks,
@@ -334,7 +333,7 @@ impl SyncSession {
         };
         // Another filter, another seed: what was taken for known by mistake is so once.
         self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();
-        let wants = self.wants.iter().copied().take(WANTS_MAX).collect();
+        let wants = self.wants.iter().copied().collect();
         let request = Request::SyncTree(SyncTree {
             tree: self.tree,
             tips,
@@ -359,13 +358,19 @@ impl SyncSession {
     fn pulled<V: EntryView + ?Sized>(
         &mut self,
         view: &V,
-        peer_tips: Vec<EntryId>,
     ) -> Result<Result<(), SyncFault>, V::Error> {
-        let mut missing: BTreeSet<EntryId> = self.intake.missing().collect();
-        for tip in &peer_tips {
-            if !self.intake.waits(tip) && view.arrival(tip)?.is_none() {
-                missing.insert(*tip);
+        let unseen_tips = self.peer_tips.iter().filter(|tip| !self.intake.waits(tip));
+        let mut missing = BTreeSet::new();
+        for id in self.intake.missing().chain(unseen_tips.copied()) {
+            // Other syncs may have brought it since the outcome said that it was missing.
+            if view.arrival(&id)?.is_none() {
+                missing.insert(id);
             }
+        }
+        if missing.is_empty() && self.intake.has_waiting() {
+            // Every parent is here, so this stores one more entry at least, or finds a liar.
+            self.state = State::Pulled { retried: false };
+            return Ok(Ok(()));
         }
         if let Some(first) = missing.first() {
             // What was asked for by id must have come, and the rounds must come to an end.
@@ -375,16 +380,16 @@ impl SyncSession {
             if self.stats.pull_round_trips >= PULL_ROUNDS_MAX {
                 return Ok(Err(PeerFault::Withheld(*first).into()));
             }
-            self.wants = missing;
+            self.wants = missing.into_iter().take(WANTS_MAX).collect();
             self.with_filter = true;
             self.ask(view)?;
             return Ok(Ok(()));
         }
 
-        let lacking = walk::difference(view, &peer_tips)?;
+        let lacking = walk::difference(view, &self.peer_tips)?;
         self.progress.to_send = lacking.len() as u64;
         if lacking.is_empty() {
-            let equal = listed_tips(view)? == peer_tips;
+            let equal = listed_tips(view)? == self.peer_tips;
             self.state = State::Done(if equal {
                 Ending::Equal
             } else {
@@ -439,7 +444,14 @@ impl SyncSession {
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
-            SyncReply::Equal => State::Done(Ending::Equal),
+            SyncReply::Equal if self.wants.is_empty() => State::Done(Ending::Equal),
+            SyncReply::Equal => {
+                let fault = PeerFault::OutOfPlace {
+                    got: "equal tips",
+                    wanted: "the entries asked for by id",
+                };
+                return Err(fault.into());
+            }
             SyncReply::Entries(count) => {
                 self.progress.expected += u64::from(count);
                 State::Receiving
@@ -485,14 +497,28 @@ impl SyncSession {
             }
             Received::End(peer_tips) => {
                 self.stats.response_bytes += frame_bytes as u64;
-                self.state = State::Pulled {
-                    peer_tips,
-                    retried: false,
-                };
+                if self.intake.received < self.progress.expected {
+                    return Err(PeerFault::BadList("fewer entries than announced").into());
+                }
+                if self.wants.is_empty() {
+                    self.peer_tips = peer_tips;
+                }
+                self.state = State::Pulled { retried: false };
             }
             Received::Failed(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Takes that the response ended, cleanly, where a frame was to be received.
+    ///
+    /// # Errors
+    /// [`PeerFault::Incomplete`] if the protocol wants more.
+    pub fn handle_end(&mut self) -> Result<(), SyncFault> {
+        match self.state {
+            State::Asked | State::Receiving | State::Sent => Err(PeerFault::Incomplete.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes what became of the entries of [`Step::Store`].

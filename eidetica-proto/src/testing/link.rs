@@ -1,0 +1,541 @@
+//! Two replicas and a link between them, in one thread and without I/O.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use eidetica_dag::testing::Drawn;
+use eidetica_dag::{DagView, EntryId, MemoryDag, Outcome, PublicKey, Role, TreeId, VerifiedEntry};
+
+use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
+use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::frame::{FrameDecoder, encode_frame};
+use crate::intake::Received;
+use crate::message::{Request, RequestHeader, ResponseHeader};
+use crate::outgoing::Outgoing;
+use crate::session::{Report, Step, SyncFault, SyncOptions, SyncSession};
+
+/// The way that a frame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the asker A to the answerer B.
+    Asks,
+    /// From B to A.
+    Answers,
+}
+
+/// Why a sync over a [`Link`] did not reach its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broken {
+    /// The link was cut, as was wished.
+    Cut,
+    /// The session gave up.
+    Fault(SyncFault),
+}
+
+impl<F: Into<SyncFault>> From<F> for Broken {
+    fn from(fault: F) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+/// What happened on a link.
+#[derive(Debug)]
+pub struct Run {
+    /// How the sync ended.
+    pub result: Result<Report, Broken>,
+    /// One line for each frame that arrived and for each step of a store.
+    pub transcript: Vec<String>,
+    /// How many frames were sent in either direction.
+    pub frames: usize,
+    /// The bytes of the frames that arrived at B, without their prefixes.
+    pub asked_bytes: usize,
+    /// The bytes of the frames that arrived at A, without their prefixes.
+    pub answered_bytes: usize,
+}
+
+impl Run {
+    /// Returns the report.
+    ///
+    /// # Panics
+    /// If the sync did not reach its end.
+    pub fn report(&self) -> Report {
+        match &self.result {
+            Ok(report) => report.clone(),
+            Err(broken) => panic!("{broken:?} after\n{}", self.transcript.join("\n")),
+        }
+    }
+
+    /// Returns the fault.
+    ///
+    /// # Panics
+    /// If there was none.
+    pub fn fault(&self) -> SyncFault {
+        match &self.result {
+            Err(Broken::Fault(fault)) => fault.clone(),
+            other => panic!("{other:?} after\n{}", self.transcript.join("\n")),
+        }
+    }
+
+    /// Compares the transcript with the lines of a text, whose indentation does not count.
+    ///
+    /// # Panics
+    /// If they differ.
+    #[track_caller]
+    pub fn assert_conversation(&self, wanted: &str) {
+        let wanted = wanted
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        let wanted: Vec<&str> = wanted.collect();
+        assert_eq!(
+            self.transcript.join("\n"),
+            wanted.join("\n"),
+            "{:?}",
+            self.result
+        );
+    }
+}
+
+type Names<'a> = Box<dyn Fn(&EntryId) -> String + 'a>;
+type Tamper<'a> = Box<dyn FnMut(Way, usize, Bytes) -> Vec<Bytes> + 'a>;
+type Between<'a> = Box<dyn FnMut(usize, &mut MemoryDag, &mut MemoryDag) + 'a>;
+
+/// Drives a [`SyncSession`] of replica A against the answering functions of replica B, frame by
+/// frame.
+///
+/// Every frame is encoded and decoded as on a real link, and what happens is written down, so that
+/// a test draws two replicas and asserts the whole conversation. It does what drivers with I/O do:
+/// it reads each response to its end, and when a sync breaks off, both sides store what arrived.
+pub struct Link<'a> {
+    a: &'a mut MemoryDag,
+    b: &'a mut MemoryDag,
+    session: SyncSession,
+    asker: Option<PublicKey>,
+    names: Names<'a>,
+    tamper: Tamper<'a>,
+    between: Between<'a>,
+    cut_after: Option<usize>,
+    store_each_part: bool,
+    outcome_delay_parts: usize,
+
+    /// The view last handed to the session.
+    view: Option<MemoryDag>,
+    /// What A is storing, and after how many parts it will have.
+    storing: Option<(Vec<VerifiedEntry>, usize)>,
+    answerer: Answerer,
+    /// Frames that have arrived at A.
+    inbox: VecDeque<Bytes>,
+    run: Run,
+}
+
+/// What B is doing.
+enum Answerer {
+    Idle,
+    Receives(Receiver, TreeId),
+    Answers {
+        header: Option<Bytes>,
+        entries: Option<(MemoryDag, Box<Outgoing>)>,
+    },
+}
+
+impl<'a> Link<'a> {
+    /// Makes a link on which nothing goes wrong. A asks about its tree.
+    pub fn new(a: &'a mut MemoryDag, b: &'a mut MemoryDag) -> Self {
+        let session = SyncSession::new(a.tree(), SyncOptions::default(), *b"the seed");
+        let run = Run {
+            result: Err(Broken::Cut),
+            transcript: Vec::new(),
+            frames: 0,
+            asked_bytes: 0,
+            answered_bytes: 0,
+        };
+        Self {
+            a,
+            b,
+            session,
+            asker: None,
+            names: Box::new(EntryId::short),
+            tamper: Box::new(|_, _, frame| vec![frame]),
+            between: Box::new(|_, _, _| ()),
+            cut_after: None,
+            store_each_part: false,
+            outcome_delay_parts: 0,
+            view: None,
+            storing: None,
+            answerer: Answerer::Idle,
+            inbox: VecDeque::new(),
+            run,
+        }
+    }
+
+    /// Takes the names of a drawing for the transcript.
+    #[must_use]
+    pub fn named(mut self, drawn: &'a Drawn) -> Self {
+        self.names = Box::new(|id| match drawn.dag.arrival(id) {
+            Ok(Some(_)) => drawn.name_of(id).to_owned(),
+            Ok(None) => "?".to_owned(),
+        });
+        self
+    }
+
+    /// Chooses what the sync does, and the seed of its filter.
+    #[must_use]
+    pub fn options(mut self, options: SyncOptions, seed: [u8; 8]) -> Self {
+        self.session = SyncSession::new(self.a.tree(), options, seed);
+        self
+    }
+
+    /// Says whose key A has proved. Otherwise it has proved none.
+    #[must_use]
+    pub fn asker(mut self, key: PublicKey) -> Self {
+        self.asker = Some(key);
+        self
+    }
+
+    /// Cuts the link after this many frames in both directions together.
+    #[must_use]
+    pub fn cut_after(mut self, frames: usize) -> Self {
+        self.cut_after = Some(frames);
+        self
+    }
+
+    /// Lets A and B store after each part instead of in large steps.
+    #[must_use]
+    pub fn store_each_part(mut self) -> Self {
+        self.store_each_part = true;
+        self
+    }
+
+    /// Lets up to this many parts arrive at A while a step of its store is under way.
+    #[must_use]
+    pub fn outcome_delay(mut self, parts: usize) -> Self {
+        self.outcome_delay_parts = parts;
+        self
+    }
+
+    /// Puts frames of the test's choice in the place of a frame: itself, another, none, several.
+    /// Frames are counted from zero, in both directions together.
+    #[must_use]
+    pub fn tamper(mut self, tamper: impl FnMut(Way, usize, Bytes) -> Vec<Bytes> + 'a) -> Self {
+        self.tamper = Box::new(tamper);
+        self
+    }
+
+    /// Lets the replicas change after each frame.
+    #[must_use]
+    pub fn between(
+        mut self,
+        between: impl FnMut(usize, &mut MemoryDag, &mut MemoryDag) + 'a,
+    ) -> Self {
+        self.between = Box::new(between);
+        self
+    }
+
+    /// Runs the sync to its end.
+    pub fn run(mut self) -> Run {
+        while self.step() {}
+        self.finish()
+    }
+
+    /// Does one step, and tells whether there is another.
+    pub fn step(&mut self) -> bool {
+        match self.try_step() {
+            Ok(None) => return true,
+            Ok(Some(report)) => self.run.result = Ok(report),
+            Err(broken) => {
+                self.run.result = Err(broken);
+                self.salvage();
+            }
+        }
+        false
+    }
+
+    /// Says what happened.
+    pub fn finish(self) -> Run {
+        self.run
+    }
+
+    fn try_step(&mut self) -> Result<Option<Report>, Broken> {
+        match self.session.poll_step() {
+            Step::View => {
+                self.finish_response()?;
+                let view = self.a.clone();
+                let Ok(verdict) = self.session.handle_view(&view);
+                self.view = Some(view);
+                verdict?;
+            }
+            Step::Exchange { header, entries } => self.exchange(header, entries)?,
+            Step::ReceiveHeader => match self.next_frame()? {
+                Some(frame) => self.session.handle_header(&frame)?,
+                None => self.session.handle_end()?,
+            },
+            Step::ReceivePart => self.receive_part()?,
+            Step::Store(entries) => self.begin_store(entries)?,
+            Step::AwaitOutcome => self.finish_store()?,
+            Step::Done(report) => {
+                self.finish_response()?;
+                return Ok(Some(report));
+            }
+        }
+        Ok(None)
+    }
+
+    fn receive_part(&mut self) -> Result<(), Broken> {
+        match &mut self.storing {
+            Some((_, 0)) => self.finish_store()?,
+            Some((_, parts)) => *parts -= 1,
+            None => {}
+        }
+        match self.next_frame()? {
+            Some(frame) => {
+                let part = Received::from_frame(self.session.tree(), &frame)?;
+                self.session.handle_part(part, frame.len())?;
+            }
+            None => self.session.handle_end()?,
+        }
+        if self.store_each_part
+            && let Some(entries) = self.session.poll_store()
+        {
+            self.begin_store(entries)?;
+        }
+        Ok(())
+    }
+
+    fn begin_store(&mut self, entries: Vec<VerifiedEntry>) -> Result<(), Broken> {
+        assert!(self.storing.is_none(), "one step of a store at a time");
+        self.storing = Some((entries, self.outcome_delay_parts));
+        if self.outcome_delay_parts == 0 {
+            self.finish_store()?;
+        }
+        Ok(())
+    }
+
+    fn finish_store(&mut self) -> Result<(), Broken> {
+        let (entries, _) = self.storing.take().expect("a step of the store");
+        let outcome = append(self.a, entries);
+        let line = describe_outcome("A", self.a, &outcome, &self.names);
+        self.run.transcript.push(line);
+        Ok(self.session.handle_outcome(outcome)?)
+    }
+
+    /// Stores what arrived before it broke.
+    fn salvage(&mut self) {
+        if self.storing.is_some() {
+            let _known_already = self.finish_store();
+        }
+        if let Some(entries) = self.session.poll_store() {
+            self.storing = Some((entries, 0));
+            let _known_already = self.finish_store();
+        }
+        if let Answerer::Receives(mut receiver, _) =
+            std::mem::replace(&mut self.answerer, Answerer::Idle)
+        {
+            let _known_already = self.store_at_b(&mut receiver);
+        }
+    }
+
+    /// Reads a response to its end: behind its last part there may be nothing.
+    fn finish_response(&mut self) -> Result<(), Broken> {
+        while let Some(frame) = self.next_frame()? {
+            let part = Received::from_frame(self.session.tree(), &frame)?;
+            self.session.handle_part(part, frame.len())?;
+        }
+        Ok(())
+    }
+
+    /// Sends a frame, and returns what arrives for it.
+    fn carry(&mut self, way: Way, frame: Bytes) -> Result<Vec<Bytes>, Broken> {
+        if self.cut_after == Some(self.run.frames) {
+            return Err(Broken::Cut);
+        }
+        let number = self.run.frames;
+        self.run.frames += 1;
+        let arrived = (self.tamper)(way, number, frame);
+        let mut decoder = FrameDecoder::new();
+        for frame in &arrived {
+            decoder.feed(&encode_frame(frame).expect("no machine makes too large a frame"));
+            let decoded = decoder.poll_frame().expect("it was let through");
+            assert_eq!(decoded.as_ref(), Some(frame));
+            match way {
+                Way::Asks => self.run.asked_bytes += frame.len(),
+                Way::Answers => self.run.answered_bytes += frame.len(),
+            }
+        }
+        decoder.finish().expect("whole frames were fed");
+        (self.between)(number, self.a, self.b);
+        Ok(arrived)
+    }
+
+    fn exchange(&mut self, header: Bytes, entries: Option<Box<Outgoing>>) -> Result<(), Broken> {
+        self.answerer = Answerer::Idle;
+        self.inbox.clear();
+        for frame in self.carry(Way::Asks, header)? {
+            self.answer(&frame);
+        }
+        let Some(mut entries) = entries else {
+            return Ok(());
+        };
+        let view = self.view.take().expect("entries are chosen on a view");
+        let (mut sent, mut sent_bytes) = (0, 0);
+        loop {
+            let Ok(frame) = entries.poll_frame(&view);
+            // A peer that has answered already reads no further.
+            let listens = matches!(self.answerer, Answerer::Receives(..));
+            let Some((frame, count)) = frame.filter(|_| listens) else {
+                break;
+            };
+            sent += count as u64;
+            sent_bytes += frame.len() as u64;
+            for frame in self.carry(Way::Asks, frame)? {
+                self.answer(&frame);
+            }
+        }
+        self.end_request();
+        self.session.handle_sent(sent, sent_bytes);
+        Ok(())
+    }
+
+    /// Takes a frame at B.
+    fn answer(&mut self, frame: &Bytes) {
+        match std::mem::replace(&mut self.answerer, Answerer::Idle) {
+            Answerer::Idle => {
+                self.run
+                    .transcript
+                    .push(describe_request(frame, &self.names));
+                self.answerer = self.answer_header(frame).unwrap_or_else(Answerer::refuse);
+            }
+            Answerer::Receives(mut receiver, tree) => {
+                let line = describe_part("A -> B", tree, frame, &self.names);
+                self.run.transcript.push(line);
+                let part = Received::from_frame(tree, frame);
+                let taken = part.and_then(|part| receiver.handle_part(part));
+                let due = self.store_each_part || receiver.is_complete() || taken.is_err();
+                let stored = match due {
+                    true => self.store_at_b(&mut receiver),
+                    false => Ok(()),
+                };
+                self.answerer = match stored.and(taken) {
+                    Ok(()) => Answerer::Receives(receiver, tree),
+                    Err(fault) => Answerer::refuse(refusal_of(&fault)),
+                };
+            }
+            // Whatever the asker goes on to say is not read.
+            answers @ Answerer::Answers { .. } => self.answerer = answers,
+        }
+    }
+
+    fn answer_header(&mut self, frame: &[u8]) -> Result<Answerer, WireError> {
+        let header = RequestHeader::decode(frame)?;
+        let asker = self.asker.as_ref();
+        let view_of = |tree, b: &MemoryDag| match b.tree() == tree {
+            true => b.clone(),
+            false => MemoryDag::new(tree),
+        };
+        match header.request {
+            Request::SyncTree(request) => {
+                let view = view_of(request.tree, self.b);
+                may(&view, asker, Role::Read).map_err(refusal)?;
+                let SyncAnswer { header, entries } =
+                    answer_sync(&view, &request).map_err(refusal)?;
+                Ok(Answerer::Answers {
+                    header: Some(header),
+                    entries: entries.map(|entries| (view, entries)),
+                })
+            }
+            Request::SendEntries(request) => {
+                let view = view_of(request.tree, self.b);
+                may(&view, asker, Role::Write).map_err(refusal)?;
+                Ok(Answerer::Receives(Receiver::new(), request.tree))
+            }
+            _ => Err(WireError::new(ErrorCode::Malformed, "a link only syncs")),
+        }
+    }
+
+    fn store_at_b(&mut self, receiver: &mut Receiver) -> Result<(), PeerFault> {
+        while let Some(entries) = receiver.poll_store() {
+            let outcome = append(self.b, entries);
+            let line = describe_outcome("B", self.b, &outcome, &self.names);
+            self.run.transcript.push(line);
+            receiver.handle_outcome(outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Tells B that the request is at its end.
+    fn end_request(&mut self) {
+        let Answerer::Receives(receiver, _) = &self.answerer else {
+            return;
+        };
+        self.answerer = match receiver.handle_end() {
+            Ok(()) => {
+                let Ok(header) = receiver.acknowledge(&*self.b);
+                Answerer::Answers {
+                    header: Some(header),
+                    entries: None,
+                }
+            }
+            Err(fault) => Answerer::refuse(refusal_of(&fault)),
+        };
+    }
+
+    /// Returns the next frame of the response at A, or `None` at its end.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            if let Some(frame) = self.inbox.pop_front() {
+                return Ok(Some(frame));
+            }
+            let Answerer::Answers { header, entries } = &mut self.answerer else {
+                return Ok(None);
+            };
+            let is_header = header.is_some();
+            let frame = match (header.take(), entries) {
+                (Some(header), _) => Some(header),
+                (None, Some((view, entries))) => {
+                    let Ok(frame) = entries.poll_frame(view);
+                    frame.map(|(frame, _)| frame)
+                }
+                (None, None) => None,
+            };
+            let Some(frame) = frame else {
+                self.answerer = Answerer::Idle;
+                return Ok(None);
+            };
+            let tree = self.session.tree();
+            for (index, frame) in self.carry(Way::Answers, frame)?.into_iter().enumerate() {
+                self.run.transcript.push(match is_header && index == 0 {
+                    true => describe_reply(&frame, &self.names),
+                    false => describe_part("B -> A", tree, &frame, &self.names),
+                });
+                self.inbox.push_back(frame);
+            }
+        }
+    }
+}
+
+impl Answerer {
+    fn refuse(error: WireError) -> Self {
+        Self::Answers {
+            header: Some(ResponseHeader::encode(Err(error))),
+            entries: None,
+        }
+    }
+}
+
+fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
+    match error {
+        AnswerError::Refuse(error) => error,
+        AnswerError::View(never) => match never {},
+    }
+}
+
+/// Stores entries and looks whether the tree is still closed under ancestors.
+fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> Outcome {
+    let outcome = dag.append(entries);
+    for at in outcome.stored.clone().map(eidetica_dag::Arrival) {
+        let Ok(node) = dag.node(at);
+        assert!(node.parents.iter().all(|parent| *parent < at));
+        assert_eq!(node.parents.is_empty(), at.0 == 0, "only the root has none");
+    }
+    outcome
+}

@@ -1,0 +1,5 @@
+//! Bytes on the wire: messages and batches.
+
+mod batches;
+mod golden;
+mod messages;
