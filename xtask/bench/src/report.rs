@@ -89,20 +89,18 @@ impl Report {
 
     /// Returns every row of every table as an object in one list.
     pub fn to_json(&self, bench: &str) -> String {
-        let object = |table: &Table, row: &[Cell]| {
-            let mut object = Map::new();
-            object.insert("bench".into(), bench.into());
-            object.insert("table".into(), table.title.into());
-            for (column, cell) in table.columns.iter().zip(row) {
-                object.insert(column.key.into(), cell.to_json());
+        let mut list = Vec::new();
+        for table in &self.tables {
+            for row in &table.rows {
+                let mut object = Map::new();
+                object.insert("bench".into(), bench.into());
+                object.insert("table".into(), table.title.into());
+                for (column, cell) in table.columns.iter().zip(row) {
+                    object.insert(column.key.into(), cell.to_json());
+                }
+                list.push(Value::Object(object));
             }
-            Value::Object(object)
-        };
-        let rows = |table| {
-            let Table { rows, .. } = table;
-            rows.iter().map(move |row| object(table, row))
-        };
-        let list: Vec<Value> = self.tables.iter().flat_map(rows).collect();
+        }
         format!("{:#}\n", Value::Array(list))
     }
 }
