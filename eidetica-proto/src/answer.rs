@@ -89,6 +89,17 @@ pub fn answer_sync<V: EntryView + ?Sized>(
             .collect::<Result<BTreeSet<Arrival>, _>>()
             .map_err(AnswerError::View)
     };
+    let send = |entries| -> Result<SyncAnswer, AnswerError<V::Error>> {
+        let outgoing = Outgoing::new(view, entries).map_err(AnswerError::View)?;
+        Ok(answer(
+            SyncReply::Entries(outgoing.entry_count()),
+            Some(Box::new(outgoing)),
+        ))
+    };
+    if request.tips.is_empty() && request.wants.is_empty() {
+        // Whoever has nothing lacks everything, and nobody has to walk through it to know.
+        return send(ArrivalSet::all_below(view.entry_count()));
+    }
     let mut known = numbers(&request.tips)?;
     let all_tips_known = known.len() == request.tips.len();
     let matcher = match &request.filter {
@@ -131,11 +142,7 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         false
     })
     .map_err(AnswerError::View)?;
-    let outgoing = Outgoing::new(view, missing).map_err(AnswerError::View)?;
-    Ok(answer(
-        SyncReply::Entries(outgoing.entry_count()),
-        Some(Box::new(outgoing)),
-    ))
+    send(missing)
 }
 
 /// Takes the entries of a `SendEntries`.
