@@ -106,7 +106,7 @@ pub fn admit<V: EntryView + ?Sized>(
     tree: TreeId,
     batch: Vec<VerifiedEntry>,
 ) -> Result<Admission, V::Error> {
-    let mut admitter = Admitter::new(view, tree)?;
+    let mut admitter = Admitter::new(view, tree, batch.len())?;
     let mut duplicates = 0;
     let mut waiting = Vec::new();
     let mut refused = None;
@@ -156,14 +156,14 @@ struct Admitter<'v, V: EntryView + ?Sized> {
 }
 
 impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
-    fn new(view: &'v V, tree: TreeId) -> Result<Self, V::Error> {
+    fn new(view: &'v V, tree: TreeId, batch_len: usize) -> Result<Self, V::Error> {
         Ok(Self {
             view,
             tree,
             first: view.entry_count(),
             tips: view.tips()?.into_iter().collect(),
-            numbers: HashMap::new(),
-            entries: Vec::new(),
+            numbers: HashMap::with_capacity(batch_len),
+            entries: Vec::with_capacity(batch_len),
             access: Vec::new(),
             checkpoints: Vec::new(),
         })

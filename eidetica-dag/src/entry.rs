@@ -214,9 +214,10 @@ impl SignedEntry {
     ///
     /// # Errors
     /// The rule that the entry breaks.
-    pub fn from_parts(entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
+    pub fn from_parts(mut entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
         entry.check_form()?;
         let mut encoded = entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess()));
+        let body_end = encoded.len();
         encoded.extend_from_slice(signature.as_bytes());
         if encoded.len() > ENTRY_BYTES_MAX {
             return Err(EntryError::TooLarge {
@@ -224,11 +225,13 @@ impl SignedEntry {
             });
         }
         let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
-        Ok(Self {
-            id,
-            entry,
-            encoded: encoded.into(),
-        })
+        let encoded = Bytes::from(encoded);
+        if let Body::Data(data) = &mut entry.body {
+            // The payload stands last. The caller's may be a slice of something much larger, which
+            // it would keep in memory.
+            *data = encoded.slice(body_end - data.len()..body_end);
+        }
+        Ok(Self { id, entry, encoded })
     }
 
     /// Reads canonical bytes followed by a signature, and computes the id. The signature is not

@@ -183,12 +183,16 @@ fn missing<V: EntryView + ?Sized>(
     tips: &mut AskersTips,
     filter: Option<&FilterMatcher>,
 ) -> Result<ArrivalSet, AnswerError<V::Error>> {
+    let everything = wants.is_empty();
+    if everything && tips.count() == 0 {
+        // Whoever has nothing lacks everything, and nobody has to walk through it to know.
+        return Ok(ArrivalSet::all_below(view.entry_count()));
+    }
     let wants = numbers(view, wants)?;
     let wanted: Vec<Arrival> = wants.iter().copied().collect();
-    let heads = if wants.is_empty() {
-        Heads::Tips
-    } else {
-        Heads::At(&wanted)
+    let heads = match everything {
+        true => Heads::Tips,
+        false => Heads::At(&wanted),
     };
     // What is wanted is lacking, and so is everything above it: where the filter claims to know
     // such an entry it errs again, and must not hide what is wanted a second time. So it is only
@@ -199,12 +203,12 @@ fn missing<V: EntryView + ?Sized>(
         if !is_wanted && tips.recognise(at, &node.id) {
             return true;
         }
-        let in_question = wants.is_empty() || below_wants.contains(at);
+        let in_question = everything || below_wants.contains(at);
         let sampled = |filter: &FilterMatcher| filter.contains(&node.id, node.height);
         if in_question && !is_wanted && filter.is_some_and(sampled) {
             return true;
         }
-        if is_wanted || (in_question && !wants.is_empty()) {
+        if is_wanted || (in_question && !everything) {
             for parent in &node.parents {
                 below_wants.insert(*parent);
             }

@@ -23,7 +23,7 @@ pub const PULL_ROUNDS_MAX: u32 = 8;
 
 /// Bytes of entries that are stored in one step while more are arriving. Larger steps write faster,
 /// smaller ones lose less when the process dies.
-pub const STORE_BYTES_TARGET: usize = 4 << 20;
+pub const STORE_BYTES_TARGET: usize = 2 << 20;
 
 /// What a sync does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

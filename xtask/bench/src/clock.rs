@@ -20,7 +20,6 @@ pub fn thread_cpu() -> Duration {
 }
 
 /// Returns the time that all threads of this program have spent on processors.
-#[expect(dead_code, reason = "for the benchmarks that run several threads")]
 pub fn process_cpu() -> Duration {
     cpu(Cpu::Process)
 }

@@ -2,16 +2,23 @@
 
 mod cli;
 mod clock;
+mod history;
 mod latency;
 mod machine;
 mod negotiation;
+mod nodes;
 mod report;
 mod transfer;
 
 use std::process::ExitCode;
 
 /// Every benchmark. A further one is a module with a [`cli::Command`] and a line here.
-const COMMANDS: &[cli::Command] = &[negotiation::COMMAND];
+const COMMANDS: &[cli::Command] = &[
+    negotiation::COMMAND,
+    transfer::COMMAND,
+    transfer::SIDE_COMMAND,
+    latency::COMMAND,
+];
 
 fn main() -> ExitCode {
     cli::run(COMMANDS, std::env::args().skip(1).collect())

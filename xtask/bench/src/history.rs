@@ -1,0 +1,253 @@
+//! Histories to measure on: text that a few authors wrote at the same time.
+
+use bytes::Bytes;
+use eidetica_dag::testing::Random;
+use eidetica_dag::{
+    AccessChange, Body, Entry, EntryError, EntryId, Genesis, Role, SecretKey, Subject, TreeId,
+    VerifiedEntry,
+};
+
+use crate::cli::{Failure, Options};
+
+/// Different words in the payloads.
+const WORDS: usize = 8_192;
+
+/// What a history looks like. The same shape is the same history, to the byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Entries, the root included.
+    pub entries: usize,
+    /// Bytes of text in each.
+    pub payload_bytes: usize,
+    /// Authors who write side by side, each on top of its own entries.
+    pub authors: usize,
+    /// Entries that each author writes until somebody merges what all have.
+    pub run: usize,
+}
+
+impl Shape {
+    /// Takes the options that say what a history looks like.
+    pub fn from_options(options: &mut Options) -> Result<Self, Failure> {
+        Ok(Self {
+            entries: options.value("--entries")?.unwrap_or(100_000),
+            payload_bytes: options.value("--payload-bytes")?.unwrap_or(200),
+            authors: options.value("--authors")?.unwrap_or(3),
+            run: options.value("--run")?.unwrap_or(100),
+        })
+    }
+
+    /// Returns options that say the same.
+    pub fn to_options(self) -> Vec<String> {
+        [
+            ("--entries", self.entries),
+            ("--payload-bytes", self.payload_bytes),
+            ("--authors", self.authors),
+            ("--run", self.run),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value.to_string()])
+        .collect()
+    }
+}
+
+/// A signed history.
+pub struct History {
+    pub tree: TreeId,
+    /// Parents before children.
+    pub entries: Vec<VerifiedEntry>,
+    /// Bytes of all canonical encodings, signatures included.
+    pub raw_bytes: usize,
+}
+
+impl History {
+    /// Writes and signs a history. Anyone may write to the tree.
+    pub fn sign(shape: Shape) -> Result<Self, EntryError> {
+        let keys: Vec<SecretKey> = (0..shape.authors.max(1)).map(key).collect();
+        let genesis = Genesis {
+            nonce: [7; 16],
+            name: "benchmark".to_owned(),
+            access: vec![AccessChange::grant(Subject::Anyone, Role::Write)],
+        };
+        let root = Entry {
+            tree: None,
+            parents: Vec::new(),
+            height: 0,
+            timestamp_ms: 1_790_000_000_000,
+            author: keys[0].public(),
+            body: Body::Genesis(genesis),
+        };
+        let root = VerifiedEntry::sign(root, &keys[0])?;
+        let tree = root.get().tree();
+        let mut writer = Writer {
+            tree,
+            text: Text::new(),
+            timestamp_ms: 1_790_000_000_000,
+            payload_bytes: shape.payload_bytes,
+        };
+        let mut entries = Vec::with_capacity(shape.entries);
+        let mut merged = (root.get().id(), 0);
+        entries.push(root);
+        while entries.len() < shape.entries {
+            let mut tips = vec![merged; keys.len()];
+            for turn in 0..shape.run.max(1) * keys.len() {
+                let author = turn % keys.len();
+                let (parent, height) = tips[author];
+                let entry = writer.write(vec![parent], height + 1, &keys[author])?;
+                tips[author] = (entry.get().id(), height + 1);
+                entries.push(entry);
+            }
+            let height = tips.iter().map(|(_, height)| height + 1).max().unwrap_or(1);
+            let mut parents: Vec<EntryId> = tips.into_iter().map(|(id, _)| id).collect();
+            parents.sort_unstable();
+            let merge = writer.write(parents, height, &keys[0])?;
+            merged = (merge.get().id(), height);
+            entries.push(merge);
+        }
+        entries.truncate(shape.entries);
+        let raw_bytes = entries.iter().map(|e| e.get().encoded().len()).sum();
+        Ok(Self {
+            tree,
+            entries,
+            raw_bytes,
+        })
+    }
+
+    /// Returns the entries in steps of at least so many bytes, the last one excepted.
+    pub fn steps(&self, step_bytes: usize) -> Vec<&[VerifiedEntry]> {
+        let (mut steps, mut start, mut bytes) = (Vec::new(), 0, 0);
+        for (index, entry) in self.entries.iter().enumerate() {
+            bytes += entry.get().encoded().len();
+            if bytes >= step_bytes || index + 1 == self.entries.len() {
+                steps.push(&self.entries[start..=index]);
+                (start, bytes) = (index + 1, 0);
+            }
+        }
+        steps
+    }
+}
+
+/// Returns the key of the author with this number.
+fn key(author: usize) -> SecretKey {
+    let mut seed = [1; 32];
+    seed[..8].copy_from_slice(&(author as u64).to_le_bytes());
+    SecretKey::from_bytes(&seed)
+}
+
+struct Writer {
+    tree: TreeId,
+    text: Text,
+    timestamp_ms: u64,
+    payload_bytes: usize,
+}
+
+impl Writer {
+    fn write(
+        &mut self,
+        parents: Vec<EntryId>,
+        height: u32,
+        key: &SecretKey,
+    ) -> Result<VerifiedEntry, EntryError> {
+        self.timestamp_ms += u64::from(self.text.random.below(5_000));
+        let entry = Entry {
+            tree: Some(self.tree),
+            parents,
+            height,
+            timestamp_ms: self.timestamp_ms,
+            author: key.public(),
+            body: Body::Data(self.text.line(self.payload_bytes)),
+        };
+        VerifiedEntry::sign(entry, key)
+    }
+}
+
+/// Lines that compress as prose does: made-up words of which few are frequent and many are rare,
+/// and a number now and then.
+pub struct Text {
+    random: Random,
+    words: Vec<String>,
+}
+
+impl Text {
+    pub fn new() -> Self {
+        const STARTS: &[u8] = b"bcdfghklmnprstvwz";
+        const VOWELS: &[u8] = b"aeiouy";
+        let mut random = Random::new(7);
+        let mut letter = |of: &[u8]| char::from(of[random.below(of.len() as u32) as usize]);
+        // Frequent words are short, as in every language.
+        let words = (0..WORDS).map(|rank| {
+            let syllables = 1 + rank.checked_ilog2().unwrap_or(0) / 4;
+            let mut word = String::new();
+            for _ in 0..syllables {
+                word.extend([letter(STARTS), letter(VOWELS), letter(STARTS)]);
+            }
+            word
+        });
+        let words = words.collect();
+        Self { random, words }
+    }
+
+    /// Returns a line of exactly so many bytes.
+    pub fn line(&mut self, bytes: usize) -> Bytes {
+        let mut line = String::with_capacity(bytes + 32);
+        while line.len() < bytes {
+            if self.random.one_in(12) {
+                line.push_str(&self.random.below(10_000).to_string());
+            } else {
+                // Evenly spread over the orders of magnitude of ranks: Zipf's law.
+                let magnitude = self.random.below(WORDS.ilog2());
+                let rank = (1 << magnitude) + self.random.below(1 << magnitude);
+                line.push_str(&self.words[rank as usize]);
+            }
+            line.push(' ');
+        }
+        line.truncate(bytes);
+        line.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eidetica_dag::MemoryDag;
+
+    #[test]
+    fn a_history_is_whole_and_the_same_each_time() {
+        let shape = Shape {
+            entries: 100,
+            payload_bytes: 50,
+            authors: 3,
+            run: 4,
+        };
+        let history = History::sign(shape).unwrap();
+        assert_eq!(history.entries, History::sign(shape).unwrap().entries);
+        let steps = history.steps(4_096);
+        assert!(steps.len() > 3);
+        assert_eq!(steps.concat(), history.entries);
+        let mut dag = MemoryDag::new(history.tree);
+        assert_eq!(dag.append(history.entries).stored, 0..100);
+    }
+
+    #[test]
+    fn options_say_the_same_shape() {
+        let shape = Shape {
+            entries: 9,
+            payload_bytes: 8,
+            authors: 7,
+            run: 6,
+        };
+        let mut options = Options::new(shape.to_options());
+        assert_eq!(Shape::from_options(&mut options), Ok(shape));
+        assert_eq!(options.finish(), Ok(()));
+    }
+
+    #[test]
+    fn text_compresses_as_prose_does() {
+        let mut text = Text::new();
+        let lines: Vec<u8> = (0..1_000).flat_map(|_| text.line(200)).collect();
+        let deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        let mut deflated = deflated;
+        std::io::Write::write_all(&mut deflated, &lines).unwrap();
+        let ratio = deflated.finish().unwrap().len() as f64 / lines.len() as f64;
+        assert!((0.35..0.5).contains(&ratio), "{ratio}");
+    }
+}

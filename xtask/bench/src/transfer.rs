@@ -1,1 +1,0 @@
-//! Throughput of a bootstrap, beside the limits that hashing, decoding and storing alone set.
