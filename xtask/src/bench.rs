@@ -15,6 +15,10 @@ pub const COMMAND: Command = Command {
 
 const PACKAGE: &str = "eidetica-bench";
 
+/// The comparison with other protocols. It is a workspace of its own, so that what it depends on
+/// is resolved and built by nothing else.
+const PEERS_MANIFEST: &str = "xtask/peers/Cargo.toml";
+
 const HELP: &str = "\
 Measures the protocol, the stores and the transports, in a release build.
 
@@ -22,6 +26,7 @@ Usage: cargo xtask bench <what> [options]
 
 What:
   micro          The parts by themselves: differences, filters, encoding, signatures, batches
+  peers          The protocol beside git fetch, Automerge, negentropy and rateless IBLTs
   <other>        A command of the benchmark program; cargo xtask bench list tells them
 
 cargo xtask bench <what> help tells the options of one. Exit codes: 0 if every target is met, 1 if
@@ -31,6 +36,10 @@ one is missed or something failed, 2 for a wrong command line.
 fn run(args: &[String]) -> Result<(), Failure> {
     let mut cargo = workspace::cargo();
     cargo.args(cargo_args(args)?);
+    if args.first().is_some_and(|what| what == "peers") {
+        // Below the workspace's own target folder, so that one `cargo clean` removes both.
+        cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+    }
     // The program tells what went wrong by itself.
     let status = cargo
         .status()
@@ -49,6 +58,7 @@ fn cargo_args(args: &[String]) -> Result<Vec<String>, Failure> {
         .ok_or_else(|| Failure::Usage("bench needs to know what to measure".into()))?;
     let line = match what.as_str() {
         "micro" => format!("bench --locked --package {PACKAGE} --bench micro --"),
+        "peers" => format!("run --locked --release --manifest-path {PEERS_MANIFEST} --"),
         what => format!("run --locked --release --package {PACKAGE} -- {what}"),
     };
     let line = line.split(' ').map(str::to_owned);
@@ -73,6 +83,10 @@ mod tests {
         assert_eq!(
             line(&["micro", "filter"]).unwrap(),
             "bench --locked --package eidetica-bench --bench micro -- filter"
+        );
+        assert_eq!(
+            line(&["peers", "--pairs", "5"]).unwrap(),
+            "run --locked --release --manifest-path xtask/peers/Cargo.toml -- --pairs 5"
         );
         assert!(matches!(line(&[]), Err(Failure::Usage(_))));
     }
