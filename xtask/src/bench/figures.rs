@@ -6,10 +6,18 @@ use crate::workspace;
 
 const PACKAGE: &str = "eidetica-bench";
 
+/// The comparison with other protocols. It is a workspace of its own, so that what it depends on
+/// is resolved and built by nothing else.
+const PEERS_MANIFEST: &str = "xtask/peers/Cargo.toml";
+
 /// Builds the benchmark program for speed and lets it measure.
 pub fn run(what: &str, options: &[String]) -> Result<(), Failure> {
     let mut cargo = workspace::cargo();
     cargo.args(cargo_args(what, options));
+    if what == "peers" {
+        // Below the workspace's own target folder, so that one `cargo clean` removes both.
+        cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+    }
     // The program tells what went wrong by itself.
     let status = cargo
         .status()
@@ -25,6 +33,7 @@ pub fn run(what: &str, options: &[String]) -> Result<(), Failure> {
 fn cargo_args(what: &str, options: &[String]) -> Vec<String> {
     let line = match what {
         "micro" => format!("bench --locked --package {PACKAGE} --bench micro --"),
+        "peers" => format!("run --locked --release --manifest-path {PEERS_MANIFEST} --"),
         what => format!("run --locked --release --package {PACKAGE} -- {what}"),
     };
     let line = line.split(' ').map(str::to_owned);
@@ -48,6 +57,10 @@ mod tests {
         assert_eq!(
             line("micro", &["filter"]),
             "bench --locked --package eidetica-bench --bench micro -- filter"
+        );
+        assert_eq!(
+            line("peers", &["--pairs", "5"]),
+            "run --locked --release --manifest-path xtask/peers/Cargo.toml -- --pairs 5"
         );
     }
 }

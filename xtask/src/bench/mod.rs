@@ -25,6 +25,7 @@ micro:       the parts by themselves: differences, filters, entries, signatures,
 negotiation: round trips, bytes and redundancy of syncs, on histories of every shape; more of its
              kind are told by `bench list`, and the options of each by `bench <what> help`
 
+peers:       the protocol beside git fetch, Automerge, negentropy and rateless IBLTs
 bootstrap:   with processes and durable stores of their own, on 127.0.0.1, fetch the shape of a real
              history (81,966 entries, a quarter of them merges) into an empty store, over each
              transport: time, bytes, the peak memory of both sides. Then kill the client and the
