@@ -31,6 +31,11 @@ use crate::store_dir::StoreDir;
 /// what is serious from everybody else. iroh calls it an error when its own parts stop in order.
 const LOG_DEFAULT: &str = "error,eidetica=warn,iroh=off";
 
+/// How many threads do what blocks, unless the command serves many at once: one unpacks what arrives
+/// while the other stores. Each thread has a heap of its own with holes of its own; with as many as
+/// there is work for, a join of 82,000 entries took 85 MiB instead of 64, and no less time.
+const BLOCKING_THREADS_MAX: usize = 2;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     start_log();
@@ -58,12 +63,16 @@ fn start_log() {
 
 fn run(args: Args) -> Result<()> {
     let dir = StoreDir::choose(args.store)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("could not start the program's threads")?;
-    // The commands block the main thread where they read files and pipes; whatever runs beside them
-    // has the runtime's own threads.
+    let mut runtime = match args.command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.max_blocking_threads(BLOCKING_THREADS_MAX);
+            runtime
+        }
+    };
+    let runtime = runtime.enable_all().build();
+    let runtime = runtime.context("could not start the program's threads")?;
     runtime.block_on(async {
         match args.command {
             Command::Init => tree::init(&dir),

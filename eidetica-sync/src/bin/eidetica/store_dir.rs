@@ -19,6 +19,10 @@ const KEY_FILE: &str = "key";
 const DATABASE_FILE: &str = "eidetica.redb";
 const SERVING_FILE: &str = "serving.json";
 
+/// Memory for the database's pages in bytes. A command is short, so little of what it reads is read
+/// twice; the system's own cache has the rest.
+const CACHE_BYTES: usize = 8 << 20;
+
 /// The folder, which may not exist yet.
 pub(crate) struct StoreDir {
     path: PathBuf,
@@ -138,21 +142,25 @@ impl StoreDir {
 
     fn open_database(&self) -> Result<Arc<dyn Store>> {
         let file = self.file(DATABASE_FILE);
-        let store = RedbStore::open(&file).map_err(|error| {
-            let in_use = matches!(error, StoreError::InUse { .. });
-            let text = format!("could not open the store in {}", self.path.display());
-            let failure = Failure::new(text).caused_by(error);
-            match self.read_serving() {
-                Ok(Some(serving)) if in_use => failure.hint(format!(
-                    "stop the server that runs on it (process {}), or name another --store",
-                    serving.pid
-                )),
-                _ if in_use => failure.hint(
-                    "wait until the other eidetica command has ended, or name another --store",
-                ),
-                _ => failure.hint("name another folder with --store if this is not the right one"),
-            }
-        })?;
+        let store = RedbStore::builder()
+            .cache_bytes(CACHE_BYTES)
+            .open(&file)
+            .map_err(|error| {
+                let in_use = matches!(error, StoreError::InUse { .. });
+                let text = format!("could not open the store in {}", self.path.display());
+                let failure = Failure::new(text).caused_by(error);
+                match self.read_serving() {
+                    Ok(Some(serving)) if in_use => failure.hint(format!(
+                        "stop the server that runs on it (process {}), or name another --store",
+                        serving.pid
+                    )),
+                    _ if in_use => failure.hint(
+                        "wait until the other eidetica command has ended, or name another --store",
+                    ),
+                    _ => failure
+                        .hint("name another folder with --store if this is not the right one"),
+                }
+            })?;
         self.remove_serving();
         Ok(Arc::new(store))
     }

@@ -243,8 +243,8 @@ fn failure(node: &Node, tree: TreeId, error: Arc<SyncError>) -> Failure {
                 tree.short()
             ),
             format!(
-                "ask for a ticket of a tree that is open (`eidetica new … --anyone read`), or to be \
-                 let in over iroh; this device's key is {}",
+                "ask for a ticket of a tree that is open to anyone (`eidetica new … --anyone read`), or \
+                 to grant this device's key a role, and then `--via iroh`; the key is {}",
                 node.key()
             ),
         ),

@@ -1,144 +1,17 @@
 //! The real program, in processes of its own.
 #![cfg(feature = "cli")]
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+mod import;
+mod place;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A temporary folder with stores in it.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Begins a command on one of the stores.
-    fn command(&self, store: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eidetica"));
-        command.arg("--store").arg(self.path(store)).args(args);
-        for name in ["EIDETICA_STORE", "EIDETICA_LOG", "RUST_LOG"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn run_with(&self, store: &str, args: &[&str], stdin: &[u8]) -> Output {
-        let mut command = self.command(store, args);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let mut to = child.stdin.take().expect("it is piped");
-        std::thread::scope(|scope| {
-            // Whoever refuses what it reads closes the pipe before all is written.
-            scope.spawn(move || to.write_all(stdin).is_ok());
-            child.wait_with_output().expect("the program ends")
-        })
-    }
-
-    fn run(&self, store: &str, args: &[&str]) -> Output {
-        self.run_with(store, args, b"")
-    }
-
-    /// Runs a command that must do, and returns the lines on stdout.
-    fn lines(&self, store: &str, args: &[&str]) -> Vec<String> {
-        lines(&self.run(store, args))
-    }
-
-    /// Runs a command that must do and say one thing.
-    fn line(&self, store: &str, args: &[&str]) -> String {
-        let mut lines = self.lines(store, args);
-        assert_eq!(lines.len(), 1, "{args:?} says {lines:?}");
-        lines.remove(0)
-    }
-
-    fn json(&self, store: &str, args: &[&str]) -> Value {
-        serde_json::from_str(&self.line(store, args)).expect("JSON")
-    }
-
-    fn serve(&self, store: &str) -> Server {
-        let log = self.path(&format!("{store}.log"));
-        let mut command = self.command(store, &["serve", "--loopback"]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"));
-        let mut server = Server {
-            child: command.spawn().expect("the program starts"),
-            addresses: Vec::new(),
-            tickets: Vec::new(),
-        };
-        let stdout = server.child.stdout.take().expect("it is piped");
-        for line in BufReader::new(stdout).lines() {
-            let line = line.expect("text");
-            match line.split_once(' ') {
-                Some(("listening", address)) => server.addresses.push(address.to_owned()),
-                Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
-                _ if line == "ready" => return server,
-                _ => panic!("the server says {line:?}"),
-            }
-        }
-        panic!("no server: {}", fs::read_to_string(log).unwrap_or_default());
-    }
-}
-
-/// A server that ends with the test, however that ends.
-struct Server {
-    child: Child,
-    addresses: Vec<String>,
-    tickets: Vec<String>,
-}
-
-impl Server {
-    /// Ends it as a person would.
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status();
-        assert!(sent.expect("kill is there").success());
-        let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0));
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _has_ended = self.child.kill();
-        let _has_ended = self.child.wait();
-    }
-}
-
-fn lines(output: &Output) -> Vec<String> {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{:?}: {stderr}", output.status);
-    let stdout = std::str::from_utf8(&output.stdout).expect("text");
-    stdout.lines().map(str::to_owned).collect()
-}
-
-/// Returns what a command that must fail says of it.
-#[track_caller]
-fn refusal(output: &Output, code: i32) -> String {
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(output.stdout.is_empty(), "data despite an error");
-    assert!(stderr.contains("error: "), "{stderr}");
-    stderr
-}
+use crate::place::{Place, lines, refusal};
 
 #[test]
 fn a_tree_is_made_written_and_read() {
@@ -275,7 +148,7 @@ fn two_copies_become_equal(via: &str) {
     place.lines("a", &["append", "shared", "from a"]);
     let server = place.serve("a");
     let ticket = place.line("a", &["ticket", "shared"]);
-    assert_eq!(server.tickets, [ticket.clone()]);
+    assert_eq!(server.tickets, std::slice::from_ref(&ticket));
 
     let how = ["--loopback", "--json", "--via", via];
     let with = |first: &[&str]| -> Value { place.json("b", &[first, &how].concat()) };
@@ -468,134 +341,4 @@ fn a_reader_may_have_seen_enough() {
     stderr.read_to_string(&mut said).expect("text");
     assert_eq!(said, "");
     assert_eq!(log.wait().expect("it ends").code(), Some(0));
-}
-
-/// A git repository in a folder of its own, untouched by the settings of whoever runs the test.
-struct Repository(PathBuf);
-
-impl Repository {
-    fn git(&self, args: &[&str]) -> String {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(&self.0).args(args);
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-            git.env_remove(name);
-        }
-        for name in ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"] {
-            git.env(name, "/dev/null");
-        }
-        for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "Ann Ünger");
-            git.env(format!("GIT_{who}_EMAIL"), "ann@example.org");
-            git.env(format!("GIT_{who}_DATE"), "1790000000 +0200");
-        }
-        lines(&git.output().expect("git is there")).join("\n")
-    }
-
-    fn commit(&self, message: &str) {
-        self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
-    }
-}
-
-/// Makes two roots, a merge of them, and two branches on top.
-fn repository(path: &Path) -> Repository {
-    fs::create_dir(path).expect("room");
-    let repo = Repository(path.to_owned());
-    repo.git(&["init", "--quiet", "--initial-branch", "main"]);
-    repo.commit("first\n\nwith a body");
-    repo.commit("second");
-    repo.git(&["checkout", "--quiet", "--orphan", "other"]);
-    repo.commit("another root");
-    repo.git(&["checkout", "--quiet", "main"]);
-    let unrelated = "--allow-unrelated-histories";
-    repo.git(&[
-        "merge",
-        "--quiet",
-        "--no-edit",
-        "-m",
-        "merge",
-        unrelated,
-        "other",
-    ]);
-    repo.git(&["branch", "side"]);
-    repo.commit("on main");
-    repo.git(&["checkout", "--quiet", "side"]);
-    repo.commit("on the side");
-    repo
-}
-
-#[test]
-fn commits_become_entries_with_the_same_parents() {
-    let place = Place::new();
-    let repo = repository(&place.path("work"));
-    let path = repo.0.to_str().expect("text");
-    let tree = place.line("a", &["import", "git", path, "--anyone", "read"]);
-    assert_eq!(place.json("a", &["ls", "--json"])["name"], "work");
-    assert_eq!(place.line("a", &["verify", &tree]), "ok 7 entries");
-    assert_eq!(place.lines("a", &["tips", &tree]).len(), 2);
-
-    let mut commit_of = BTreeMap::from([(tree.clone(), String::new())]);
-    let mut parents = BTreeMap::new();
-    for line in place.lines("a", &["log", "work", "--json"]).iter().skip(1) {
-        let entry: Value = serde_json::from_str(line).expect("JSON");
-        let text = entry["text"].as_str().expect("a text").to_owned();
-        let commit = text
-            .lines()
-            .next()
-            .and_then(|it| it.strip_prefix("commit "));
-        let commit = commit.expect("its id comes first").to_owned();
-        commit_of.insert(
-            entry["id"].as_str().expect("an id").to_owned(),
-            commit.clone(),
-        );
-        let mut of = Vec::new();
-        for parent in entry["parents"].as_array().expect("a list") {
-            // The log is in an order in which parents come first.
-            of.push(commit_of[parent.as_str().expect("an id")].clone());
-        }
-        of.sort();
-        parents.insert(commit, (of, text));
-    }
-    let mut commits = 0;
-    for line in repo.git(&["rev-list", "--all", "--parents"]).lines() {
-        let mut ids = line.split(' ').map(str::to_owned);
-        let id = ids.next().expect("an id");
-        let mut expected: Vec<String> = ids.collect();
-        expected.sort();
-        if expected.is_empty() {
-            expected.push(String::new());
-        }
-        assert_eq!(parents[&id].0, expected);
-        commits += 1;
-    }
-    assert_eq!(commits, parents.len());
-    let first = repo.git(&["rev-list", "--max-parents=0", "main~2"]);
-    let text = format!(
-        "commit {first}\nauthor Ann Ünger <ann@example.org>\ndate 2026-09-21T16:13:20+02:00\n\n\
-         first\n\nwith a body"
-    );
-    assert_eq!(parents[&first].1, text);
-
-    let limited = ["import", "git", path, "--limit", "2", "--name", "two"];
-    let tree = place.line("a", &limited);
-    assert_eq!(place.line("a", &["verify", &tree]), "ok 3 entries");
-}
-
-#[test]
-fn an_import_says_what_it_lacks() {
-    let place = Place::new();
-    let empty = place.path("empty");
-    fs::create_dir(&empty).expect("room");
-    let empty = empty.to_str().expect("text");
-    let said = refusal(&place.run("a", &["import", "git", empty]), 1);
-    assert!(said.contains("is not a git repository"), "{said}");
-    Repository(empty.into()).git(&["init", "--quiet"]);
-    let said = refusal(&place.run("a", &["import", "git", empty]), 1);
-    assert!(said.contains("there are no commits"), "{said}");
-    let without_git = place
-        .command("a", &["import", "git", empty])
-        .env("PATH", empty)
-        .output();
-    let said = refusal(&without_git.expect("it starts"), 1);
-    assert!(said.contains("install git"), "{said}");
-    assert!(!place.path("a").exists(), "nothing was made for nothing");
 }

@@ -1,0 +1,138 @@
+//! Stores in a temporary folder, and the program on them.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A temporary folder with stores in it.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Begins a command on one of the stores.
+    pub(crate) fn command(&self, store: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eidetica"));
+        command.arg("--store").arg(self.path(store)).args(args);
+        for name in ["EIDETICA_STORE", "EIDETICA_LOG", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub(crate) fn run_with(&self, store: &str, args: &[&str], stdin: &[u8]) -> Output {
+        let mut command = self.command(store, args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut to = child.stdin.take().expect("it is piped");
+        std::thread::scope(|scope| {
+            // Whoever refuses what it reads closes the pipe before all is written.
+            scope.spawn(move || to.write_all(stdin).is_ok());
+            child.wait_with_output().expect("the program ends")
+        })
+    }
+
+    pub(crate) fn run(&self, store: &str, args: &[&str]) -> Output {
+        self.run_with(store, args, b"")
+    }
+
+    /// Runs a command that must do, and returns the lines on stdout.
+    pub(crate) fn lines(&self, store: &str, args: &[&str]) -> Vec<String> {
+        lines(&self.run(store, args))
+    }
+
+    /// Runs a command that must do and say one thing.
+    pub(crate) fn line(&self, store: &str, args: &[&str]) -> String {
+        let mut lines = self.lines(store, args);
+        assert_eq!(lines.len(), 1, "{args:?} says {lines:?}");
+        lines.remove(0)
+    }
+
+    pub(crate) fn json(&self, store: &str, args: &[&str]) -> Value {
+        serde_json::from_str(&self.line(store, args)).expect("JSON")
+    }
+
+    pub(crate) fn serve(&self, store: &str) -> Server {
+        let log = self.path(&format!("{store}.log"));
+        let mut command = self.command(store, &["serve", "--loopback"]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"));
+        let mut server = Server {
+            child: command.spawn().expect("the program starts"),
+            addresses: Vec::new(),
+            tickets: Vec::new(),
+        };
+        let stdout = server.child.stdout.take().expect("it is piped");
+        for line in BufReader::new(stdout).lines() {
+            let line = line.expect("text");
+            match line.split_once(' ') {
+                Some(("listening", address)) => server.addresses.push(address.to_owned()),
+                Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
+                _ if line == "ready" => return server,
+                _ => panic!("the server says {line:?}"),
+            }
+        }
+        panic!("no server: {}", fs::read_to_string(log).unwrap_or_default());
+    }
+}
+
+/// A server that ends with the test, however that ends.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) tickets: Vec<String>,
+}
+
+impl Server {
+    /// Ends it as a person would.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.expect("kill is there").success());
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0));
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _has_ended = self.child.kill();
+        let _has_ended = self.child.wait();
+    }
+}
+
+pub(crate) fn lines(output: &Output) -> Vec<String> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {stderr}", output.status);
+    let stdout = std::str::from_utf8(&output.stdout).expect("text");
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// Returns what a command that must fail says of it.
+#[track_caller]
+pub(crate) fn refusal(output: &Output, code: i32) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty(), "data despite an error");
+    assert!(stderr.contains("error: "), "{stderr}");
+    stderr
+}
