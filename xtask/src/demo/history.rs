@@ -57,16 +57,17 @@ impl Source {
         let why = match commits(&repo) {
             Ok(commits) if commits >= COMMITS_MIN => return Ok(Self::Git { repo, limit }),
             Ok(commits) => format!("this repository has only {commits} of them"),
-            Err(_) => "git is not there, or this is no repository".into(),
+            Err(error) => error,
         };
         let entries = limit.unwrap_or(SYNTHETIC_ENTRIES);
         Ok(Self::Synthetic { entries, why })
     }
 }
 
-fn git(repo: &Path) -> Command {
+/// Asks git for commits of a repository, and of no other.
+fn rev_list(repo: &Path, how: &str) -> Result<String, String> {
     let mut git = Command::new("git");
-    git.arg("-C").arg(repo);
+    git.arg("-C").arg(repo).args(["rev-list", how]).args(WHICH);
     // Set within a hook, and stronger than the folder.
     for name in [
         "GIT_DIR",
@@ -76,21 +77,27 @@ fn git(repo: &Path) -> Command {
     ] {
         git.env_remove(name);
     }
-    git
+    let output = git
+        .output()
+        .map_err(|error| format!("cannot start git: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let repo = repo.display();
+        return Err(format!("git cannot read {repo}: {}", said.trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Counts the commits of a repository.
 fn commits(repo: &Path) -> Result<u64, String> {
-    let printed = workspace::output(git(repo).args(["rev-list", "--count"]).args(WHICH))?;
-    let text = String::from_utf8_lossy(&printed);
+    let text = rev_list(repo, "--count")?;
     let error = |_| format!("git counts {:?} commits", text.trim());
     text.trim().parse().map_err(error)
 }
 
 /// Asks git for the parents of every commit.
 pub fn parents(repo: &Path) -> Result<BTreeMap<String, Vec<String>>, String> {
-    let printed = workspace::output(git(repo).args(["rev-list", "--parents"]).args(WHICH))?;
-    Ok(parse_parents(&String::from_utf8_lossy(&printed)))
+    Ok(parse_parents(&rev_list(repo, "--parents")?))
 }
 
 fn parse_parents(text: &str) -> BTreeMap<String, Vec<String>> {

@@ -62,7 +62,7 @@ pub fn play(program: &Path, warden: &Rc<Warden>, source: &Source) -> Result<Verd
     let served = stage.join()?;
     stage.write_apart(served)?;
     stage.sync_until_equal()?;
-    println!("\n{}", stage.table.render());
+    print!("\n{}", stage.table.render());
     stage.judge(lineage.as_ref())
 }
 

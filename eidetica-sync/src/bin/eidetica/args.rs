@@ -107,6 +107,9 @@ pub(crate) enum Import {
     /// author, date and message, and none of its files. It is signed by this device. A commit
     /// without parents stands on the tree's root. The tree's id is printed.
     Git(ImportGit),
+    /// Makes entries in the shape that a file tells, with payloads that are made up, to measure with
+    #[command(hide = true)]
+    Dag(ImportDag),
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +122,24 @@ pub(crate) struct ImportGit {
     #[arg(long, value_name = "ROLE", help = ANYONE_HELP)]
     pub(crate) anyone: Option<Anyone>,
     /// Stops after this many commits, parents first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportDag {
+    /// The file, or - for stdin: a line for each entry, parents first; each number on it says how
+    /// many lines further up a parent stands
+    pub(crate) file: PathBuf,
+    /// The tree's name
+    #[arg(long, default_value = "dag")]
+    pub(crate) name: String,
+    #[arg(long, value_name = "ROLE", help = ANYONE_HELP)]
+    pub(crate) anyone: Option<Anyone>,
+    /// The size of each payload
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) payload_bytes: u32,
+    /// Stops after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
 }

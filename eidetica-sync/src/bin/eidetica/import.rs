@@ -1,5 +1,6 @@
-//! `import git`: every commit becomes an entry with the same parents.
+//! `import git`: every commit becomes an entry with the same parents. `import dag` is beside it.
 
+pub(crate) mod dag;
 mod git;
 
 use std::collections::HashMap;

@@ -78,6 +78,7 @@ fn run(args: Args) -> Result<()> {
             Command::Init => tree::init(&dir),
             Command::New(args) => tree::new(&dir, args).await,
             Command::Import(Import::Git(args)) => import::git(&dir, args).await,
+            Command::Import(Import::Dag(args)) => import::dag::run(&dir, args).await,
             Command::Append(args) => tree::append::run(&dir, args).await,
             Command::Ls(args) => tree::ls(&dir, args).await,
             Command::Tips(args) => tree::tips(&dir, &args.tree).await,
