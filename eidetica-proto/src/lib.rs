@@ -105,6 +105,8 @@ pub mod tips;
 pub mod transport;
 
 pub use eidetica_dag;
+/// The keys that a connection can prove: all that a transport has to know of identity.
+pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
 pub use backoff::{Backoff, BackoffPolicy};

@@ -1,6 +1,6 @@
 //! Addresses of the kind `iroh`: an endpoint ticket, or a bare endpoint id.
 
-use eidetica_proto::eidetica_dag::PublicKey;
+use eidetica_proto::PublicKey;
 use eidetica_proto::{Address, TransportError, TransportErrorKind};
 use iroh::{EndpointAddr, EndpointId};
 use iroh_tickets::endpoint::EndpointTicket;

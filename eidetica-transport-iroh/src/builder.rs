@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use eidetica_proto::eidetica_dag::SecretKey;
+use eidetica_proto::SecretKey;
 use eidetica_proto::{TransportError, TransportErrorKind};
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl};

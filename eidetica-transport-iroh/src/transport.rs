@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use eidetica_proto::eidetica_dag::PublicKey;
+use eidetica_proto::PublicKey;
 use eidetica_proto::{
     Address, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };

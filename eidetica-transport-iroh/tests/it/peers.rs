@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use eidetica_proto::eidetica_dag::SecretKey;
+use eidetica_proto::SecretKey;
 use eidetica_proto::testing::{echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
 use eidetica_transport_iroh::{IrohTransport, KIND, Relays};

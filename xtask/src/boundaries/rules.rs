@@ -47,7 +47,8 @@ const DAG: CrateRule = CrateRule {
         "smallvec",
         "thiserror",
     ],
-    optional: &[],
+    // For the real history among the test helpers.
+    optional: &["flate2"],
     never: &[
         "async-trait",
         "eidetica-*",
@@ -132,6 +133,7 @@ const HTTP: CrateRule = CrateRule {
         "futures",
         "futures-core",
         "futures-util",
+        "h2",
         "http",
         "http-body",
         "http-body-util",
