@@ -33,6 +33,10 @@ const FEW_TIPS_ENTRIES_MAX: usize = 256;
 /// How many entries a filter holds for each tip where there are many.
 const ENTRIES_PER_TIP: usize = 8;
 
+/// How many entries even a small filter holds, if there are tips enough. It takes 6 kB, and with up
+/// to 256 tips it is the full one, so that those always take one round trip.
+const SMALL_ENTRIES_MIN: usize = 2_048;
+
 /// How large a filter may become. Both limits hold.
 ///
 /// Where a thousand tips are known to differ little, a quarter of what [`for_tips`](Self::for_tips)
@@ -64,11 +68,12 @@ impl FilterBudget {
     }
 
     /// Returns the budget for a request with many tips of which few differ from the answerer's: a
-    /// quarter of what [`for_tips`](Self::for_tips) gives, with room for 256 entries.
+    /// quarter of what [`for_tips`](Self::for_tips) gives, with room for
+    /// 2,048 entries.
     pub fn small_for_tips(tip_count: usize) -> Self {
         let Self { entries, bytes } = Self::for_tips(tip_count);
         Self {
-            entries: (entries / 4).max(FEW_TIPS_ENTRIES_MAX).min(entries),
+            entries: (entries / 4).max(SMALL_ENTRIES_MIN).min(entries),
             bytes,
         }
     }
