@@ -10,8 +10,8 @@ use crate::report::Report;
 const EXIT_USAGE: u8 = 2;
 
 /// Options that every benchmark has.
-const COMMON_OPTIONS: &str = "\
-  --json FILE    Also write the figures there: a list with one object for each row
+const COMMON_OPTIONS: &str =
+    "  --json FILE    Also write the figures there: a list with one object for each row
   --date TEXT    Say in the report when this was measured
 ";
 

@@ -30,8 +30,7 @@ use crate::report::Report;
 pub const COMMAND: Command = Command {
     name: "negotiation",
     summary: "Round trips, bytes and redundancy of a sync, on histories of every shape.",
-    options: "\
-  --dag FILE     Also take this history; may be repeated. A line for each entry, with the distances
+    options: "  --dag FILE     Also take this history; may be repeated. A line for each entry, with the distances
                  back to its parents; gzip is understood
   --pairs N      Pairs of replicas in each row (200)
   --seed S       Where the random numbers start (1)
