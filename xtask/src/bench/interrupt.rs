@@ -10,7 +10,7 @@ use crate::table::{self, grouped};
 
 /// When to kill, in parts of the time that an undisturbed bootstrap took. The next is tried when
 /// nothing or everything was stored by then.
-const MOMENTS: [f64; 6] = [0.5, 0.35, 0.65, 0.25, 0.8, 0.15];
+const MOMENTS: [f64; 7] = [0.5, 0.35, 0.65, 0.25, 0.8, 0.15, 0.9];
 
 /// Most entries that may come twice: those of one batch of 256 KiB, of which each has at least the
 /// 100 bytes of a signature and a hash.
@@ -89,7 +89,7 @@ impl Table {
             let Some((client, cut)) = cut_off else {
                 let tries = MOMENTS.len();
                 broken.push(format!(
-                    "{what}: in {tries} tries nothing or everything was stored"
+                    "{what}: in {tries} tries nothing or everything was stored; take more entries"
                 ));
                 continue;
             };

@@ -17,6 +17,9 @@ const APPENDED_ENTRIES: usize = 3;
 /// After two rounds everyone must have everything, and the third must find nothing to do.
 const ROUNDS_MAX: u32 = 3;
 
+/// How many tips are shown: a repository with old branches has hundreds.
+const TIPS_SHOWN_MAX: usize = 3;
+
 /// What came of it.
 pub struct Verdict {
     pub problems: Vec<String>,
@@ -151,13 +154,9 @@ impl Stage {
             let lines: Vec<String> = (1..=APPENDED_ENTRIES).map(line).collect();
             node.append(&self.tree, &lines)?;
             let tips = node.ask(&["tips", &self.tree])?;
-            let tips: Vec<&str> = tips.iter().filter_map(|tip| tip.get(..10)).collect();
             let written = count(APPENDED_ENTRIES as u64, "entry", "entries");
-            note(&format!(
-                "{} wrote {written}; its tips: {}",
-                node.name,
-                tips.join(" ")
-            ));
+            let text = format!("{} wrote {written}; its tips: {}", node.name, named(&tips));
+            note(&text);
         }
         Ok(())
     }
@@ -297,6 +296,16 @@ fn note(text: &str) {
     println!("   {text}");
     // Only cosmetics are lost if the terminal does not take it.
     let _ = io::stdout().flush();
+}
+
+/// Names the first of some ids.
+fn named(ids: &[String]) -> String {
+    let short = |id: &String| id.get(..10).unwrap_or(id).to_owned();
+    let shown: Vec<String> = ids.iter().take(TIPS_SHOWN_MAX).map(short).collect();
+    match ids.len() - shown.len() {
+        0 => shown.join(" "),
+        more => format!("{} and {} more", shown.join(" "), grouped(more as u64)),
+    }
 }
 
 /// Cuts what is longer than a line: an iroh address holds a key.
