@@ -22,7 +22,8 @@ use crate::tips::{EndTips, TIPS_CHECKED_MAX, TIPS_LISTED_MAX, TipDigest, TipSet,
 pub const PULL_ROUNDS_MAX: u32 = 8;
 
 /// Bytes of entries that are stored in one step while more are arriving. Larger steps write faster,
-/// smaller ones lose less when the process dies.
+/// smaller ones take less memory, of which two are held, and lose less when the process dies.
+/// Measured, the durable store takes 6 % more processor time for steps of 2 MiB than of 4 MiB.
 pub const STORE_BYTES_TARGET: usize = 2 << 20;
 
 /// What a sync does.

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidetica_dag::{Outcome, PublicKey, TreeId, VerifiedEntry};
+use eidetica_dag::{Outcome, PublicKey, TreeId};
 use eidetica_proto::{
     Address, FrameStream, PeerFault, Progress, Report, Step, SyncFault, SyncSession, SyncTransport,
     TransportError, TransportErrorKind,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::blocking;
 use crate::error::SyncError;
 use crate::event::{Origin, Publisher};
 use crate::store::{Snapshot, Store, StoreError};
+use crate::storing::Storing;
 use crate::wire::{Arrived, Meter, incoming, with_entries};
 
 /// How long entries that arrived wait for more, to be stored in one step with them, while nothing
@@ -36,12 +36,11 @@ pub(crate) struct Drive {
 type Parts = std::pin::Pin<Box<dyn Stream<Item = Arrived> + Send>>;
 
 /// What is open while a session runs.
-#[derive(Default)]
 struct Open {
     snapshot: Option<Snapshot>,
     frames: Option<FrameStream>,
     parts: Option<Parts>,
-    storing: Option<JoinHandle<Result<Outcome, StoreError>>>,
+    storing: Storing,
     sent: Arc<Meter>,
 }
 
@@ -50,20 +49,27 @@ impl Drive {
     pub(crate) async fn run(self, session: SyncSession) -> Result<Report, SyncError> {
         let tree = session.tree();
         let mut session = Some(session);
-        let mut open = Open::default();
+        let mut open = Open {
+            snapshot: None,
+            frames: None,
+            parts: None,
+            storing: Storing::new(self.store.clone(), tree),
+            sent: Arc::default(),
+        };
         let result = self.run_steps(&mut session, &mut open).await;
         if let (Err(_), Some(mut session)) = (&result, session) {
             // Parents come first: what is here is worth keeping, whatever came behind it.
-            if let Some(storing) = open.storing.take()
-                && let Ok(outcome) = blocking::join(storing).await
+            if open.storing.is_busy()
+                && let Ok(outcome) = open.storing.outcome().await
             {
                 self.publish(tree, &outcome);
                 let _known_already = session.handle_outcome(outcome);
             }
-            if let Some(entries) = session.poll_store()
-                && let Ok(outcome) = blocking::join(self.begin_store(tree, entries)).await
-            {
-                self.publish(tree, &outcome);
+            if let Some(entries) = session.poll_store() {
+                open.storing.begin(entries);
+                if let Ok(outcome) = open.storing.outcome().await {
+                    self.publish(tree, &outcome);
+                }
             }
         }
         result
@@ -114,8 +120,11 @@ impl Drive {
                     open.parts = Some(Box::pin(incoming(tree, frames)));
                 }
                 Step::ReceivePart => self.receive_part(machine, open).await?,
-                Step::Store(entries) => open.storing = Some(self.begin_store(tree, entries)),
-                Step::AwaitOutcome => self.await_outcome(machine, open).await?,
+                Step::Store(entries) => open.storing.begin(entries),
+                Step::AwaitOutcome => {
+                    let outcome = open.storing.outcome().await;
+                    self.take_outcome(machine, outcome)?;
+                }
                 Step::Done(report) => {
                     self.finish_response(machine, open).await?;
                     return Ok(report);
@@ -131,24 +140,22 @@ impl Drive {
         open: &mut Open,
     ) -> Result<(), SyncError> {
         let parts = open.parts.as_mut().ok_or_else(|| self.incomplete())?;
-        let part = match open.storing.as_mut() {
-            None => match tokio::time::timeout(STORE_AFTER_IDLE, parts.next()).await {
+        let part = if open.storing.is_busy() {
+            tokio::select! {
+                part = parts.next() => part,
+                outcome = open.storing.outcome() => return self.take_outcome(machine, outcome),
+            }
+        } else {
+            match tokio::time::timeout(STORE_AFTER_IDLE, parts.next()).await {
                 Ok(part) => part,
                 Err(_idle) => match machine.poll_store() {
                     Some(entries) => {
-                        open.storing = Some(self.begin_store(machine.tree(), entries));
+                        open.storing.begin(entries);
                         return Ok(());
                     }
                     None => parts.next().await,
                 },
-            },
-            Some(storing) => tokio::select! {
-                part = parts.next() => part,
-                outcome = blocking::join(storing) => {
-                    open.storing = None;
-                    return self.take_outcome(machine, outcome);
-                }
-            },
+            }
         };
         let (part, bytes) = part
             .ok_or_else(|| self.incomplete())?
@@ -157,29 +164,6 @@ impl Drive {
         machine
             .handle_part(part, bytes)
             .map_err(|fault| self.peer_error(fault))
-    }
-
-    fn begin_store(
-        &self,
-        tree: TreeId,
-        entries: Vec<VerifiedEntry>,
-    ) -> JoinHandle<Result<Outcome, StoreError>> {
-        let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.append(tree, entries))
-    }
-
-    async fn await_outcome(
-        &self,
-        machine: &mut SyncSession,
-        open: &mut Open,
-    ) -> Result<(), SyncError> {
-        let storing = open
-            .storing
-            .as_mut()
-            .expect("the session waits only for a store under way");
-        let outcome = blocking::join(storing).await;
-        open.storing = None;
-        self.take_outcome(machine, outcome)
     }
 
     fn take_outcome(

@@ -42,6 +42,7 @@ pub mod node;
 mod random;
 mod serve;
 pub mod store;
+mod storing;
 mod wire;
 
 pub use eidetica_dag as dag;
