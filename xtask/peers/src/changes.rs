@@ -50,7 +50,8 @@ impl Peer for Changes {
                 ..Link::default()
             };
             link.sync(state, &wanted)?;
-            link.cost.redundant = link.received - pair.missing();
+            let redundant = link.received.checked_sub(pair.missing());
+            link.cost.redundant = redundant.ok_or("automerge: changes came uncounted")?;
             Ok(link.cost)
         };
         [State::new(), kept].map(fetch).into_iter().collect()

@@ -109,11 +109,11 @@ fn run(options: &Options) -> Result<(), String> {
             let pair = workload.pair(options.seed, number);
             let mut rows = rows[first..].iter_mut();
             for peer in &peers {
+                let context = |text| format!("{}, pair {number}: {text}", workload.name);
                 if number == 0 {
                     // Not measured: memory and files are cold the first time.
-                    peer.fetch(&pair)?;
+                    peer.fetch(&pair).map_err(context)?;
                 }
-                let context = |text| format!("{}, pair {number}: {text}", workload.name);
                 for cost in peer.fetch(&pair).map_err(context)? {
                     let row = rows.next().ok_or("a peer has more ways than names")?;
                     row.missing.push(pair.missing());
