@@ -43,8 +43,11 @@ pub const BATCH_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 /// sent as it is, so that a small frame never costs much to refuse.
 pub const COMPRESSION_RATIO_MAX: usize = 64;
 
-/// zstd's level. Signatures and hashes stand outside, so the level works on payloads alone: higher
-/// ones cost a third more time for two per cent less.
+/// zstd's level. Signatures and hashes stand outside, so the level works on payloads alone. Measured
+/// with the programs' own benchmarks on 4 MB of technical documentation, in blocks of 180 kB and on
+/// one busy core, each to its share of the text: lz4 0.46 at 380 MB/s, zstd at level 1 0.32 at 140, at
+/// level 2 0.31 at 130, at level 3 0.30 at 90. Without compression, entries with 200 bytes of text take
+/// 0.72 of their canonical size, with it 0.42.
 const COMPRESSION_LEVEL: i32 = 1;
 
 const STORED: u8 = 0;

@@ -23,9 +23,10 @@ use self::layout::{
 use self::snapshot::{AccessCache, RedbSnapshot};
 use super::{Snapshot, Store, StoreError, check_meta};
 
-/// Memory for pages of the file in bytes, unless the builder says otherwise. The settled index of a
-/// tree with a million entries fits twice; beyond it the pages come from the system's own cache.
-pub const CACHE_BYTES_DEFAULT: usize = 32 << 20;
+/// Memory for pages of the file in bytes, unless the builder says otherwise: a quarter of what one
+/// side of a sync may take. Beyond it the pages come from the system's own cache. Measured, twice as
+/// much makes 500,000 insertions 3 % cheaper.
+pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
 
 /// How many appends to different trees can be judged at the same time: more than there are cores.
 const APPEND_LOCKS: usize = 64;
