@@ -1,6 +1,6 @@
 //! Keeps Eidetica trees equal between peers.
 //!
-//! A [`Node`] has a [store](store), a key, and any number of transports. It creates trees, writes
+//! A [`Node`] has a [`store`], a key, and any number of transports. It creates trees, writes
 //! entries on top of all tips, and makes its copies equal with those of others: once
 //! ([`Node::sync`], [`Node::join`]) or from then on ([`Node::follow`]). A background engine runs
 //! every sync beside the others, so that a slow peer delays nobody else. Several transports work at

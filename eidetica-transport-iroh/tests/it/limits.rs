@@ -129,6 +129,10 @@ async fn a_newcomer_that_says_nothing_is_sent_away() {
 /// Sends these bytes as a request that does not end, and returns what the service sees of it.
 async fn seen_by_service(bytes: Vec<u8>) -> TransportErrorKind {
     let server = hasty(builder()).bind().await.expect("binds");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one report for each exchange of the test"
+    )]
     let (report, mut seen) = mpsc::unbounded_channel();
     let service = service_fn(move |_, mut request| {
         let report = report.clone();
