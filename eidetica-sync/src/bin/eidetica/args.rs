@@ -181,7 +181,7 @@ pub(crate) struct Log {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// Where to listen for HTTP; port 0 takes any free one. Use 0.0.0.0:<port> to be reached from
+    /// Where to listen for HTTP; port 0 takes any free one. Use 0.0.0.0:PORT to be reached from
     /// elsewhere
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
