@@ -1,5 +1,6 @@
 //! Bytes on the wire: messages and batches.
 
 mod batches;
+mod corpus;
 mod golden;
 mod messages;
