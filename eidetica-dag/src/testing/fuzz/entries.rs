@@ -47,7 +47,11 @@ pub fn entry_edit(data: &[u8]) -> bool {
     let mut batch = genuine.to_vec();
     batch[victim] = edited;
     let verified = verify_batch(batch).verified;
-    for (place, entry) in verified.into_iter().map(VerifiedEntry::into_inner).enumerate() {
+    for (place, entry) in verified
+        .into_iter()
+        .map(VerifiedEntry::into_inner)
+        .enumerate()
+    {
         assert!(is_genuine(&entry), "a forgery in place {place}: {entry:?}");
     }
     true
@@ -80,10 +84,7 @@ pub fn assert_entry(signed: &SignedEntry) {
     let same = |other: Result<SignedEntry, EntryError>| assert_eq!(other.as_ref(), Ok(signed));
     same(SignedEntry::decode(encoded.clone()));
     same(SignedEntry::decode_stored(signed.id(), encoded.clone()));
-    same(SignedEntry::from_parts(
-        entry.clone(),
-        &signed.signature(),
-    ));
+    same(SignedEntry::from_parts(entry.clone(), &signed.signature()));
 }
 
 /// Returns a small tree by three authors, with every kind of body, parents before children.
@@ -97,7 +98,13 @@ fn make_genuine() -> Vec<SignedEntry> {
         AccessChange::grant(Subject::Key(key(1).public()), Role::Write),
         AccessChange::grant(Subject::Anyone, Role::Read),
     ];
-    let root = sign_on_top(None, [], &key(0), 1_790_000_000_000, genesis("fuzz", grants));
+    let root = sign_on_top(
+        None,
+        [],
+        &key(0),
+        1_790_000_000_000,
+        genesis("fuzz", grants),
+    );
     let tree = Some(TreeId::from_root(root.get().id()));
     let data = |text: &'static str| Body::Data(Bytes::from_static(text.as_bytes()));
     let change = Body::Access(vec![

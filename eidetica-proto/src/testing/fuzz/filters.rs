@@ -96,5 +96,8 @@ pub(super) fn filter_build_seeds() -> Vec<Vec<u8>> {
         let budget = [[200, 0], 600_u16.to_le_bytes()].concat();
         [&[shape as u8, size, 0, 1], budget.as_slice(), b"the seed"].concat()
     };
-    (0..Shape::ALL.len()).zip([40, 150].into_iter().cycle()).map(plan).collect()
+    (0..Shape::ALL.len())
+        .zip([40, 150].into_iter().cycle())
+        .map(plan)
+        .collect()
 }

@@ -17,7 +17,7 @@ pub use filters::{filter, filter_build};
 pub use frames::frames;
 pub use messages::{part, request, response};
 pub use syncs::sync;
-pub use texts::{address, ticket};
+pub use texts::{address, ticket, ticket_build};
 pub use tips::{sketch, tips};
 
 type Check = fn(&[u8]) -> bool;
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     target("sketch", sketch, tips::sketch_seeds),
     target("tips", tips, tips::tips_seeds),
     target("ticket", ticket, texts::ticket_seeds),
+    target("ticket_build", ticket_build, texts::ticket_build_seeds),
     target("address", address, texts::address_seeds),
     target("sync", sync, syncs::seeds),
 ];
