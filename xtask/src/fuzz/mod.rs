@@ -89,7 +89,7 @@ fn list(known: &[String]) -> Result<(), String> {
 fn seeds() -> Result<(), String> {
     let mut cargo = workspace::cargo();
     cargo.args(["run", "--locked", "--quiet", "--package", "eidetica-proto"]);
-    workspace::output(cargo.args(["--example", "fuzz_seeds"]))?;
+    run::succeed(cargo.args(["--example", "fuzz_seeds"]))?;
     println!("the seeds are new: see git status");
     Ok(())
 }

@@ -56,16 +56,29 @@ pub fn build() -> Result<Built, String> {
     // cargo-fuzz would mend a stale lock file without a word.
     let manifest = format!("{FUZZ_DIR}/Cargo.toml");
     let mut fetch = workspace::cargo();
-    workspace::output(fetch.args(["fetch", "--locked", "--manifest-path", &manifest]))?;
+    fetch.args(["fetch", "--locked", "--quiet", "--manifest-path", &manifest]);
+    succeed(&mut fetch)?;
 
     println!("Building the targets");
     let folder = folder("build");
     let mut cargo = workspace::cargo();
     cargo.args(["fuzz", "build", "--sanitizer", "none"]);
     cargo.args(["--fuzz-dir", FUZZ_DIR, "--target-dir"]);
-    workspace::output(cargo.arg(&folder))?;
+    succeed(cargo.arg(&folder))?;
     let programs = folder.join(workspace::host()?).join("release");
     Ok(Built { programs })
+}
+
+/// Runs a command that shows by itself what it does and what goes wrong.
+pub fn succeed(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .map_err(|error| format!("cannot start {name}: {error}"))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{name} failed ({status}): see above")),
+    }
 }
 
 /// Returns a folder for what belongs to the fuzzer.

@@ -5,6 +5,7 @@ mod batches;
 mod filters;
 mod frames;
 mod messages;
+mod records;
 mod replicas;
 mod syncs;
 mod texts;
@@ -16,6 +17,7 @@ pub use batches::{batch, batch_edit};
 pub use filters::{filter, filter_build};
 pub use frames::frames;
 pub use messages::{part, request, response};
+pub use records::batch_records;
 pub use syncs::sync;
 pub use texts::{address, ticket, ticket_build};
 pub use tips::{sketch, tips};
@@ -31,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     target("frames", frames, frames::seeds),
     target("batch", batch, batches::batch_seeds),
     target("batch_edit", batch_edit, batches::batch_edit_seeds),
+    target("batch_records", batch_records, records::seeds),
     target("filter", filter, filters::filter_seeds),
     target("filter_build", filter_build, filters::filter_build_seeds),
     target("sketch", sketch, tips::sketch_seeds),
