@@ -5,7 +5,7 @@ use eidetica_dag::testing::{Shape, Skeleton};
 use eidetica_dag::{Arrival, DagView, EntryId};
 
 use super::assert_shortest;
-use crate::filter::{FILTER_ENTRIES_MAX, Filter, FilterBudget};
+use crate::filter::{DECLARED_HEIGHTS_MAX, FILTER_ENTRIES_MAX, Filter, FilterBudget};
 
 /// Most entries of a tree that a filter is made of here: enough for four steps of density.
 const ENTRIES_MAX: usize = 160;
@@ -29,16 +29,33 @@ pub fn filter(data: &[u8]) -> bool {
     assert!(count <= FILTER_ENTRIES_MAX);
     // Each fingerprint takes a bit at least, so what it costs is bounded by what was sent.
     assert!(count <= data.len() * 8);
+    let highest = highest_declared(&written);
     for number in 0..=u8::MAX {
         let id = EntryId::from_bytes([number; 32]);
         let height = u32::from(number);
         assert!(matcher.contains(&id, 0), "the root is always known");
         for height in [height, 1 << (height % 32), u32::MAX - height] {
             let known = matcher.contains(&id, height);
-            assert!(height == 0 || count > 0 || !known, "known out of nothing");
+            let may_be_known = count > 0 && height <= highest;
+            assert!(
+                height == 0 || may_be_known || !known,
+                "known out of nothing"
+            );
         }
     }
     true
+}
+
+/// Returns the highest declared height of a filter that was let through, having checked that the
+/// others descend from it.
+fn highest_declared(written: &[u8]) -> u32 {
+    let head = postcard::take_from_bytes::<([u8; 8], Vec<u32>)>(written);
+    let ((_, steps), _) = head.expect("a filter begins with its seed and its heights");
+    assert!((1..=DECLARED_HEIGHTS_MAX).contains(&steps.len()));
+    assert!(steps[1..].iter().all(|step| *step > 0));
+    let below: u64 = steps[1..].iter().copied().map(u64::from).sum();
+    assert!(below <= steps[0].into());
+    steps[0]
 }
 
 /// Builds a filter of a tree: it keeps its budget, survives a message, and knows every entry that

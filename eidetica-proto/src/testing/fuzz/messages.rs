@@ -172,6 +172,8 @@ fn hello() -> Hello {
 pub(super) fn request_seeds() -> Vec<Vec<u8>> {
     let tree = batches::tree();
     let (pair, ids) = (&pairs()[0], pairs()[0].drawn.ids(&["A", "B"]));
+    let many = (0..TIPS_LISTED_MAX as u8).map(|number| EntryId::from_bytes([number; 32]));
+    let many = many.collect();
     let filters = filters::filter_seeds();
     let filter: Filter = postcard::from_bytes(&filters[1]).expect("our own");
     let sketches = tips::sketch_seeds();
@@ -192,6 +194,7 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
         Request::SendEntries(SendEntries { tree, entries: 300 }),
         sync(TipSet::Listed(vec![]), Sample::None, vec![]),
         sync(TipSet::Listed(vec![]), Sample::None, ids),
+        sync(TipSet::Listed(many), Sample::None, vec![]),
         sync(TipSet::Sketch(sketch), Sample::Small(filter), vec![]),
     ];
     let made = requests.map(|request| RequestHeader::new(request).encode().to_vec());
