@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::FUZZ_DIR;
+use super::cover::Reached;
 use super::run::{Built, folder, make_folder};
 use crate::workspace;
 
@@ -14,6 +15,10 @@ use crate::workspace;
 const PACKAGES: [&str; 2] = ["eidetica-dag", "eidetica-proto"];
 
 const FOUND_PREFIX: &str = "found-";
+
+/// Most found inputs that are kept for one target. The first dozens reach nearly all that thousands
+/// do.
+const FOUND_MAX: usize = 24;
 
 /// Most bytes of found inputs that are kept for one target: a clone stays small.
 const FOUND_BYTES_MAX: u64 = 16 << 10;
@@ -56,45 +61,51 @@ pub fn minimise(built: &Built, targets: &[String]) -> Result<(), String> {
 }
 
 fn minimise_target(built: &Built, target: &str, kept: &Path) -> Result<(u64, u64), String> {
-    // libFuzzer adds to the first folder what the others have beyond it.
-    let chosen = folder("cmin").join(target);
-    if chosen.exists() {
-        fs::remove_dir_all(&chosen).map_err(wrong(&chosen))?;
-    }
-    make_folder(&chosen)?;
-    let (found_before, fixed): (Vec<PathBuf>, Vec<PathBuf>) = list(kept)?
+    let (found, fixed): (Vec<PathBuf>, Vec<PathBuf>) = list(kept)?
         .into_iter()
         .partition(|file| name(file).starts_with(FOUND_PREFIX));
-    for file in &fixed {
-        fs::copy(file, chosen.join(name(file))).map_err(wrong(file))?;
+    // libFuzzer adds to the first folder what the others have beyond it, and tells what each input
+    // reaches in its control file.
+    let merged = folder("cmin").join(target);
+    let control = folder("cmin").join(format!("{target}.txt"));
+    if merged.exists() {
+        fs::remove_dir_all(&merged).map_err(wrong(&merged))?;
+    }
+    if control.exists() {
+        fs::remove_file(&control).map_err(wrong(&control))?;
     }
     let earlier = folder("corpus").join(target);
+    make_folder(&merged)?;
     make_folder(&earlier)?;
-    // How often something was reached does not count, or there would be ten times as many.
-    let flags = ["-merge=1", "-set_cover_merge=1", "-use_counters=0"];
+    for file in &fixed {
+        fs::copy(file, merged.join(name(file))).map_err(wrong(file))?;
+    }
     let mut program = built.program(target);
-    workspace::output(program.args(flags).args([&chosen, &earlier, kept]))?;
+    // How often something was reached does not count, or there would be ten times as much.
+    program.args(["-set_cover_merge=1", "-use_counters=0"]);
+    program.arg(format!("-merge_control_file={}", control.display()));
+    workspace::output(program.args([merged.as_path(), &earlier, kept]))?;
+    let reached = fs::read_to_string(&control).map_err(wrong(&control))?;
+    let reached = Reached::read(&reached)
+        .ok_or_else(|| format!("{} is not what libFuzzer writes", control.display()))?;
 
-    for file in &found_before {
+    let (mut count, mut sum) = (0, 0);
+    let mut chosen = vec![];
+    for file in reached.choose(FOUND_MAX) {
+        let bytes = fs::read(&file).map_err(wrong(&file))?;
+        if sum + bytes.len() as u64 <= FOUND_BYTES_MAX {
+            (count, sum) = (count + 1, sum + bytes.len() as u64);
+            chosen.push((name(&file), bytes));
+        }
+    }
+    for file in &found {
         fs::remove_file(file).map_err(wrong(file))?;
     }
-    let is_fixed = |file: &PathBuf| fixed.iter().any(|fixed| name(fixed) == name(file));
-    let mut found: Vec<(u64, PathBuf)> = list(&chosen)?
-        .into_iter()
-        .filter(|file| !is_fixed(file))
-        .map(|file| Ok((fs::metadata(&file).map_err(wrong(&file))?.len(), file)))
-        .collect::<Result<_, String>>()?;
-    found.sort();
-    let (mut count, mut sum) = (0, 0);
-    for (bytes, file) in found {
-        if sum + bytes > FOUND_BYTES_MAX {
-            break;
-        }
-        let hash = name(&file);
-        let short = hash.get(..NAME_DIGITS).unwrap_or(&hash);
+    for (name, bytes) in chosen {
+        let hash = name.strip_prefix(FOUND_PREFIX).unwrap_or(&name);
+        let short = hash.get(..NAME_DIGITS).unwrap_or(hash);
         let to = kept.join(format!("{FOUND_PREFIX}{short}"));
-        fs::copy(&file, &to).map_err(wrong(&to))?;
-        (count, sum) = (count + 1, sum + bytes);
+        fs::write(&to, bytes).map_err(wrong(&to))?;
     }
     Ok((count, sum))
 }

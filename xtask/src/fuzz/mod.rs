@@ -7,6 +7,7 @@
 //! and so the pinned stable toolchain does, at more than twice the speed.
 
 mod corpus;
+mod cover;
 mod figures;
 mod run;
 

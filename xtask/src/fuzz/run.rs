@@ -232,10 +232,12 @@ fn explain(target: &str, outcome: &Result<Figures, String>) -> Option<String> {
         Ok(kept) => (corpus::package(&kept), kept.display().to_string()),
         Err(error) => return Some(error),
     };
+    let build = shown(&folder("build").display().to_string());
     Some(format!(
         "{target} breaks a promise.{complaint}\n  \
          the input:     {finding}\n  \
-         to shrink it:  cargo fuzz tmin --fuzz-dir {FUZZ_DIR} --sanitizer none {target} {finding}\n  \
+         to shrink it:  cargo fuzz tmin --fuzz-dir {FUZZ_DIR} --target-dir {build} \
+         --sanitizer none {target} {finding}\n  \
          to keep it:    cp {finding} {kept}/regression-NAME\n  \
          to replay it:  cargo test --package {package} corpus"
     ))
