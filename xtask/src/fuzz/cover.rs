@@ -85,7 +85,7 @@ FT 3 3 4 5
     fn inputs_are_chosen_by_what_they_add() {
         let chosen = |most| Reached::read(CONTROL).unwrap().choose(most);
         assert_eq!(chosen(9), [PathBuf::from("found/c")], "a and b add nothing");
-        assert_eq!(chosen(0), [PathBuf::new(); 0]);
+        assert!(chosen(0).is_empty());
         let more = format!("{CONTROL}FT 1 6\n");
         let chosen = Reached::read(&more).unwrap().choose(9);
         assert_eq!(chosen, [PathBuf::from("found/c"), PathBuf::from("found/a")]);
