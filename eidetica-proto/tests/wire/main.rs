@@ -3,3 +3,4 @@
 mod batches;
 mod golden;
 mod messages;
+mod proofs;
