@@ -94,6 +94,7 @@ pub mod error;
 pub mod filter;
 pub mod frame;
 mod intake;
+pub mod joining;
 pub mod message;
 mod outgoing;
 pub mod proof;

@@ -41,6 +41,11 @@ pub trait SyncTransport: Send + Sync + 'static {
         address.kind() == self.kind()
     }
 
+    /// Tells whether every connection proves the keys of both sides to each other. If so,
+    /// [`Caller::key`] and [`Response::peer`] are always there; if not, never, and both sides prove
+    /// theirs by [`crate::proof`].
+    fn proves_keys(&self) -> bool;
+
     /// Starts to accept exchanges and hands each to `service`. When this returns, the server
     /// listens.
     ///

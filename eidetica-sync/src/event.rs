@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use eidetica_dag::{Arrival, SignedEntry, TreeId};
+use eidetica_dag::{Arrival, PublicKey, Role, SignedEntry, TreeId};
 use eidetica_proto::{Address, Report};
 use tokio::sync::broadcast;
 
@@ -27,6 +27,15 @@ pub enum Event {
         arrivals: Range<u32>,
         /// Where they come from.
         origin: Origin,
+    },
+    /// Somebody asks to join a tree, and an admin has to decide.
+    JoinRequested {
+        /// The tree. It need not be here.
+        tree: TreeId,
+        /// Who asks; it has proved this key.
+        key: PublicKey,
+        /// The role that it wants.
+        role: Role,
     },
     /// A sync has begun. Its [`Event::SyncEnded`] follows, whatever happens.
     SyncStarted {
@@ -87,6 +96,10 @@ impl Publisher {
                 origin,
             });
         }
+    }
+
+    pub(crate) fn join_requested(&self, tree: TreeId, key: PublicKey, role: Role) {
+        self.tell(Event::JoinRequested { tree, key, role });
     }
 
     /// Tells that a sync begins, and returns its number.

@@ -31,19 +31,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ask;
 mod blocking;
 mod clock;
 mod drive;
 mod engine;
 pub mod error;
 pub mod event;
+mod gate;
 pub mod manager;
 pub mod node;
 mod random;
+mod register;
 mod serve;
 pub mod store;
 mod storing;
 mod wire;
+mod writer;
 
 pub use eidetica_dag as dag;
 pub use eidetica_proto as proto;
@@ -55,7 +59,11 @@ pub use eidetica_transport_iroh as iroh;
 pub use error::{SyncError, TreeError};
 pub use event::{Event, Events, Origin, Subscription};
 pub use manager::TransportManager;
-pub use node::{Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom, TreeInfo};
+pub use node::{
+    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom,
+    TreeInfo,
+};
+pub use register::{InviteInfo, JoinRequest};
 
 /// The examples of the README, compiled and run.
 #[cfg(all(doctest, feature = "http"))]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
 use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
     TreeSummary,
@@ -19,17 +20,20 @@ use futures::StreamExt;
 
 use crate::blocking;
 use crate::event::{Origin, Publisher};
+use crate::gate::Gate;
 use crate::manager::TransportManager;
+use crate::register::Register;
 use crate::store::{Snapshot, Store, StoreError};
 use crate::wire::{Meter, incoming, just, with_entries};
 
 /// Answers peers from a store.
 pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) key: PublicKey,
+    pub(crate) gate: Arc<Gate>,
     /// Weak, for the servers of the manager hold this service.
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) publisher: Publisher,
+    pub(crate) register: Arc<Register>,
 }
 
 /// Why a peer gets no answer.
@@ -64,31 +68,63 @@ impl From<AnswerError<StoreError>> for Refused {
 
 #[async_trait]
 impl Service for Server {
-    async fn exchange(&self, caller: Caller, mut request: FrameStream) -> FrameStream {
+    async fn exchange(&self, mut caller: Caller, mut request: FrameStream) -> FrameStream {
+        let Some(Ok(first)) = request.next().await else {
+            return self.refuse(&caller, no_request());
+        };
+        if caller.key.is_some() {
+            return self.answer_header(&caller, &first, request).await;
+        }
         let Some(Ok(header)) = request.next().await else {
-            let error = WireError::new(ErrorCode::Malformed, "there is no request");
-            return just(ResponseHeader::encode(Err(error)));
+            return self.refuse(&caller, no_request());
         };
-        let answer = match RequestHeader::decode(&header) {
-            Ok(header) => self.answer(&caller, header.request, request).await,
-            Err(error) => Err(error.into()),
+        let (proof, key) = match self.gate.read(&first, header.clone()) {
+            Ok(read) => read,
+            Err(error) => return self.refuse(&caller, error),
         };
-        answer.unwrap_or_else(|refused| match refused {
-            Refused::With(error) => {
-                tracing::debug!(?caller, %error, "a request is refused");
-                just(ResponseHeader::encode(Err(error)))
+        let answer = match key {
+            Ok(key) => {
+                caller.key = key;
+                self.answer_header(&caller, &header, request).await
             }
-            Refused::Gone => Box::pin(futures::stream::empty()),
-        })
+            Err(error) => self.refuse(&caller, error),
+        };
+        self.gate.prove(proof, answer)
     }
 
     async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.key);
+        let (store, key) = (self.store.clone(), self.gate.key());
         blocking::run(move || inspect(&*store, key, question)).await
     }
 }
 
+fn no_request() -> WireError {
+    WireError::new(ErrorCode::Malformed, "there is no request")
+}
+
 impl Server {
+    fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
+        tracing::debug!(?caller, %error, "a request is refused");
+        just(ResponseHeader::encode(Err(error)))
+    }
+
+    /// Answers what follows a header, for a caller that has proved its key or has none.
+    async fn answer_header(
+        &self,
+        caller: &Caller,
+        header: &[u8],
+        parts: FrameStream,
+    ) -> FrameStream {
+        let answer = match RequestHeader::decode(header) {
+            Ok(header) => self.answer(caller, header.request, parts).await,
+            Err(error) => Err(error.into()),
+        };
+        answer.unwrap_or_else(|refused| match refused {
+            Refused::With(error) => self.refuse(caller, error),
+            Refused::Gone => Box::pin(futures::stream::empty()),
+        })
+    }
+
     async fn answer(
         &self,
         caller: &Caller,
@@ -102,7 +138,7 @@ impl Server {
                     None => Vec::new(),
                 };
                 let hello = Hello {
-                    key: self.key,
+                    key: self.gate.key(),
                     versions: vec![PROTOCOL_VERSION],
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
@@ -117,6 +153,12 @@ impl Server {
             Request::SendEntries(send) => {
                 let header = self.take_entries(caller, send, parts).await?;
                 Ok(just(header))
+            }
+            Request::Join(join) => {
+                let key = caller.key.ok_or_else(nobody_joins)?;
+                let register = self.register.clone();
+                let reply = blocking::run(move || register.join(&key, &join)).await??;
+                Ok(just(ResponseHeader::encode(Ok(Reply::Join(reply)))))
             }
         }
     }

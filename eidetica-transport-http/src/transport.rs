@@ -49,6 +49,10 @@ impl SyncTransport for HttpTransport {
         KIND
     }
 
+    fn proves_keys(&self) -> bool {
+        false
+    }
+
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         let _changing = self.changing.lock().await;
         if self.client.is_closed() {

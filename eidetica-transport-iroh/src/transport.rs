@@ -145,6 +145,10 @@ impl SyncTransport for IrohTransport {
         KIND
     }
 
+    fn proves_keys(&self) -> bool {
+        true
+    }
+
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         self.check_open()?;
         self.server.start(service).await?;

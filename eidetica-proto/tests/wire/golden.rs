@@ -2,8 +2,8 @@
 //!
 //! A change here is a change of the protocol: it needs another [`PROTOCOL_VERSION`].
 
-use eidetica_dag::testing::key;
 use bytes::Bytes;
+use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, PublicKey, Role, Signature, TreeId};
 use eidetica_proto::message::*;
 use eidetica_proto::proof::{Acquaintance, Proving, read_request};
@@ -182,9 +182,14 @@ fn proofs() {
     assert_eq!(proof.strip_prefix(&golden).map(str::len), Some(128));
     let [proof, header] = signed.frames();
     let (answering, _) = read_request(&proof, header).expect("a request");
-    let answer = answering.prove(&key(2), [4; 8], 300, b"yes").expect("asked for");
+    let answer = answering
+        .prove(&key(2), [4; 8], 300, b"yes")
+        .expect("asked for");
     let golden = format!("{}{{04*8}}ac0240", key(2).public());
-    assert_eq!(short(&answer).strip_prefix(&golden).map(str::len), Some(128));
+    assert_eq!(
+        short(&answer).strip_prefix(&golden).map(str::len),
+        Some(128)
+    );
     // Ed25519 signs alike each time, so these bytes pin what is signed.
     let pinned = [&proof[proof.len() - 8..], &answer[answer.len() - 8..]].map(hex);
     assert_eq!(pinned, ["aa10e92893c5190a", "89e50095c9cf820f"]);

@@ -74,6 +74,7 @@ pub async fn both_sides_see_the_same_keys<F: Fixture>(fixture: &F) {
     let callers = lock(&callers).clone();
     assert_eq!(callers.len(), 2);
     assert!(callers.iter().all(|caller| caller.transport == a.kind()));
+    assert_eq!(a.proves_keys(), fixture.proves_keys());
     let (key_a, key_b) = (callers[0].key, callers[1].key);
     assert_eq!((key_b, key_a), (peers[0], peers[1]));
     assert_eq!(key_a.is_some(), fixture.proves_keys());

@@ -302,6 +302,9 @@ impl Done {
             Ending::PeerIsReadOnly => {
                 "received all that the peer has; it does not let this device write"
             }
+            Ending::PeerMayNotRead => {
+                "received all that the peer has; it may not read what is new here"
+            }
             Ending::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
             Ending::PeerLacksParents => "the peer could not store all that it was sent: sync again",
         };
