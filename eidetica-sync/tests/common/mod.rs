@@ -29,7 +29,7 @@ pub async fn node(network: &MemoryNetwork, name: &str) -> Node {
     node
 }
 
-fn seed(name: &str) -> [u8; 32] {
+pub fn seed(name: &str) -> [u8; 32] {
     let mut seed = [0; 32];
     seed[..name.len()].copy_from_slice(name.as_bytes());
     seed
