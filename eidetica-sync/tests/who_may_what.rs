@@ -4,28 +4,23 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use common::{at, seed};
+use common::raw::{self, As, InMemory, Way, ask};
+use common::seed;
 use eidetica_dag::{
     AccessChange, Body, Entry, EntryId, Role, SecretKey, SignedEntry, Subject, TreeId,
     VerifiedEntry,
 };
 use eidetica_proto::batch::Packer;
 use eidetica_proto::message::{
-    Hello, InviteProof, Join, JoinReply, ListTrees, Part, Reply, Request, RequestHeader,
-    ResponseHeader, Sample, SendEntries, SyncReply, SyncTree,
+    Hello, InviteProof, Join, JoinReply, ListTrees, Part, Reply, Request, RequestHeader, Sample,
+    SendEntries, SyncReply, SyncTree,
 };
-use eidetica_proto::proof::{Asker, Proving, RequestProof};
-use eidetica_proto::testing::MemoryNetwork;
 use eidetica_proto::tips::{EndTips, TipSet};
-use eidetica_proto::{
-    Address, ErrorCode, FrameStream, InviteSecret, PROTOCOL_VERSION, SyncTransport,
-};
+use eidetica_proto::{ErrorCode, InviteSecret, PROTOCOL_VERSION, SyncTransport};
 use eidetica_sync::store::{MemoryStore, Store};
 use eidetica_sync::{InviteTerms, Node};
-use futures::{StreamExt, stream};
 
 const NAME: &str = "plans of the garden";
 const TEXT: &str = "tulips along the southern wall";
@@ -84,6 +79,14 @@ impl Who {
     fn invite(self) -> Option<SecretKey> {
         let shown = matches!(self, Self::Late | Self::Second | Self::Forger | Self::Thief);
         shown.then(|| SecretKey::from_bytes(&[200 + self as u8; 32]))
+    }
+
+    fn asks(self, key: &SecretKey) -> As<'_> {
+        match self {
+            Self::Nobody => As::Nobody,
+            Self::Liar => As::Liar(key, Self::Admin.key().public()),
+            _ => As::Key(key),
+        }
     }
 
     fn proves_a_key(self) -> bool {
@@ -229,94 +232,20 @@ impl World {
     }
 }
 
-/// No two requests have the same nonce.
-static NONCES: AtomicU64 = AtomicU64::new(0);
-
-/// How requests reach the server.
-trait Way {
-    /// A transport of somebody who holds this key.
-    async fn transport(&self, key: &SecretKey) -> Box<dyn SyncTransport>;
-    async fn address(&self, world: &World) -> Address {
-        let addresses = world.node.get_all_server_addresses_async().await;
-        addresses.into_iter().next().expect("it serves").1
-    }
-}
-
-/// Sends a request as somebody, and returns the frames of the answer, without its proof.
-async fn ask(
-    way: &impl Way,
-    world: &World,
-    address: &Address,
-    who: Who,
-    frames: Vec<Bytes>,
-) -> Vec<Bytes> {
-    let transport = way.transport(&who.key()).await;
-    let (header, parts) = frames.split_first().expect("a header");
-    let stream = |frames: Vec<Bytes>| -> FrameStream { Box::pin(stream::iter(frames).map(Ok)) };
-    let send = |first: Vec<Bytes>| {
-        let request = [first, parts.to_vec()].concat();
-        async {
-            let response = transport.exchange(address, stream(request)).await;
-            let frames: Vec<_> = response.expect("it answers").frames.collect().await;
-            let frames = frames.into_iter().map(|frame| frame.expect("whole"));
-            frames.collect::<Vec<Bytes>>()
-        }
-    };
-    if transport.proves_keys() {
-        let answer = send(vec![header.clone()]).await;
-        transport.close().await.expect("nothing is left behind");
-        return answer;
-    }
-    // The way of a stranger: greet, then sign.
-    let greeting = Proving::challenge([1; 16], Some(world.node.key()), header.clone());
-    let now_ms = 1_000;
-    let answer = send(greeting.frames().into()).await;
-    let met = greeting
-        .check(&answer[0], &answer[1], now_ms)
-        .expect("proved");
-    let answer = match who {
-        Who::Nobody => {
-            let asker = Asker::Anonymous;
-            let version = PROTOCOL_VERSION;
-            let proof = postcard::to_stdvec(&RequestProof { version, asker });
-            return send(vec![proof.expect("it fits").into(), header.clone()]).await;
-        }
-        Who::Liar => {
-            // Signs with its own key and says that it is the admin.
-            let signed = Proving::sign(&who.key(), &met, now_ms, [2; 16], header.clone());
-            let [proof, header] = signed.frames();
-            let mut claimed = proof.to_vec();
-            claimed[2..34].copy_from_slice(Who::Admin.key().public().as_bytes());
-            send(vec![claimed.into(), header]).await
-        }
-        _ => {
-            let number = NONCES.fetch_add(1, Ordering::Relaxed);
-            let nonce = [number.to_le_bytes(), [3; 8]].concat();
-            let nonce = nonce.try_into().expect("16 bytes");
-            let signed = Proving::sign(&who.key(), &met, now_ms, nonce, header.clone());
-            let answer = send(signed.frames().into()).await;
-            let checked = signed.check(&answer[0], &answer[1], now_ms);
-            assert_eq!(checked.expect("proved").key, world.node.key());
-            answer
-        }
-    };
-    transport.close().await.expect("nothing is left behind");
-    answer[1..].to_vec()
-}
-
 fn reply(answer: &[Bytes]) -> Result<Reply, ErrorCode> {
-    let header = ResponseHeader::decode(answer.first().expect("a header"));
-    header.expect("a reply").reply.map_err(|error| error.code)
+    raw::reply(answer).map_err(|error| error.code)
 }
 
 fn holds(answer: &[Bytes], what: &[u8]) -> bool {
     (answer.concat().windows(what.len())).any(|window| window == what)
 }
 
-async fn nobody_gets_more_than_is_due(way: impl Way, server: impl SyncTransport) {
+async fn nobody_gets_more_than_is_due(way: impl Way) {
+    let server = way
+        .transport("server", &SecretKey::from_bytes(&seed("server")))
+        .await;
+    let proves = server.proves_keys();
     let world = World::new(server).await;
-    let address = way.address(&world).await;
-    let proves = way.transport(&Who::Stranger.key()).await.proves_keys();
     // The invite of `Second` is used by somebody else first.
     let used = Request::Join(Join {
         tree: world.tree,
@@ -328,7 +257,13 @@ async fn nobody_gets_more_than_is_due(way: impl Way, server: impl SyncTransport)
     });
     // The writer has the role already, so the invite stays; a fresh key uses it up.
     let frames = vec![RequestHeader::new(used).encode()];
-    let answer = ask(&way, &world, &address, Who::Writer, frames).await;
+    let answer = ask(
+        &way,
+        &world.node,
+        Who::Writer.asks(&Who::Writer.key()),
+        &frames,
+    )
+    .await;
     assert_eq!(
         reply(&answer),
         Ok(Reply::Join(JoinReply::Granted(Role::Write)))
@@ -341,11 +276,12 @@ async fn nobody_gets_more_than_is_due(way: impl Way, server: impl SyncTransport)
         if proves && !who.proves_a_key() {
             continue;
         }
+        let key = who.key();
         for what in What::ALL {
             let before = world.store.snapshot(world.tree).expect("in memory");
             let before = before.entry_count();
             let request = |tree| world.request(who, what, tree);
-            let here = ask(&way, &world, &address, who, request(world.tree)).await;
+            let here = ask(&way, &world.node, who.asks(&key), &request(world.tree)).await;
             let after = world.store.snapshot(world.tree).expect("in memory");
             let stored = after.entry_count() - before;
             let case = format!("{who:?} {what:?}");
@@ -353,7 +289,7 @@ async fn nobody_gets_more_than_is_due(way: impl Way, server: impl SyncTransport)
             if !what.is_about_a_tree() {
                 continue;
             }
-            let absent = ask(&way, &world, &address, who, request(world.absent())).await;
+            let absent = ask(&way, &world.node, who.asks(&key), &request(world.absent())).await;
             if who.role().is_none() {
                 assert_eq!(here, absent, "{case}: they look the same");
             } else {
@@ -456,77 +392,24 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
     }
 }
 
-/// A network in memory whose connections prove keys, or do not.
-struct InMemory {
-    network: MemoryNetwork,
-    proves: bool,
-}
-
-impl Way for InMemory {
-    async fn transport(&self, key: &SecretKey) -> Box<dyn SyncTransport> {
-        let transport = self.network.transport("client");
-        Box::new(match self.proves {
-            true => transport.key(key.public()).build(),
-            false => transport.build(),
-        })
-    }
-
-    async fn address(&self, _: &World) -> Address {
-        at("server")
-    }
-}
-
 #[tokio::test]
 async fn over_connections_that_prove_keys() {
-    let network = MemoryNetwork::new();
-    let key = SecretKey::from_bytes(&seed("server")).public();
-    let server = network.transport("server").key(key).build();
-    let proves = true;
-    nobody_gets_more_than_is_due(InMemory { network, proves }, server).await;
+    nobody_gets_more_than_is_due(InMemory::new(true)).await;
 }
 
 #[tokio::test]
 async fn over_connections_that_prove_none() {
-    let network = MemoryNetwork::new();
-    let server = network.transport("server").build();
-    let proves = false;
-    nobody_gets_more_than_is_due(InMemory { network, proves }, server).await;
+    nobody_gets_more_than_is_due(InMemory::new(false)).await;
 }
 
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn over_http() {
-    use eidetica_sync::http::HttpTransport;
-    struct Http;
-    impl Way for Http {
-        async fn transport(&self, _: &SecretKey) -> Box<dyn SyncTransport> {
-            Box::new(HttpTransport::builder().build())
-        }
-    }
-    let bind = "127.0.0.1:0".parse().expect("an address");
-    let server = HttpTransport::builder().bind(bind).build();
-    nobody_gets_more_than_is_due(Http, server).await;
+    nobody_gets_more_than_is_due(raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn over_iroh() {
-    use eidetica_sync::iroh::{IrohTransport, Relays};
-    async fn iroh(key: SecretKey) -> IrohTransport {
-        let transport = IrohTransport::builder()
-            .secret_key(key)
-            .relays(Relays::Disabled)
-            .address_lookup(false)
-            .bind_addr("127.0.0.1:0".parse().expect("an address"))
-            .bind();
-        transport.await.expect("loopback")
-    }
-    struct Iroh;
-    impl Way for Iroh {
-        async fn transport(&self, key: &SecretKey) -> Box<dyn SyncTransport> {
-            Box::new(iroh(key.clone()).await)
-        }
-    }
-    let server = iroh(SecretKey::from_bytes(&seed("server"))).await;
-    nobody_gets_more_than_is_due(Iroh, server).await;
+    nobody_gets_more_than_is_due(raw::Iroh).await;
 }

@@ -5,6 +5,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod raw;
+
 use std::collections::BTreeSet;
 
 use eidetica_dag::{AccessChange, Body, EntryId, Role, SecretKey, Subject, TreeId};
