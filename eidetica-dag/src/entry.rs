@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessChange, CHANGES_MAX};
+use crate::encoding::{EncodedBody, EncodedEntry, write_canonical};
 use crate::id::{EntryId, TreeId};
 use crate::key::{PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature};
 
@@ -102,26 +103,6 @@ pub enum EntryError {
     WrongSigner,
 }
 
-/// The canonical form, as postcard writes it.
-#[derive(Serialize, Deserialize)]
-struct Canonical<'a> {
-    version: u8,
-    tree: Option<TreeId>,
-    parents: Vec<EntryId>,
-    height: u32,
-    timestamp_ms: u64,
-    author: PublicKey,
-    #[serde(borrow)]
-    body: CanonicalBody<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum CanonicalBody<'a> {
-    Data(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
-    Access(Vec<AccessChange>),
-    Genesis(Genesis),
-}
-
 impl Entry {
     /// Checks the rules that need no other entry to be looked at, the size excepted.
     fn check_form(&self) -> Result<(), EntryError> {
@@ -151,23 +132,11 @@ impl Entry {
         }
     }
 
-    /// Writes the canonical bytes behind what `buffer` holds.
-    fn write_canonical(&self, buffer: Vec<u8>) -> Vec<u8> {
-        let body = match &self.body {
-            Body::Data(data) => CanonicalBody::Data(data),
-            Body::Access(changes) => CanonicalBody::Access(changes.clone()),
-            Body::Genesis(genesis) => CanonicalBody::Genesis(genesis.clone()),
-        };
-        let canonical = Canonical {
-            version: ENTRY_VERSION,
-            tree: self.tree,
-            parents: self.parents.clone(),
-            height: self.height,
-            timestamp_ms: self.timestamp_ms,
-            author: self.author,
-            body,
-        };
-        postcard::to_extend(&canonical, buffer).expect("a vector takes every byte")
+    /// Returns the canonical bytes, with room for a signature behind them.
+    fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_bytes_guess());
+        write_canonical(self, &mut bytes);
+        bytes
     }
 
     /// Returns a guess of the encoded size that is hardly ever too small.
@@ -203,10 +172,7 @@ impl SignedEntry {
         if entry.author != key.public() {
             return Err(EntryError::WrongSigner);
         }
-        let signature = key.sign(
-            Purpose::Entry,
-            &entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess())),
-        );
+        let signature = key.sign(Purpose::Entry, &entry.canonical());
         Self::from_parts(entry, &signature)
     }
 
@@ -216,7 +182,7 @@ impl SignedEntry {
     /// The rule that the entry breaks.
     pub fn from_parts(mut entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
         entry.check_form()?;
-        let mut encoded = entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess()));
+        let mut encoded = entry.canonical();
         let body_end = encoded.len();
         encoded.extend_from_slice(signature.as_bytes());
         if encoded.len() > ENTRY_BYTES_MAX {
@@ -250,7 +216,7 @@ impl SignedEntry {
         let canonical = &encoded[..encoded.len() - SIGNATURE_BYTES];
         // One entry has exactly one encoding: postcard reads some numbers in longer forms than it
         // writes, and those forms are refused here.
-        if entry.write_canonical(Vec::with_capacity(canonical.len())) != canonical {
+        if entry.canonical() != canonical {
             return Err(EntryError::NotCanonical);
         }
         let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
@@ -287,6 +253,11 @@ impl SignedEntry {
         &self.encoded
     }
 
+    /// Returns the parts of the encoding.
+    pub fn parts(&self) -> EncodedEntry<'_> {
+        EncodedEntry::parse(&self.encoded).expect("it was encoded here, or decoded")
+    }
+
     /// Returns the signature.
     pub fn signature(&self) -> Signature {
         let bytes = self
@@ -308,34 +279,28 @@ impl SignedEntry {
 
 /// Reads an entry whose payload is a slice of `encoded`, without judging it.
 fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
-    let canonical_bytes = encoded
-        .len()
-        .checked_sub(SIGNATURE_BYTES)
-        .ok_or(EntryError::NotCanonical)?;
-    let bytes = &encoded[..canonical_bytes];
-    match bytes.first() {
-        Some(&ENTRY_VERSION) => {}
-        Some(&other) => return Err(EntryError::UnknownVersion(other)),
-        None => return Err(EntryError::NotCanonical),
-    }
-    let (canonical, rest) =
-        postcard::take_from_bytes::<Canonical<'_>>(bytes).map_err(|_| EntryError::NotCanonical)?;
-    if !rest.is_empty() {
-        return Err(EntryError::NotCanonical);
-    }
-    let body = match canonical.body {
-        CanonicalBody::Data(data) => Body::Data(encoded.slice_ref(data)),
-        CanonicalBody::Access(changes) => Body::Access(changes),
-        CanonicalBody::Genesis(genesis) => Body::Genesis(genesis),
+    let parts = EncodedEntry::parse(encoded)?;
+    let body = match parts.body {
+        EncodedBody::Data(data) => Body::Data(encoded.slice_ref(data)),
+        EncodedBody::Access(bytes) => Body::Access(from_postcard(bytes)?),
+        EncodedBody::Genesis(bytes) => Body::Genesis(from_postcard(bytes)?),
     };
+    let parents = parts.parents.iter().copied().map(EntryId::from_bytes);
     Ok(Entry {
-        tree: canonical.tree,
-        parents: canonical.parents,
-        height: canonical.height,
-        timestamp_ms: canonical.timestamp_ms,
-        author: canonical.author,
+        tree: parts.tree,
+        parents: parents.collect(),
+        height: parts.height,
+        timestamp_ms: parts.timestamp_ms,
+        author: parts.author,
         body,
     })
+}
+
+fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EntryError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(EntryError::NotCanonical),
+    }
 }
 
 impl std::fmt::Debug for SignedEntry {

@@ -62,6 +62,7 @@
 pub mod access;
 pub mod admit;
 pub mod check;
+pub mod encoding;
 pub mod entry;
 pub mod id;
 pub mod key;
@@ -76,6 +77,7 @@ pub mod walk;
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
 pub use admit::{Admission, Changes, Outcome, Refusal, Rule, admit};
 pub use check::{Problem, check};
+pub use encoding::{EncodedBody, EncodedEntry};
 pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
 pub use id::{EntryId, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};

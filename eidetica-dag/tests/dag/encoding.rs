@@ -5,8 +5,8 @@ use eidetica_dag::access::CHANGES_MAX;
 use eidetica_dag::entry::{ENTRY_VERSION, NAME_BYTES_MAX};
 use eidetica_dag::testing::{Random, genesis, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId, PARENTS_MAX, PublicKey, Role,
-    Signature, SignedEntry, Subject, TreeId,
+    AccessChange, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId, Genesis, PARENTS_MAX,
+    PublicKey, Role, Signature, SignedEntry, Subject, TreeId,
 };
 use proptest::prelude::*;
 
@@ -349,7 +349,51 @@ fn entries() -> impl Strategy<Value = Entry> {
     )
 }
 
+/// The canonical form as postcard writes it, which is what the format is defined by.
+#[derive(serde::Serialize)]
+struct Canonical<'a> {
+    version: u8,
+    tree: Option<TreeId>,
+    parents: &'a [EntryId],
+    height: u32,
+    timestamp_ms: u64,
+    author: PublicKey,
+    body: CanonicalBody<'a>,
+}
+
+#[derive(serde::Serialize)]
+enum CanonicalBody<'a> {
+    Data(&'a serde_bytes::Bytes),
+    Access(&'a [AccessChange]),
+    Genesis(&'a Genesis),
+}
+
+fn by_postcard(entry: &Entry) -> Vec<u8> {
+    let canonical = Canonical {
+        version: ENTRY_VERSION,
+        tree: entry.tree,
+        parents: &entry.parents,
+        height: entry.height,
+        timestamp_ms: entry.timestamp_ms,
+        author: entry.author,
+        body: match &entry.body {
+            Body::Data(data) => CanonicalBody::Data(serde_bytes::Bytes::new(data)),
+            Body::Access(changes) => CanonicalBody::Access(changes),
+            Body::Genesis(genesis) => CanonicalBody::Genesis(genesis),
+        },
+    };
+    postcard::to_stdvec(&canonical).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn the_encoding_is_postcards(entry in entries()) {
+        let signed = SignedEntry::from_parts(entry.clone(), &Signature::from_bytes([9; 64])).unwrap();
+        prop_assert_eq!(&signed.encoded()[..], [by_postcard(&entry), vec![9; 64]].concat());
+        prop_assert_eq!(signed.parts().height, entry.height);
+        prop_assert_eq!(signed.parts().signature, &[9; 64]);
+    }
+
     #[test]
     fn entries_survive_the_round_trip(entry in entries(), signature: [u8; 32]) {
         let signature = Signature::from_bytes([signature, signature].concat().try_into().unwrap());
