@@ -1,10 +1,13 @@
 //! Entries: what they say, their one encoding, and how they are signed and named.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessChange, CHANGES_MAX};
+use crate::assemble::Assembler;
 use crate::encoding::{EncodedBody, EncodedEntry, write_canonical};
 use crate::id::{EntryId, TreeId};
 use crate::key::{PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature};
@@ -105,7 +108,7 @@ pub enum EntryError {
 
 impl Entry {
     /// Checks the rules that need no other entry to be looked at, the size excepted.
-    fn check_form(&self) -> Result<(), EntryError> {
+    pub(crate) fn check_form(&self) -> Result<(), EntryError> {
         if self.parents.len() > PARENTS_MAX {
             return Err(EntryError::TooManyParents(self.parents.len()));
         }
@@ -155,8 +158,15 @@ impl Entry {
 /// Holding one proves that the entry is well formed, that its bytes are the canonical ones and that
 /// the id was computed from them. Whether the signature is the author's is a separate question:
 /// see [`crate::verify`].
+///
+/// A clone is the same entry in memory, and moving one moves a pointer: entries go through several
+/// hands from the wire to the store.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SignedEntry {
+pub struct SignedEntry(Arc<Parts>);
+
+/// What a [`SignedEntry`] is made of.
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
     id: EntryId,
     entry: Entry,
     /// Canonical bytes, then the signature. `entry.body` of data is a slice of it.
@@ -180,24 +190,41 @@ impl SignedEntry {
     ///
     /// # Errors
     /// The rule that the entry breaks.
-    pub fn from_parts(mut entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
-        entry.check_form()?;
-        let mut encoded = entry.canonical();
-        let body_end = encoded.len();
-        encoded.extend_from_slice(signature.as_bytes());
-        if encoded.len() > ENTRY_BYTES_MAX {
-            return Err(EntryError::TooLarge {
-                bytes: encoded.len(),
-            });
-        }
-        let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
-        let encoded = Bytes::from(encoded);
-        if let Body::Data(data) = &mut entry.body {
+    pub fn from_parts(entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
+        let mut assembler = Assembler::with_capacity(1, entry.encoded_bytes_guess());
+        assembler.push(entry, signature)?;
+        let mut entries = assembler.finish();
+        Ok(entries.pop().expect("one was added"))
+    }
+
+    fn new(id: EntryId, entry: Entry, encoded: Bytes) -> Self {
+        Self(Arc::new(Parts { id, entry, encoded }))
+    }
+
+    /// Begins an entry, to be finished with [`Self::set_encoding`].
+    pub(crate) fn without_encoding(id: EntryId, entry: Entry) -> Self {
+        Self::new(id, entry, Bytes::new())
+    }
+
+    /// Sets the bytes from which the id was computed.
+    pub(crate) fn set_encoding(&mut self, encoded: Bytes) {
+        let parts = Arc::make_mut(&mut self.0);
+        if let Body::Data(data) = &mut parts.entry.body {
             // The payload stands last. The caller's may be a slice of something much larger, which
             // it would keep in memory.
-            *data = encoded.slice(body_end - data.len()..body_end);
+            let end = encoded.len() - SIGNATURE_BYTES;
+            *data = encoded.slice(end - data.len()..end);
         }
-        Ok(Self { id, entry, encoded })
+        parts.encoded = encoded;
+    }
+
+    /// Returns the entry with its bytes in an allocation of their own. What came in a batch shares
+    /// the batch's memory, all of which stays for as long as one of its entries does.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        let encoded = Bytes::copy_from_slice(self.encoded());
+        self.set_encoding(encoded);
+        self
     }
 
     /// Reads canonical bytes followed by a signature, and computes the id. The signature is not
@@ -220,7 +247,7 @@ impl SignedEntry {
             return Err(EntryError::NotCanonical);
         }
         let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
-        Ok(Self { id, entry, encoded })
+        Ok(Self::new(id, entry, encoded))
     }
 
     /// Reads back what a store wrote: bytes that were checked and hashed before they were written.
@@ -230,38 +257,38 @@ impl SignedEntry {
     /// [`EntryError::NotCanonical`] if the bytes are no entry at all: the store is damaged.
     pub fn decode_stored(id: EntryId, encoded: Bytes) -> Result<Self, EntryError> {
         let entry = decode_canonical(&encoded)?;
-        Ok(Self { id, entry, encoded })
+        Ok(Self::new(id, entry, encoded))
     }
 
     /// Returns the id.
     pub fn id(&self) -> EntryId {
-        self.id
+        self.0.id
     }
 
     /// Returns what the author said.
     pub fn entry(&self) -> &Entry {
-        &self.entry
+        &self.0.entry
     }
 
     /// Returns the tree, which for a root is named by the root itself.
     pub fn tree(&self) -> TreeId {
-        self.entry.tree.unwrap_or(TreeId::from_root(self.id))
+        self.0.entry.tree.unwrap_or(TreeId::from_root(self.0.id))
     }
 
     /// Returns the canonical bytes and the signature behind them.
     pub fn encoded(&self) -> &Bytes {
-        &self.encoded
+        &self.0.encoded
     }
 
     /// Returns the parts of the encoding.
     pub fn parts(&self) -> EncodedEntry<'_> {
-        EncodedEntry::parse(&self.encoded).expect("it was encoded here, or decoded")
+        EncodedEntry::parse(&self.0.encoded).expect("it was encoded here, or decoded")
     }
 
     /// Returns the signature.
     pub fn signature(&self) -> Signature {
         let bytes = self
-            .encoded
+            .encoded()
             .last_chunk()
             .expect("the encoding ends with a signature");
         Signature::from_bytes(*bytes)
@@ -269,8 +296,9 @@ impl SignedEntry {
 
     /// Tells whether the signature is the author's.
     pub fn has_valid_signature(&self) -> bool {
-        let canonical = &self.encoded[..self.encoded.len() - SIGNATURE_BYTES];
-        self.entry
+        let canonical = &self.encoded()[..self.encoded().len() - SIGNATURE_BYTES];
+        self.0
+            .entry
             .author
             .verify(Purpose::Entry, canonical, &self.signature())
             .is_ok()
@@ -306,8 +334,8 @@ fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Entr
 impl std::fmt::Debug for SignedEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignedEntry")
-            .field("id", &self.id)
-            .field("entry", &self.entry)
+            .field("id", &self.0.id)
+            .field("entry", &self.0.entry)
             .finish()
     }
 }

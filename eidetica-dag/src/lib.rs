@@ -61,6 +61,8 @@
 
 pub mod access;
 pub mod admit;
+pub mod assemble;
+pub mod buffer;
 pub mod check;
 pub mod encoding;
 pub mod entry;
@@ -76,6 +78,8 @@ pub mod walk;
 
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
 pub use admit::{Admission, Changes, Outcome, Refusal, Rule, admit};
+pub use assemble::Assembler;
+pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};
 pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};

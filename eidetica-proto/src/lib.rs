@@ -90,6 +90,7 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod compression;
 pub mod error;
 pub mod filter;
 pub mod frame;
