@@ -83,7 +83,7 @@ pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};
 pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
-pub use id::{EntryId, TreeId};
+pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;
 pub use set::ArrivalSet;

@@ -1,6 +1,6 @@
 //! A tree in memory: the reference that every other view is compared with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::access::{AccessId, AccessState};
 use crate::admit::{Changes, Outcome, admit};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
-use crate::id::{EntryId, TreeId};
+use crate::id::{EntryId, IdMap, TreeId};
 use crate::verify::VerifiedEntry;
 use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
 
@@ -28,7 +28,7 @@ pub struct MemoryDag {
     appended: Vec<Bytes>,
     /// Where each entry's encoding stands.
     places: Vec<Place>,
-    numbers: HashMap<EntryId, Arrival>,
+    numbers: IdMap<Arrival>,
     tips: Vec<Arrival>,
     checkpoints: Vec<Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
@@ -62,7 +62,7 @@ impl MemoryDag {
             nodes: Vec::new(),
             appended: Vec::new(),
             places: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: IdMap::default(),
             tips: Vec::new(),
             checkpoints: Vec::new(),
             landmarks: BTreeMap::new(),

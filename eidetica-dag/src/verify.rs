@@ -15,10 +15,8 @@
 //! receives the broken one alone until the other arrives with it. It harms nobody's entries but
 //! this author's own.
 
-use std::collections::HashMap;
-
 use crate::entry::SignedEntry;
-use crate::id::EntryId;
+use crate::id::{EntryId, IdMap};
 use crate::key::SecretKey;
 
 /// An entry that its author signed, or vouched for with a later one.
@@ -120,7 +118,7 @@ pub(crate) struct Scan {
 /// Finds every forged entry of a batch in which parents stand before their children.
 pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
     // A second entry of the same id, which no store needs, is not vouched for: it is checked.
-    let places: HashMap<EntryId, usize> = entries
+    let places: IdMap<usize> = entries
         .iter()
         .enumerate()
         .map(|(place, entry)| (entry.id(), place))

@@ -27,7 +27,7 @@ use eidetica_dag::entry::PARENTS_MAX;
 use eidetica_dag::key::SIGNATURE_BYTES;
 use eidetica_dag::{
     AccessChange, Assembler, Body, ENTRY_BYTES_MAX, EncodedBody, EncodedEntry, Entry, EntryId,
-    Genesis, PublicKey, Signature, SignedEntry, TreeId,
+    Genesis, IdMap, PublicKey, Signature, SignedEntry, TreeId,
 };
 
 use crate::compression::{compress, decompress};
@@ -61,8 +61,8 @@ pub struct Packer {
     authors: Vec<PublicKey>,
     author_index: HashMap<PublicKey, u64>,
     externals: Vec<EntryId>,
-    external_index: HashMap<EntryId, u64>,
-    position: HashMap<EntryId, u64>,
+    external_index: IdMap<u64>,
+    position: IdMap<u64>,
     signatures: Vec<u8>,
     records: Vec<u8>,
     payloads: Vec<u8>,
