@@ -32,6 +32,7 @@ use eidetica_dag::{
 
 use crate::compression::{compress, decompress};
 use crate::error::BatchError;
+use crate::varint::{Reader, put_difference, put_varint};
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -224,7 +225,7 @@ impl Packer {
 /// # Errors
 /// The rule that the batch breaks; none of it is of use then.
 pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError> {
-    let mut input = Reader(batch);
+    let mut input = Reader::new(batch);
     let mode = input.byte()?;
     let packed_bytes = input.count(batch.len())?;
     let raw_bytes = input.count(BATCH_BYTES_MAX)?;
@@ -262,9 +263,9 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
         }
         _ => return Err(BatchError::Malformed),
     };
-    let mut records = Reader(&raw);
+    let mut records = Reader::new(&raw);
     let heads = Heads::read(&mut records, entry_count)?;
-    let mut payloads = raw.slice_ref(records.0);
+    let mut payloads = raw.slice_ref(records.rest());
 
     let encoded_bytes = payloads.len() + heads.encoded_bytes_max();
     let encoded_bytes = encoded_bytes.min(BATCH_BYTES_MAX);
@@ -379,80 +380,5 @@ fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Batc
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(BatchError::Malformed),
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Writes `number` as its difference to `before`, small in either direction.
-fn put_difference(out: &mut Vec<u8>, number: u64, before: u64) {
-    let difference = number.wrapping_sub(before) as i64;
-    put_varint(out, (difference << 1 ^ difference >> 63) as u64);
-}
-
-/// Reads what a batch holds; every read is checked against what is left.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8, BatchError> {
-        let (byte, rest) = self.0.split_first().ok_or(BatchError::Malformed)?;
-        self.0 = rest;
-        Ok(*byte)
-    }
-
-    fn varint(&mut self) -> Result<u64, BatchError> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(BatchError::Malformed)
-    }
-
-    fn count(&mut self, most: usize) -> Result<usize, BatchError> {
-        match usize::try_from(self.varint()?) {
-            Ok(count) if count <= most => Ok(count),
-            Ok(_) | Err(_) => Err(BatchError::TooLarge),
-        }
-    }
-
-    fn difference(&mut self, before: u64) -> Result<u64, BatchError> {
-        let zigzag = self.varint()?;
-        let difference = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-        Ok(before.wrapping_add(difference as u64))
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], BatchError> {
-        let (bytes, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(BatchError::Malformed)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self, count: usize) -> Result<&'a [[u8; N]], BatchError> {
-        let bytes = self.bytes(count.checked_mul(N).ok_or(BatchError::Malformed)?)?;
-        Ok(bytes.as_chunks().0)
-    }
-
-    fn end(&self) -> Result<(), BatchError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(BatchError::Malformed)
-        }
     }
 }
