@@ -4,13 +4,13 @@
 //! is pure: it looks at a view and says what to write. A store calls it inside the transaction that
 //! carries the answer out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::access::{AccessChange, AccessId, AccessState, Role};
 use crate::entry::{Body, SignedEntry};
-use crate::id::{EntryId, TreeId};
+use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
 use crate::verify::VerifiedEntry;
 use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, Node};
@@ -149,7 +149,7 @@ struct Admitter<'v, V: EntryView + ?Sized> {
     tree: TreeId,
     first: u32,
     tips: BTreeSet<Arrival>,
-    numbers: HashMap<EntryId, Arrival>,
+    numbers: IdMap<Arrival>,
     entries: Vec<(Node, SignedEntry)>,
     access: Vec<Arc<AccessState>>,
     checkpoints: Vec<(u32, Vec<Arrival>)>,
@@ -162,7 +162,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             tree,
             first: view.entry_count(),
             tips: view.tips()?.into_iter().collect(),
-            numbers: HashMap::with_capacity(batch_len),
+            numbers: IdMap::with_capacity_and_hasher(batch_len, IdHashing::default()),
             entries: Vec::with_capacity(batch_len),
             access: Vec::new(),
             checkpoints: Vec::new(),

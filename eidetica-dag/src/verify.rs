@@ -15,11 +15,9 @@
 //! receives the broken one alone until the other arrives with it. It harms nobody's entries but
 //! this author's own.
 
-use std::collections::HashSet;
-
 use crate::entry::SignedEntry;
-use crate::id::EntryId;
-use crate::key::{PublicKey, SecretKey};
+use crate::id::{EntryId, IdMap};
+use crate::key::SecretKey;
 
 /// An entry that its author signed, or vouched for with a later one.
 ///
@@ -73,6 +71,13 @@ impl VerifiedEntry {
         &self.0
     }
 
+    /// Returns the entry with its bytes in an allocation of their own: see
+    /// [`SignedEntry::detached`].
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self(self.0.detached())
+    }
+
     /// Returns the entry.
     pub fn into_inner(self) -> SignedEntry {
         self.0
@@ -112,20 +117,28 @@ pub(crate) struct Scan {
 
 /// Finds every forged entry of a batch in which parents stand before their children.
 pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
-    let mut vouched: HashSet<(EntryId, PublicKey)> = HashSet::with_capacity(entries.len());
+    // A second entry of the same id, which no store needs, is not vouched for: it is checked.
+    let places: IdMap<usize> = entries
+        .iter()
+        .enumerate()
+        .map(|(place, entry)| (entry.id(), place))
+        .collect();
+    let mut is_vouched = vec![false; entries.len()];
     let mut forged = Vec::new();
     let mut signatures_checked = 0;
     // From the last to the first, so that whoever vouches is looked at before it is believed.
     for (index, entry) in entries.iter().enumerate().rev() {
-        let author = entry.entry().author;
-        if !vouched.contains(&(entry.id(), author)) {
+        if !is_vouched[index] {
             signatures_checked += 1;
             if !entry.has_valid_signature() {
                 forged.push(index);
                 continue;
             }
         }
-        vouched.extend(entry.entry().parents.iter().map(|parent| (*parent, author)));
+        let said = entry.entry();
+        for place in said.parents.iter().filter_map(|parent| places.get(parent)) {
+            is_vouched[*place] |= entries[*place].entry().author == said.author;
+        }
     }
     Scan {
         forged,

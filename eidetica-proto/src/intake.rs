@@ -107,7 +107,9 @@ impl Intake {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
-        self.waiting.extend(outcome.waiting);
+        // Those that came with them and are stored must not stay in memory for them.
+        let waiting = outcome.waiting.into_iter().map(VerifiedEntry::detached);
+        self.waiting.extend(waiting);
         let waiting_ids = &self.waiting_ids;
         self.missing.extend(
             outcome

@@ -90,6 +90,7 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod compression;
 pub mod error;
 pub mod filter;
 pub mod frame;
@@ -105,6 +106,7 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
+mod varint;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.

@@ -71,6 +71,19 @@ fn assert_stops_at(entries: &[SignedEntry], index: usize) {
 }
 
 #[test]
+fn an_entry_that_stands_twice_in_a_batch_is_judged_each_time() {
+    let entries = chain(&[Genuine(ANN), Genuine(ANN), Genuine(ANN)]);
+    let twice: Vec<_> = entries.iter().chain(&entries).cloned().collect();
+    let checked = verify_batch(twice);
+    assert_eq!(checked.forged, None);
+    assert_eq!(checked.verified.len(), 8);
+
+    let forged = chain(&[Genuine(ANN), Fake(ANN), Genuine(BEN)]);
+    let twice: Vec<_> = forged.iter().chain(&forged).cloned().collect();
+    assert_stops_at(&twice, 2);
+}
+
+#[test]
 fn a_forged_tip_is_found() {
     assert_stops_at(&chain(&[Genuine(ANN), Genuine(ANN), Fake(ANN)]), 3);
 }

@@ -123,7 +123,7 @@ fn pack(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
     let mut packer = Packer::new();
     let mut batches = Vec::new();
     for entry in entries {
-        if !packer.has_room_for(entry.get()) {
+        if !packer.has_room_for(entry.get().encoded().len()) {
             batches.push(packer.finish());
         }
         packer.push(entry.get());
