@@ -12,7 +12,7 @@ use crate::access::{AccessChange, AccessId, AccessState, Role};
 use crate::entry::{Body, SignedEntry};
 use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
-use crate::verify::VerifiedEntry;
+use crate::verify::{VerifiedEntry, verify_batch};
 use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, Node};
 
 /// The broken rule of an entry that will never be stored in this tree, by nobody.
@@ -40,6 +40,9 @@ pub enum Rule {
         /// The role that the entry needs.
         needed: Role,
     },
+    /// Its signature is not its author's, and what vouched for it could not be stored with it.
+    #[error("its signature is not its author's, and nothing that vouches for it came with it")]
+    Unvouched,
     /// The tree has as many entries as can be numbered.
     #[error("the tree is full")]
     TreeFull,
@@ -97,11 +100,36 @@ pub struct Outcome {
 /// Judges a batch against a tree, which may be empty.
 ///
 /// Entries are taken in the order given. Those whose parents are there are numbered, those whose
-/// parents are missing wait, and at the first that breaks a rule it stops.
+/// parents are missing wait, and at the first that breaks a rule it stops. Where an entry is numbered
+/// and the one that vouched for it is not, its own signature is checked.
 ///
 /// # Errors
 /// Those of the view.
 pub fn admit<V: EntryView + ?Sized>(
+    view: &V,
+    tree: TreeId,
+    batch: Vec<VerifiedEntry>,
+) -> Result<Admission, V::Error> {
+    let mut admission = admit_as_vouched(view, tree, batch)?;
+    let outcome = &admission.outcome;
+    // Usually everything is stored, so everything that was vouched for still is.
+    if outcome.refused.is_none() && outcome.waiting.is_empty() {
+        return Ok(admission);
+    }
+    let numbered = &admission.changes.entries;
+    let numbered: Vec<SignedEntry> = numbered.iter().map(|(_, entry)| entry.clone()).collect();
+    let checked = verify_batch(numbered);
+    if let Some(forged) = checked.forged() {
+        admission = admit_as_vouched(view, tree, checked.verified)?;
+        let rule = Rule::Unvouched;
+        let id = forged.id;
+        admission.outcome.refused = Some(Refusal { id, rule });
+    }
+    Ok(admission)
+}
+
+/// Judges a batch, all of which is vouched for as long as none of it is left out.
+fn admit_as_vouched<V: EntryView + ?Sized>(
     view: &V,
     tree: TreeId,
     batch: Vec<VerifiedEntry>,

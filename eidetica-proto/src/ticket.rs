@@ -356,7 +356,7 @@ mod tests {
             let address = Address::new("a", &value.repeat(1_022)).expect("an address");
             let ticket = Ticket {
                 addresses: vec![address; TICKET_ADDRESSES_MAX],
-                invite: InviteSecret::from_bytes(&[0xa5; INVITE_SECRET_BYTES_MAX]).ok(),
+                invite: Some(InviteSecret::from_bytes([0xa5; INVITE_SECRET_BYTES])),
                 ..full()
             };
             assert_eq!(ticket.to_string().parse(), Ok(ticket));

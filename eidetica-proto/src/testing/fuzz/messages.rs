@@ -81,13 +81,11 @@ pub fn part(data: &[u8]) -> bool {
         (Part::Batch(batch), received) => {
             let unpacked = unpack(tree, batch);
             assert_eq!(received.is_ok(), unpacked.is_ok());
-            let (Ok(Received::Entries { entries, fault }), Ok(unpacked)) = (received, unpacked)
-            else {
+            let (Ok(Received::Entries(batch)), Ok(unpacked)) = (received, unpacked) else {
                 return false;
             };
-            assert_eq!(fault.is_none(), entries.len() == unpacked.len());
-            let genuine = entries.iter().map(|entry| entry.get());
-            assert!(genuine.eq(&unpacked[..entries.len()]));
+            let genuine = batch.verified.iter().map(|entry| entry.get());
+            assert!(genuine.chain(&batch.unproved).eq(&unpacked));
         }
         (Part::End { tips }, Ok(Received::End(received))) => {
             assert_ids(tips.listed(), TIPS_MAX);

@@ -65,7 +65,7 @@ impl Limits {
             let entries = limits.unpack.measure(|| unpack(history.tree, batch));
             let entries = entries.map_err(failed)?;
             let verified = limits.verify.measure(|| verify_batch(entries));
-            if let Some(forged) = verified.forged {
+            if let Some(forged) = verified.forged() {
                 return Err(failed(forged));
             }
         }
