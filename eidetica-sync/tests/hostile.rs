@@ -76,7 +76,7 @@ impl<W: Way> World<W> {
         let mut parts = Vec::new();
         let mut packer = Packer::new();
         for entry in entries {
-            if !packer.has_room_for(entry) {
+            if !packer.has_room_for(entry.encoded().len()) {
                 parts.push(Part::Batch(&packer.finish()).encode());
             }
             packer.push(entry);
