@@ -1,18 +1,21 @@
 //! What can be chosen about a transport.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use eidetica_proto::Address;
 
-use crate::limits;
+use crate::address::Scheme;
+#[cfg(feature = "tls")]
+use crate::tls::{ClientTls, ServerTls};
 use crate::transport::HttpTransport;
+use crate::{limits, server};
 
 /// How long the transport waits for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlines {
-    /// For a connection, and for the head of its first request. See
+    /// For a connection, the handshake of TLS included, and for the head of its first request. See
     /// [`CONNECT_TIMEOUT`](limits::CONNECT_TIMEOUT).
     pub connect: Duration,
     /// For the other side to send or to take the next bytes. See
@@ -56,9 +59,14 @@ pub enum HttpVersion {
 pub struct HttpTransportBuilder {
     pub(crate) bind: Option<SocketAddr>,
     pub(crate) advertised: Vec<Address>,
+    pub(crate) hosts: Vec<String>,
     pub(crate) version: HttpVersion,
     pub(crate) deadlines: Deadlines,
     pub(crate) connections_max: Option<usize>,
+    #[cfg(feature = "tls")]
+    pub(crate) server_tls: Option<ServerTls>,
+    #[cfg(feature = "tls")]
+    pub(crate) client_tls: ClientTls,
 }
 
 impl HttpTransportBuilder {
@@ -73,6 +81,36 @@ impl HttpTransportBuilder {
     /// before it. If there is one, only such addresses are advertised, in the order of the calls.
     pub fn advertise(mut self, address: Address) -> Self {
         self.advertised.push(address);
+        self
+    }
+
+    /// Names a host under which others reach the server: a name or an IP address. The address that
+    /// is advertised has it and the port where the server listens. Such addresses come behind those
+    /// of [`advertise`](Self::advertise), and replace the server's own like those.
+    pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// Returns the IP address under which the server is advertised unless it is told otherwise, and
+    /// for which its certificate must be then. `None` without a server.
+    pub fn advertised_ip(&self) -> Option<IpAddr> {
+        self.bind.map(|bind| server::reachable_ip(bind.ip()))
+    }
+
+    /// Makes the server speak TLS. Without it everybody on the way between the two sides can read
+    /// all that is sent, whatever is signed. Its addresses are of the kind `https` then.
+    #[cfg(feature = "tls")]
+    pub fn server_tls(mut self, tls: ServerTls) -> Self {
+        self.server_tls = Some(tls);
+        self
+    }
+
+    /// Sets whose certificates the client believes when it is sent to an address of the kind
+    /// `https`. By default those that the platform trusts.
+    #[cfg(feature = "tls")]
+    pub fn client_tls(mut self, tls: ClientTls) -> Self {
+        self.client_tls = tls;
         self
     }
 
@@ -105,6 +143,15 @@ impl HttpTransportBuilder {
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.connections_max = Some(connections);
         self
+    }
+
+    /// Returns the scheme of the server's addresses.
+    pub(crate) fn server_scheme(&self) -> Scheme {
+        #[cfg(feature = "tls")]
+        if self.server_tls.is_some() {
+            return Scheme::Https;
+        }
+        Scheme::Http
     }
 
     /// Makes the transport. It does nothing until it is used.

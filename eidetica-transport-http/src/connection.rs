@@ -10,6 +10,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(feature = "tls")]
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,6 +21,8 @@ use crate::clock::lock;
 use crate::limits::{EXCHANGES_PER_CONNECTION_MAX, REQUEST_WINDOW_BYTES};
 use crate::routes;
 use crate::tasks::{Tasks, TasksExecutor};
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// One connection that a caller opened.
 pub(crate) struct Connection {
@@ -90,8 +94,33 @@ impl Connection {
         }
     }
 
-    /// Serves the connection to its end. The stream may be any, so that one that speaks TLS can
-    /// stand here.
+    /// Does the handshake and serves the connection to its end. The handshake takes its time from
+    /// what the head of the first request has.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn serve_tls(
+        self: Arc<Self>,
+        tls: ServerTls,
+        stream: TcpStream,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let accepted = tokio::select! {
+            // An error says that the server is gone.
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            why = self.late() => {
+                tracing::debug!(remote = self.remote, why, "a handshake is given up");
+                return;
+            }
+            accepted = tls.accept(stream) => accepted,
+        };
+        match accepted {
+            Ok(Some(stream)) => self.serve(stream, stopping).await,
+            Ok(None) => tracing::debug!(remote = self.remote, "no TLS is spoken here"),
+            // Most of them are nobody's fault but the caller's, and reach this connection alone.
+            Err(error) => tracing::debug!(remote = self.remote, %error, "a handshake failed"),
+        }
+    }
+
+    /// Serves the connection to its end, over TCP or TLS.
     pub(crate) async fn serve<S>(self: Arc<Self>, stream: S, mut stopping: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest time to connect, and for the first request's head to arrive: anything slower than three
+/// Longest time to connect, the handshake of TLS included, and for the handshake and the first
+/// request's head to arrive at the server: anything slower than three
 /// lost packets in a row is not there.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

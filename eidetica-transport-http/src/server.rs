@@ -10,14 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::address::KIND;
-use crate::builder::Deadlines;
+use crate::address::Scheme;
+use crate::builder::{Deadlines, HttpTransportBuilder};
 use crate::connection::Connection;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, BUSY_CONNECTIONS_MAX};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, BUSY_CONNECTIONS_MAX, CONNECTIONS_MAX};
 use crate::tasks::Tasks;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// A server that runs. Dropping it cuts everything.
 pub(crate) struct Server {
+    scheme: Scheme,
     address: SocketAddr,
     tasks: Arc<Tasks>,
     accepting: JoinHandle<()>,
@@ -29,8 +32,7 @@ impl Server {
     pub(crate) fn start(
         bind: SocketAddr,
         service: Arc<dyn Service>,
-        deadlines: Deadlines,
-        connections_max: usize,
+        settings: &HttpTransportBuilder,
     ) -> Result<Self, TransportError> {
         let listener = listen(bind).map_err(|error| listen_error(bind, error))?;
         let address = listener
@@ -38,16 +40,20 @@ impl Server {
             .map_err(|error| listen_error(bind, error))?;
         let tasks = Tasks::new();
         let stopping = watch::Sender::new(false);
+        let connections_max = settings.connections_max.unwrap_or(CONNECTIONS_MAX);
         let door = Door {
             listener,
             served: Arc::new(Semaphore::new(connections_max)),
             turned_away: Arc::new(Semaphore::new(BUSY_CONNECTIONS_MAX)),
             service,
-            deadlines,
+            deadlines: settings.deadlines,
+            #[cfg(feature = "tls")]
+            tls: settings.server_tls.clone(),
             tasks: Arc::downgrade(&tasks),
             stopping: stopping.subscribe(),
         };
         Ok(Self {
+            scheme: settings.server_scheme(),
             address,
             tasks,
             accepting: tokio::spawn(door.accept()),
@@ -57,12 +63,30 @@ impl Server {
 
     /// Returns where the server listens, as others see it.
     pub(crate) fn address(&self) -> Option<Address> {
-        let host = match self.address.ip() {
-            ip if ip.is_unspecified() => outward_ip(ip),
-            ip => ip,
-        };
-        let value = SocketAddr::new(host, self.address.port()).to_string();
-        Address::new(KIND, &value).ok()
+        let ip = reachable_ip(self.address.ip());
+        let value = SocketAddr::new(ip, self.address.port()).to_string();
+        Address::new(self.scheme.as_str(), &value).ok()
+    }
+
+    /// Lists the addresses that others are told.
+    pub(crate) fn addresses(&self, settings: &HttpTransportBuilder) -> Vec<Address> {
+        let port = self.address.port();
+        let mut addresses = settings.advertised.clone();
+        addresses.extend(settings.hosts.iter().filter_map(|host| {
+            let value = match host.parse::<Ipv6Addr>() {
+                Ok(ip) => SocketAddr::new(ip.into(), port).to_string(),
+                Err(_) => format!("{host}:{port}"),
+            };
+            let address = Address::new(self.scheme.as_str(), &value);
+            if let Err(error) = &address {
+                tracing::warn!(host, %error, "a host cannot stand in an address");
+            }
+            address.ok()
+        }));
+        if addresses.is_empty() {
+            addresses.extend(self.address());
+        }
+        addresses
     }
 
     /// Ends the server. Nothing of it is left when this returns.
@@ -125,6 +149,14 @@ fn listen_error(bind: SocketAddr, error: io::Error) -> TransportError {
     TransportError::new(kind, text).with_source(error)
 }
 
+/// Returns the address under which a server that listens on `ip` can be reached.
+pub(crate) fn reachable_ip(ip: IpAddr) -> IpAddr {
+    match ip.is_unspecified() {
+        true => outward_ip(ip),
+        false => ip,
+    }
+}
+
 /// Returns the address that this machine uses towards others, for a server that listens on all of
 /// them. Connecting a UDP socket sends nothing; the system only chooses the route. The targets are
 /// those reserved for documentation (RFC 5737, RFC 3849).
@@ -157,6 +189,8 @@ struct Door {
     turned_away: Arc<Semaphore>,
     service: Arc<dyn Service>,
     deadlines: Deadlines,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
     tasks: std::sync::Weak<Tasks>,
     stopping: watch::Receiver<bool>,
 }
@@ -194,6 +228,14 @@ impl Door {
             busy,
         );
         let stopping = self.stopping.clone();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            tasks.spawn(async move {
+                let _permit = permit;
+                connection.serve_tls(tls, stream, stopping).await;
+            });
+            return;
+        }
         tasks.spawn(async move {
             let _permit = permit;
             connection.serve(stream, stopping).await;
