@@ -96,6 +96,7 @@ pub mod frame;
 mod intake;
 pub mod message;
 mod outgoing;
+pub mod quota;
 pub mod schedule;
 pub mod session;
 #[cfg(any(test, feature = "test-utils"))]

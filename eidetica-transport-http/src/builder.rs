@@ -18,6 +18,9 @@ pub struct Deadlines {
     /// For a connection, the handshake of TLS included, and for the head of its first request. See
     /// [`CONNECT_TIMEOUT`](limits::CONNECT_TIMEOUT).
     pub connect: Duration,
+    /// For a caller to send the next bytes of what it has begun. See
+    /// [`STALL_TIMEOUT`](limits::STALL_TIMEOUT).
+    pub stall: Duration,
     /// For the other side to send or to take the next bytes. See
     /// [`IDLE_TIMEOUT`](limits::IDLE_TIMEOUT).
     pub idle: Duration,
@@ -29,6 +32,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             connect: limits::CONNECT_TIMEOUT,
+            stall: limits::STALL_TIMEOUT,
             idle: limits::IDLE_TIMEOUT,
             stop_grace: limits::STOP_GRACE,
         }
@@ -54,7 +58,7 @@ pub enum HttpVersion {
 }
 
 /// Builds an [`HttpTransport`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct HttpTransportBuilder {
     pub(crate) bind: Option<SocketAddr>,
@@ -62,11 +66,32 @@ pub struct HttpTransportBuilder {
     pub(crate) hosts: Vec<String>,
     pub(crate) version: HttpVersion,
     pub(crate) deadlines: Deadlines,
-    pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_max: usize,
+    pub(crate) newcomers_max: usize,
+    pub(crate) unfinished_bytes_max: usize,
     #[cfg(feature = "tls")]
     pub(crate) server_tls: Option<ServerTls>,
     #[cfg(feature = "tls")]
     pub(crate) client_tls: ClientTls,
+}
+
+impl Default for HttpTransportBuilder {
+    fn default() -> Self {
+        Self {
+            bind: None,
+            advertised: Vec::new(),
+            hosts: Vec::new(),
+            version: HttpVersion::default(),
+            deadlines: Deadlines::default(),
+            connections_max: limits::CONNECTIONS_MAX,
+            newcomers_max: limits::NEWCOMERS_MAX,
+            unfinished_bytes_max: limits::UNFINISHED_BYTES_MAX,
+            #[cfg(feature = "tls")]
+            server_tls: None,
+            #[cfg(feature = "tls")]
+            client_tls: ClientTls::default(),
+        }
+    }
 }
 
 impl HttpTransportBuilder {
@@ -126,6 +151,12 @@ impl HttpTransportBuilder {
         self
     }
 
+    /// Sets how long a caller may send nothing in the middle of a frame, or before the first one.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.stall = timeout;
+        self
+    }
+
     /// Sets how long the other side may neither send nor take anything.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.deadlines.idle = timeout;
@@ -138,10 +169,25 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Sets how many connections the server serves, instead of
+    /// Sets how many connections the server keeps that were answered, instead of
     /// [`CONNECTIONS_MAX`](limits::CONNECTIONS_MAX).
     pub fn connections_max(mut self, connections: usize) -> Self {
-        self.connections_max = Some(connections);
+        self.connections_max = connections;
+        self
+    }
+
+    /// Sets how many connections may wait for their first answer, instead of
+    /// [`NEWCOMERS_MAX`](limits::NEWCOMERS_MAX). At least one may.
+    pub fn newcomers_max(mut self, connections: usize) -> Self {
+        self.newcomers_max = connections.max(1);
+        self
+    }
+
+    /// Sets how many bytes of unfinished frames the server holds, instead of
+    /// [`UNFINISHED_BYTES_MAX`](limits::UNFINISHED_BYTES_MAX). Below
+    /// [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) no large entry arrives.
+    pub fn unfinished_bytes_max(mut self, bytes: usize) -> Self {
+        self.unfinished_bytes_max = bytes;
         self
     }
 

@@ -68,6 +68,8 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT.min(deadlines.idle / 2))
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
             .http2_only(version == HttpVersion::Http2)
+            // Until the server says how many it takes.
+            .http2_initial_max_send_streams(EXCHANGES_PER_CONNECTION_MAX as usize)
             .http2_initial_stream_window_size(ANSWER_WINDOW_BYTES)
             // One exchange that is not read must leave room for all others.
             .http2_initial_connection_window_size(
@@ -133,11 +135,7 @@ impl Client {
                 .await);
         }
         let frames = AnswerFrames {
-            reader: Some(FrameReader::new(
-                body,
-                self.deadlines.idle,
-                Refill::ByFrames,
-            )),
+            reader: Some(FrameReader::new(body, self.deadlines, Refill::ByFrames)),
             sending,
             closed: Arc::clone(&self.closed),
         };

@@ -4,16 +4,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use eidetica_proto::quota::Quota;
 use eidetica_proto::{Address, Service, TransportError, TransportErrorKind};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Scheme;
 use crate::builder::{Deadlines, HttpTransportBuilder};
-use crate::connection::Connection;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, BUSY_CONNECTIONS_MAX, CONNECTIONS_MAX};
+use crate::connection::{Connection, Shared};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
 use crate::tasks::Tasks;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -40,11 +41,13 @@ impl Server {
             .map_err(|error| listen_error(bind, error))?;
         let tasks = Tasks::new();
         let stopping = watch::Sender::new(false);
-        let connections_max = settings.connections_max.unwrap_or(CONNECTIONS_MAX);
         let door = Door {
             listener,
-            served: Arc::new(Semaphore::new(connections_max)),
-            turned_away: Arc::new(Semaphore::new(BUSY_CONNECTIONS_MAX)),
+            shared: Shared {
+                newcomers: Quota::new(settings.newcomers_max),
+                answered: Arc::new(Semaphore::new(settings.connections_max)),
+                memory: Quota::new(settings.unfinished_bytes_max),
+            },
             service,
             deadlines: settings.deadlines,
             #[cfg(feature = "tls")]
@@ -185,8 +188,7 @@ fn outward_ip(unspecified: IpAddr) -> IpAddr {
 /// What the accepting task needs.
 struct Door {
     listener: TcpListener,
-    served: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    shared: Shared,
     service: Arc<dyn Service>,
     deadlines: Deadlines,
     #[cfg(feature = "tls")]
@@ -210,10 +212,6 @@ impl Door {
     }
 
     fn let_in(&self, stream: TcpStream, remote: SocketAddr) {
-        let Some((permit, busy)) = self.permit() else {
-            tracing::debug!(%remote, "too many connections, this one is closed");
-            return;
-        };
         let Some(tasks) = self.tasks.upgrade() else {
             return;
         };
@@ -222,32 +220,18 @@ impl Door {
         }
         let connection = Connection::new(
             Arc::clone(&self.service),
-            remote.to_string(),
+            remote,
             self.deadlines,
             self.tasks.clone(),
-            busy,
+            self.shared.clone(),
         );
+        connection.arrive();
         let stopping = self.stopping.clone();
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
-            tasks.spawn(async move {
-                let _permit = permit;
-                connection.serve_tls(tls, stream, stopping).await;
-            });
+            tasks.spawn(connection.serve_tls(tls, stream, stopping));
             return;
         }
-        tasks.spawn(async move {
-            let _permit = permit;
-            connection.serve(stream, stopping).await;
-        });
-    }
-
-    /// Returns the permission to serve a connection, and whether all it gets is that the server
-    /// is busy.
-    fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
-        let from = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        from(&self.served)
-            .map(|permit| (permit, false))
-            .or_else(|| from(&self.turned_away).map(|permit| (permit, true)))
+        tasks.spawn(connection.serve(stream, stopping));
     }
 }
