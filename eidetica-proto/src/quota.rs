@@ -67,6 +67,11 @@ impl Quota {
         }
     }
 
+    /// Tells whether more than half of it is held.
+    pub fn is_scarce(&self) -> bool {
+        self.state().total > self.amount_max / 2
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,6 +193,7 @@ mod tests {
     fn the_oldest_loses_first() {
         let table = Table::new(3);
         let [_a, b, mut c] = ["a", "b", "c"].map(|name| table.share("", name, 1));
+        assert!(table.quota.is_scarce());
         assert_eq!(table.lost(), [""; 0]);
         let mut d = table.share("", "d", 1);
         assert_eq!(table.lost(), ["a"]);
@@ -210,6 +216,7 @@ mod tests {
     fn whoever_takes_too_much_loses_it() {
         let table = Table::new(10);
         let _small = table.share("", "small", 0);
+        assert!(!table.quota.is_scarce());
         let _large = table.share("", "large", 11);
         assert_eq!(table.lost(), ["large"]);
         let state = table.quota.state();
