@@ -68,6 +68,11 @@ impl FrameDecoder {
         self.buffer.put_slice(bytes);
     }
 
+    /// Returns how many bytes it holds of frames that were not given out.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Returns the next frame, or `None` if more bytes are needed.
     ///
     /// # Errors

@@ -99,6 +99,7 @@ pub mod joining;
 pub mod message;
 mod outgoing;
 pub mod proof;
+pub mod quota;
 pub mod schedule;
 pub mod session;
 #[cfg(any(test, feature = "test-utils"))]

@@ -3,6 +3,7 @@
 
 mod import;
 mod place;
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -66,8 +66,12 @@ impl Place {
     }
 
     pub(crate) fn serve(&self, store: &str) -> Server {
+        self.serve_with(store, &[])
+    }
+
+    pub(crate) fn serve_with(&self, store: &str, args: &[&str]) -> Server {
         let log = self.path(&format!("{store}.log"));
-        let mut command = self.command(store, &["serve", "--loopback"]);
+        let mut command = self.command(store, &[&["serve", "--loopback"], args].concat());
         command
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("a log"));
@@ -75,6 +79,7 @@ impl Place {
             child: command.spawn().expect("the program starts"),
             addresses: Vec::new(),
             tickets: Vec::new(),
+            certificate: None,
         };
         let stdout = server.child.stdout.take().expect("it is piped");
         for line in BufReader::new(stdout).lines() {
@@ -82,6 +87,7 @@ impl Place {
             match line.split_once(' ') {
                 Some(("listening", address)) => server.addresses.push(address.to_owned()),
                 Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
+                Some(("certificate", file)) => server.certificate = Some(file.to_owned()),
                 _ if line == "ready" => return server,
                 _ => panic!("the server says {line:?}"),
             }
@@ -95,6 +101,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) addresses: Vec<String>,
     pub(crate) tickets: Vec<String>,
+    pub(crate) certificate: Option<String>,
 }
 
 impl Server {

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use eidetica_sync::dag::Role;
 use eidetica_sync::proto::{Address, Ticket, TicketError};
 
+use crate::tls::{AskTls, ServeTls};
+
 const EXAMPLES: &str = "\
 Examples:
   eidetica new notes --anyone write       create a tree; its id is printed
@@ -188,6 +190,8 @@ pub(crate) struct Serve {
     /// Does not serve over HTTP
     #[arg(long, conflicts_with_all = ["http", "no_iroh"])]
     pub(crate) no_http: bool,
+    #[command(flatten)]
+    pub(crate) tls: ServeTls,
     /// Does not serve over iroh
     #[arg(long)]
     pub(crate) no_iroh: bool,
@@ -199,18 +203,18 @@ pub(crate) struct Serve {
 /// A kind of transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
-    /// HTTP, which proves no keys: only trees open to anyone are to be had
+    /// HTTP or HTTPS, which prove no keys: only trees open to anyone are to be had
     Http,
     /// QUIC between devices that prove their keys
     Iroh,
 }
 
 impl Via {
-    /// Returns the kind of its addresses.
-    pub(crate) fn kind(self) -> &'static str {
+    /// Returns the kinds of its addresses.
+    pub(crate) fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Http => "http",
-            Self::Iroh => "iroh",
+            Self::Http => &["http", "https"],
+            Self::Iroh => &["iroh"],
         }
     }
 }
@@ -241,6 +245,8 @@ pub(crate) struct How {
     /// Uses only addresses of this kind
     #[arg(long)]
     pub(crate) via: Option<Via>,
+    #[command(flatten)]
+    pub(crate) tls: AskTls,
     /// Prints how it went as a JSON object on one line
     #[arg(long)]
     pub(crate) json: bool,

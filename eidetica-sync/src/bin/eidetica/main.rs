@@ -13,6 +13,7 @@ mod serve;
 mod signals;
 mod store_dir;
 mod sync;
+mod tls;
 mod transports;
 mod tree;
 mod verify;

@@ -1,6 +1,9 @@
 //! `serve` and `ticket`: trees for others.
 
+use std::path::Path;
+
 use eidetica_sync::dag::TreeId;
+use eidetica_sync::http::HttpTransport;
 use eidetica_sync::proto::{Ticket, TransportErrorKind};
 use eidetica_sync::{Event, Events, Node, Origin};
 
@@ -16,8 +19,12 @@ pub(crate) async fn serve(dir: &StoreDir, args: Serve) -> Result<()> {
     let opened = dir.open()?;
     let mut interruption = Interruption::listen()?;
     let mut node = opened.node()?;
+    let mut certificate = None;
     if !args.no_http {
-        node = with_http(node, Some(args.http))?;
+        let http = HttpTransport::builder().bind(args.http);
+        let (http, to_give) = args.tls.apply(dir, http)?;
+        node = with_http(node, http)?;
+        certificate = to_give;
     }
     if !args.no_iroh {
         node = with_iroh(node, &opened.key, args.loopback).await?;
@@ -27,7 +34,7 @@ pub(crate) async fn serve(dir: &StoreDir, args: Serve) -> Result<()> {
 
     let trees = tree::all(&*opened.store)?;
     let run = async {
-        start(dir, &node, &trees).await?;
+        start(dir, &node, &trees, certificate.as_deref()).await?;
         tell(events).await;
         Ok(())
     };
@@ -42,8 +49,13 @@ pub(crate) async fn serve(dir: &StoreDir, args: Serve) -> Result<()> {
     Ok(stopped.context("could not stop everything in good order")?)
 }
 
-/// Begins to listen, and says where.
-async fn start(dir: &StoreDir, node: &Node, trees: &[Named]) -> Result<()> {
+/// Begins to listen, and says where, and with which certificate of its own.
+async fn start(
+    dir: &StoreDir,
+    node: &Node,
+    trees: &[Named],
+    certificate: Option<&Path>,
+) -> Result<()> {
     node.accept_connections().await.map_err(|error| {
         let taken = error.kind() == TransportErrorKind::AddressInUse;
         let failure = Failure::new("could not start to serve").caused_by(error);
@@ -68,6 +80,9 @@ async fn start(dir: &StoreDir, node: &Node, trees: &[Named]) -> Result<()> {
     let mut out = Out::new();
     for address in &addresses {
         out.line(format_args!("listening {address}"))?;
+    }
+    if let Some(certificate) = certificate {
+        out.line(format_args!("certificate {}", certificate.display()))?;
     }
     for Named { tree, .. } in trees {
         let mut ticket = Ticket::new(*tree);

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use eidetica_sync::dag::{PublicKey, TreeId};
-use eidetica_sync::proto::{Address, Ending, ErrorCode, Report, SyncFault, SyncOptions, Ticket};
+use eidetica_sync::http::HttpTransport;
+use eidetica_sync::proto::{
+    Address, Ending, ErrorCode, Report, SyncFault, SyncOptions, Ticket, TransportErrorKind,
+};
 use eidetica_sync::{Node, Peer, SyncError};
 use serde_json::json;
 use tokio::time::Instant;
@@ -115,9 +118,10 @@ fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
     }
     if let Some(via) = via {
         let found: Vec<String> = all.iter().map(|it| it.address.to_string()).collect();
-        all.retain(|route| route.address.kind() == via.kind());
+        all.retain(|route| via.kinds().contains(&route.address.kind()));
         if all.is_empty() {
-            let text = format!("none of the addresses is of the kind {}", via.kind());
+            let kinds = via.kinds().join(" or ");
+            let text = format!("none of the addresses is of the kind {kinds}");
             let hint = format!("without --via; there are: {}", found.join(", "));
             return Err(Failure::new(text).hint(hint).into());
         }
@@ -135,10 +139,11 @@ struct Done {
 /// Tries one way after the other until one leads to the end.
 async fn try_all(opened: &Opened, tree: TreeId, routes: Vec<Route>, how: &How) -> Result<Done> {
     let mut interruption = Interruption::listen()?;
-    let mut node = with_http(opened.node()?, None)?;
+    let http = how.tls.apply(HttpTransport::builder())?;
+    let mut node = with_http(opened.node()?, http)?;
     if routes
         .iter()
-        .any(|route| route.address.kind() == Via::Iroh.kind())
+        .any(|route| Via::Iroh.kinds().contains(&route.address.kind()))
     {
         node = with_iroh(node, &opened.key, how.loopback).await?;
     }
@@ -253,6 +258,16 @@ fn failure(node: &Node, tree: TreeId, error: Arc<SyncError>) -> Failure {
             could_not_sync(tree),
             "update this program or the peer's, so that both speak the same version".to_owned(),
         ),
+        (_, SyncError::Transport { address, source })
+            if source.kind() == TransportErrorKind::WrongPeer && address.kind() == "https" =>
+        {
+            (
+                could_not_sync(tree),
+                "the certificate that `serve --tls-self-signed` names there, copied here, with \
+                 `--tls-ca`"
+                    .to_owned(),
+            )
+        }
         (_, SyncError::Transport { .. }) => (
             could_not_sync(tree),
             "see that the peer runs `eidetica serve` and can be reached; its addresses change when \
