@@ -46,6 +46,7 @@ mod register;
 mod serve;
 pub mod store;
 mod storing;
+mod taking;
 mod wire;
 mod writer;
 
