@@ -73,6 +73,11 @@ impl FrameDecoder {
         self.buffer.len()
     }
 
+    /// Returns how many bytes of memory it takes for them.
+    pub fn capacity_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Returns the next frame, or `None` if more bytes are needed.
     ///
     /// # Errors

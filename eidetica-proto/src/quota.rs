@@ -1,12 +1,15 @@
 //! A bounded amount of something that many peers hold at once, such as places or memory.
 //!
 //! Turning away whoever comes last lets an attacker that came first keep everybody else out. Here
-//! whoever has held its share for longest loses it instead: what honest peers begin, they end soon.
-//! And it hits those who hold most in common: peers with the same address, or the same key.
+//! whoever has held its share for longest without getting on loses it instead: what honest peers
+//! begin, they go on with and end soon. And it hits those who hold most in common: peers with the
+//! same address, or the same key.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// What happens to whoever loses its share.
 type Cut = Arc<dyn Fn() + Send + Sync>;
@@ -19,10 +22,14 @@ pub struct Quota {
 
 #[derive(Default)]
 struct State {
-    /// By the order in which they began.
+    /// By the order in which they got on last.
     held: BTreeMap<u64, Held>,
     total: usize,
-    begun: u64,
+    /// What was lost by some and not given back by them yet.
+    owed: usize,
+    next: u64,
+    /// Those who wait until what is owed is given back.
+    waiting: Vec<Waker>,
 }
 
 struct Held {
@@ -36,8 +43,9 @@ pub struct Share {
     quota: Arc<Quota>,
     group: Arc<str>,
     cut: Cut,
-    /// Where it stands among those that hold something.
-    number: Option<u64>,
+    /// Where it stands in the order, and how much it is, if it is of anything. Lost if it is not
+    /// among those that are held.
+    standing: Option<(u64, usize)>,
 }
 
 impl Quota {
@@ -63,7 +71,7 @@ impl Quota {
             quota: Arc::clone(self),
             group: group.into(),
             cut: Arc::new(cut),
-            number: None,
+            standing: None,
         }
     }
 
@@ -84,59 +92,79 @@ impl State {
         Some(held)
     }
 
-    /// Takes the oldest share of the group that holds most.
+    fn insert(&mut self, held: Held) -> u64 {
+        self.total += held.amount;
+        let number = self.next;
+        self.next += 1;
+        self.held.insert(number, held);
+        number
+    }
+
+    /// Takes the oldest share of the group that holds most; of several groups, of that whose is
+    /// older.
     fn remove_oldest(&mut self) -> Option<Held> {
         let mut groups = BTreeMap::<&str, (usize, u64)>::new();
         for (number, held) in &self.held {
             let (amount, _oldest) = groups.entry(&held.group).or_insert((0, *number));
             *amount += held.amount;
         }
-        let most = groups.into_values().max_by_key(|(amount, _)| *amount);
+        let most = groups
+            .into_values()
+            .max_by_key(|(amount, oldest)| (*amount, Reverse(*oldest)));
         self.remove(most?.1)
     }
 }
 
 impl Share {
-    /// Holds this amount from here on. It counts as begun when the amount was nothing before. If
-    /// there is too little, others lose theirs, or this one does.
+    /// Holds this amount from here on, and counts as having got on. If there is too little, others
+    /// lose theirs, or this one does.
     pub fn set(&mut self, amount: usize) {
         let mut lost = Vec::new();
+        let mut wakers = Vec::new();
         let mut state = self.quota.state();
-        match (self.number, amount) {
-            (None, 0) => return,
-            (Some(number), 0) => {
-                state.remove(number);
-                self.number = None;
+        if let Some((number, before)) = self.standing
+            && state.remove(number).is_none()
+        {
+            // Whoever has lost its share gets no other before it has given everything back.
+            if amount > 0 {
                 return;
             }
-            (Some(number), _) => {
-                // Whoever has lost its share gets no other for what it began.
-                let Some(held) = state.held.get_mut(&number) else {
-                    return;
-                };
-                let before = std::mem::replace(&mut held.amount, amount);
-                state.total = state.total - before + amount;
-            }
-            (None, _) => {
-                let number = state.begun;
-                state.begun += 1;
-                self.number = Some(number);
-                let held = Held {
-                    amount,
-                    group: Arc::clone(&self.group),
-                    cut: Arc::clone(&self.cut),
-                };
-                state.held.insert(number, held);
-                state.total += amount;
-            }
+            state.owed -= before;
         }
+        self.standing = (amount > 0).then(|| {
+            let held = Held {
+                amount,
+                group: Arc::clone(&self.group),
+                cut: Arc::clone(&self.cut),
+            };
+            (state.insert(held), amount)
+        });
         while state.total > self.quota.amount_max {
-            lost.extend(state.remove_oldest());
+            let Some(held) = state.remove_oldest() else {
+                break;
+            };
+            state.owed += held.amount;
+            lost.push(held);
+        }
+        if state.total + state.owed <= self.quota.amount_max {
+            wakers.append(&mut state.waiting);
         }
         drop(state);
-        for held in lost {
-            (held.cut)();
+        lost.iter().for_each(|held| (held.cut)());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until no more is held than there is, including what others have lost and not given
+    /// back yet. Whoever is about to take more waits here first.
+    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.quota.state();
+        if state.total + state.owed <= self.quota.amount_max {
+            return Poll::Ready(());
         }
+        if !state.waiting.iter().any(|it| it.will_wake(context.waker())) {
+            state.waiting.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -198,18 +226,50 @@ mod tests {
         let mut d = table.share("", "d", 1);
         assert_eq!(table.lost(), ["a"]);
         drop(b);
-        let _e = table.share("", "e", 1);
+        let mut e = table.share("", "e", 1);
         assert_eq!(table.lost(), [""; 0], "b gave its share back");
-        // Whoever begins anew is the youngest.
-        c.set(0);
+        // Whoever gets on, or begins anew, is the youngest.
         c.set(1);
-        d.set(2);
-        assert_eq!(table.lost(), ["d"], "also if it is the one that takes more");
-        d.set(3);
-        assert_eq!(table.lost(), [""; 0], "it gets no other");
-        drop(d);
-        let _f = table.share("", "f", 2);
+        d.set(0);
+        d.set(1);
+        let _f = table.share("", "f", 1);
         assert_eq!(table.lost(), ["e"]);
+        e.set(2);
+        assert_eq!(table.lost(), [""; 0], "it gets no other");
+        e.set(0);
+        e.set(1);
+        assert_eq!(table.lost(), ["c"], "it does when it has given it back");
+    }
+
+    #[test]
+    fn what_is_lost_is_waited_for_until_it_is_given_back() {
+        struct Count(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let count = Arc::new(Count(0.into()));
+        let waker = Waker::from(Arc::clone(&count));
+        let woken = || count.0.load(std::sync::atomic::Ordering::SeqCst);
+        let mut context = Context::from_waker(&waker);
+
+        let table = Table::new(4);
+        let [a, b] = ["a", "b"].map(|name| table.share("", name, 2));
+        let mut c = table.share("", "c", 3);
+        assert_eq!(table.lost(), ["a", "b"]);
+        for _ in 0..2 {
+            assert!(c.poll_room(&mut context).is_pending());
+        }
+        drop(a);
+        assert!(
+            c.poll_room(&mut context).is_pending(),
+            "b has its share yet"
+        );
+        assert_eq!(woken(), 0);
+        drop(b);
+        assert_eq!(woken(), 1, "once, however often it was asked");
+        assert!(c.poll_room(&mut context).is_ready());
     }
 
     #[test]
@@ -217,10 +277,11 @@ mod tests {
         let table = Table::new(10);
         let _small = table.share("", "small", 0);
         assert!(!table.quota.is_scarce());
-        let _large = table.share("", "large", 11);
+        let large = table.share("", "large", 11);
         assert_eq!(table.lost(), ["large"]);
+        drop(large);
         let state = table.quota.state();
-        assert_eq!((state.total, state.held.len()), (0, 0));
+        assert_eq!((state.total, state.owed, state.held.len()), (0, 0, 0));
     }
 
     #[test]
@@ -233,7 +294,14 @@ mod tests {
         let _third = table.share("elsewhere", "third", 1);
         assert_eq!(table.lost(), ["2"]);
         drop(crowd);
+        let _fourth = table.share("a place", "fourth", 1);
+        let _fifth = table.share("another", "fifth", 1);
+        assert_eq!(
+            table.lost(),
+            ["honest"],
+            "all hold one, and it has the oldest"
+        );
         let state = table.quota.state();
-        assert_eq!((state.total, state.held.len()), (3, 3));
+        assert_eq!((state.total, state.held.len()), (4, 4));
     }
 }

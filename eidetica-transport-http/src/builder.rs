@@ -185,7 +185,7 @@ impl HttpTransportBuilder {
 
     /// Sets how many bytes of unfinished frames the server holds, instead of
     /// [`UNFINISHED_BYTES_MAX`](limits::UNFINISHED_BYTES_MAX). Below
-    /// [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) no large entry arrives.
+    /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not arrive.
     pub fn unfinished_bytes_max(mut self, bytes: usize) -> Self {
         self.unfinished_bytes_max = bytes;
         self

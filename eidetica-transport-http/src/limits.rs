@@ -36,8 +36,8 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// one: this transport does not know them, and many may share one address.
 pub const NEWCOMERS_MAX: usize = 256;
 
-/// Most bytes of frames that are not whole yet, of all requests together: sixteen of the largest.
-/// One more, and the connection with the oldest of them is closed, chosen as above.
+/// Most memory for frames that are not whole yet, of all requests together: eight of the largest.
+/// One more byte, and the connection whose frame got on least recently is closed, chosen as above.
 pub const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
 /// What is there of a frame is not counted up to here. The usual request is shorter, so no flood of

@@ -68,8 +68,10 @@ impl FrameReader {
 
     fn count_memory(&mut self) {
         if let Some(memory) = &mut self.memory {
-            let bytes = self.decoder.buffered_bytes();
-            memory.set(if bytes > FRAME_FREE_BYTES { bytes } else { 0 });
+            memory.set(match self.decoder.buffered_bytes() > FRAME_FREE_BYTES {
+                true => self.decoder.capacity_bytes(),
+                false => 0,
+            });
         }
     }
 
@@ -109,7 +111,13 @@ impl Stream for FrameReader {
                     None => {}
                 }
             }
-            this.count_memory();
+            if let Some(memory) = &mut this.memory
+                && this.decoder.buffered_bytes() > FRAME_FREE_BYTES
+                && memory.poll_room(context).is_pending()
+            {
+                // Not the caller's fault, so no clock runs.
+                return Poll::Pending;
+            }
             let owed = this.is_owed();
             this.clock.within_frame(owed);
             let Some(body) = &mut this.body else {
@@ -132,6 +140,7 @@ impl Stream for FrameReader {
                     if let Some(bytes) = piece.data_ref() {
                         this.clock.received(bytes.len());
                         this.decoder.feed(bytes);
+                        this.count_memory();
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {

@@ -8,7 +8,7 @@ use eidetica_proto::{TransportError, TransportErrorKind};
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl};
 
-use crate::limits::{Capacity, Deadlines, STREAMS_PER_CONNECTION_MAX};
+use crate::limits::{Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX};
 use crate::mount::EideticaProtocol;
 use crate::server::Server;
 use crate::transport::{Arrivals, IrohTransport};
@@ -111,7 +111,7 @@ impl IrohTransportBuilder {
     }
 
     /// Sets how many bytes of unfinished frames the server holds. By default 16 MiB. Below
-    /// [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) no large entry arrives.
+    /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not arrive.
     pub fn unfinished_bytes_max(mut self, bytes: usize) -> Self {
         self.capacity.unfinished_bytes = bytes;
         self
@@ -149,8 +149,9 @@ impl IrohTransportBuilder {
         } else {
             Endpoint::builder(presets::Minimal)
         };
-        // Windows keep their defaults: larger receive windows break connections under load.
+        // The windows of streams keep their defaults: larger ones break connections under load.
         let streams = QuicTransportConfig::builder()
+            .receive_window(NEWCOMER_WINDOW_BYTES.into())
             .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0));
         // Finding peers on the local network is one more address lookup, to be added here.

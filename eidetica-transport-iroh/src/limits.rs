@@ -57,13 +57,25 @@ pub(crate) const NEWCOMERS_MAX: usize = 256;
 /// them are served as newcomers are. Each costs some 100 KiB.
 pub(crate) const CONNECTIONS_MAX: usize = 512;
 
-/// Most bytes of frames that are not whole yet, of all requests together: sixteen of the largest.
-/// One more, and the connection with the oldest of them is closed, of the peer that has most.
+/// Most memory for frames that are not whole yet, of all requests together: eight of the largest.
+/// One more byte, and the connection whose frame got on least recently is closed, of the peer that has most.
 pub(crate) const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
 /// What is there of a frame is not counted up to here. The usual request is shorter, so no flood of
 /// large frames reaches it.
 pub(crate) const FRAME_FREE_BYTES: usize = 4 << 10;
+
+/// How much a caller may send before it is read, on all its streams together, until a whole frame
+/// has come. The first frame of a request is a few hundred bytes, rarely some kilobytes.
+pub(crate) const NEWCOMER_WINDOW_BYTES: u32 = 64 << 10;
+
+/// How much a caller may send then, and a peer that was asked. More than all streams together can, so that one that
+/// is not read leaves room for the others.
+pub(crate) const WINDOW_BYTES: u32 = 32 << 20;
+
+/// How often a reader of a large frame lets others go first while there is too little memory: those
+/// that must give theirs back. It does not wait for them, for what is not read takes memory too.
+pub(crate) const YIELDS_MAX: usize = 16;
 
 /// Largest piece taken from a stream at once, in bytes.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;

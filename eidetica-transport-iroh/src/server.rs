@@ -17,7 +17,7 @@ use crate::address::{KIND, key_of};
 use crate::error::{CLOSE_BUSY, CLOSE_CUT, CLOSE_LEAVING};
 use crate::limits::{
     CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Capacity, Deadlines,
-    NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
+    NEWCOMER_WINDOW_BYTES, NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped, Watch};
 
@@ -204,6 +204,7 @@ impl Run {
         let given_up = newcomer.given_up.clone();
         connection.set_max_concurrent_bi_streams(STREAMS_PER_CONNECTION_MAX.into());
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
+        connection.set_receive_window(NEWCOMER_WINDOW_BYTES.into());
         let mut exchanges = JoinSet::new();
         let served = async {
             self.take_up(&connection, newcomer, &mut exchanges).await;
@@ -213,8 +214,9 @@ impl Run {
             code = served => code,
             () = given_up.notified() => CLOSE_BUSY,
         };
-        connection.close(code, b"");
+        // In this order: what a closed connection has not read it keeps for a while.
         exchanges.shutdown().await;
+        connection.close(code, b"");
     }
 
     /// Takes up exchanges until the server stops, the peer leaves or nothing happens for long.
@@ -254,6 +256,7 @@ impl Run {
                         let service = self.service.clone();
                         let caller = caller.clone();
                         let recv = FrameReader::new(recv).watched(Watch {
+                            connection: connection.clone(),
                             timeout: self.deadlines.stall,
                             stalled: stalled.clone(),
                             memory: share_of(&self.limits.memory, &*group, &given_up),

@@ -5,8 +5,10 @@
 //! [`FrameWriter`] resets it unless [`FrameWriter::finish`] was called: a sender that is cancelled,
 //! fails or panics never looks as if it had said everything.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +17,14 @@ use eidetica_proto::quota::Share;
 use eidetica_proto::{FrameStream, TransportError};
 use futures::StreamExt;
 use futures::stream::{self, Fuse};
-use iroh::endpoint::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use iroh::endpoint::{Connection, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use crate::error::{self, RESET_ABANDONED};
-use crate::limits::{FRAME_FREE_BYTES, PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX};
+use crate::limits::{
+    FRAME_FREE_BYTES, PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX, WINDOW_BYTES, YIELDS_MAX,
+};
 
 /// How long a frame may still take.
 struct Patience {
@@ -41,6 +46,8 @@ impl Patience {
 
 /// What a server has against callers that stall.
 pub(crate) struct Watch {
+    /// Which may carry more once a whole frame has come.
+    pub(crate) connection: Connection,
     pub(crate) timeout: Duration,
     /// Set when a caller has stalled.
     pub(crate) stalled: Arc<AtomicBool>,
@@ -50,9 +57,27 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Counts the memory for the frame under way.
-    fn count(&mut self, bytes: usize) {
-        let counted = if bytes > FRAME_FREE_BYTES { bytes } else { 0 };
-        self.memory.set(counted);
+    fn count(&mut self, decoder: &FrameDecoder) {
+        self.memory
+            .set(match decoder.buffered_bytes() > FRAME_FREE_BYTES {
+                true => decoder.capacity_bytes(),
+                false => 0,
+            });
+    }
+
+    /// Lets others go first while there is too little memory for more of a large frame.
+    async fn room(&mut self, decoder: &FrameDecoder) {
+        if decoder.buffered_bytes() <= FRAME_FREE_BYTES {
+            return;
+        }
+        for _ in 0..YIELDS_MAX {
+            let has_room =
+                |context: &mut Context<'_>| Poll::Ready(self.memory.poll_room(context).is_ready());
+            if poll_fn(has_room).await {
+                return;
+            }
+            yield_now().await;
+        }
     }
 }
 
@@ -101,12 +126,20 @@ impl FrameReader {
         loop {
             let frame = self.decoder.poll_frame()?;
             let within = !self.begun || self.decoder.buffered_bytes() > 0;
-            if let Some(watch) = &mut self.watch {
-                watch.count(self.decoder.buffered_bytes());
+            if let Some(watch) = &mut self.watch
+                && frame.is_some()
+            {
+                watch.count(&self.decoder);
+                if !self.begun {
+                    watch.connection.set_receive_window(WINDOW_BYTES.into());
+                }
             }
             if let Some(frame) = frame {
                 self.begun = true;
                 return Ok(Some(frame));
+            }
+            if let Some(watch) = &mut self.watch {
+                watch.room(&self.decoder).await;
             }
             let read = self.recv.read_chunk(READ_BYTES_MAX);
             let owed = stall.as_mut().filter(|_| within);
@@ -133,7 +166,12 @@ impl FrameReader {
                 }
             };
             match piece.map_err(error::of_read)? {
-                Some(bytes) => self.decoder.feed(&bytes),
+                Some(bytes) => {
+                    self.decoder.feed(&bytes);
+                    if let Some(watch) = &mut self.watch {
+                        watch.count(&self.decoder);
+                    }
+                }
                 None => return self.decoder.finish().map(|()| None),
             }
         }

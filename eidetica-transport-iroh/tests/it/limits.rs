@@ -204,7 +204,9 @@ async fn begin_frame(connection: &Connection, frame_bytes: u32, bytes: usize) ->
 
 #[tokio::test]
 async fn the_oldest_unfinished_frame_makes_room() {
-    let server = builder().unfinished_bytes_max(64 << 10).bind().await;
+    // In memory it takes up to twice that: one has room in any case, and three never.
+    const PART_BYTES: usize = 40 << 10;
+    let server = builder().unfinished_bytes_max(2 * PART_BYTES).bind().await;
     let server = server.expect("binds");
     server.start_server(echo()).await.expect("starts");
     let address = server_address(&server).await;
@@ -212,14 +214,11 @@ async fn the_oldest_unfinished_frame_makes_room() {
     for _ in 0..3 {
         let peer = endpoint(&[]).await;
         let connection = connect(&peer, &address).await;
-        let stream = begin_frame(&connection, 100 << 10, 40 << 10).await;
+        let stream = begin_frame(&connection, 100 << 10, PART_BYTES).await;
         held.push((peer, connection, stream));
-        if held.len() == 2 {
-            let (peer, connection, _stream) = held.remove(0);
-            assert_eq!(close_code(&connection).await, eidetica_close_codes::BUSY);
-            peer.close().await;
-        }
     }
+    let first = &held[0].1;
+    assert_eq!(close_code(first).await, eidetica_close_codes::BUSY);
     let client = transport().await;
     ask(&client, &address, "takes nothing of it")
         .await
@@ -304,4 +303,27 @@ async fn a_frame_that_is_announced_too_large_is_refused_on_its_prefix() {
     let claimed = u32::try_from(FRAME_BYTES_MAX + 1).expect("fits");
     let kind = seen_by_service(claimed.to_le_bytes().to_vec()).await;
     assert_eq!(kind, TransportErrorKind::FrameTooLarge);
+}
+
+#[tokio::test]
+async fn a_caller_that_trickles_is_sent_away() {
+    let server = builder().stall_timeout(HASTY).bind().await.expect("binds");
+    server.start_server(echo()).await.expect("starts");
+    let peer = endpoint(&[]).await;
+    let connection = connect(&peer, &server_address(&server).await).await;
+    let mut send = begin_frame(&connection, 100 << 10, 1).await;
+    // Each byte comes well before the deadline, but together they are far below the minimum.
+    let trickle = async {
+        while send.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(HASTY / 10).await;
+        }
+        futures::future::pending::<()>().await;
+    };
+    let code = tokio::select! {
+        code = close_code(&connection) => code,
+        () = trickle => unreachable!("it never ends"),
+    };
+    assert_eq!(code, eidetica_close_codes::LEAVING);
+    peer.close().await;
+    server.close().await.expect("closes");
 }
