@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Reply, ResponseHeader};
-use eidetica_proto::proof::{Asker, Proving, RequestProof};
+use eidetica_proto::proof::{Proving, anonymous};
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
-use eidetica_proto::{Address, FrameStream, PROTOCOL_VERSION, SyncTransport, WireError};
+use eidetica_proto::{Address, FrameStream, SyncTransport, WireError};
 use eidetica_sync::Node;
 use futures::{StreamExt, stream};
 
@@ -148,11 +148,7 @@ async fn ask_as(
         let [mut proof, header] = signed.frames();
         match who {
             As::Key(_) => {}
-            As::Nobody => {
-                let (version, asker) = (PROTOCOL_VERSION, Asker::Anonymous);
-                let anonymous = postcard::to_stdvec(&RequestProof { version, asker });
-                proof = anonymous.expect("it fits").into();
-            }
+            As::Nobody => proof = anonymous(),
             As::Liar(_, claimed) => {
                 let mut lie = proof.to_vec();
                 lie[2..34].copy_from_slice(claimed.as_bytes());

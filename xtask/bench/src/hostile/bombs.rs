@@ -8,6 +8,7 @@ use eidetica_proto::frame::FrameDecoder;
 use eidetica_sync::proto::message::{
     Part, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncTree,
 };
+use eidetica_sync::proto::proof;
 use eidetica_sync::proto::tips::TipSet;
 
 use super::server::Server;
@@ -96,10 +97,14 @@ pub(super) async fn measure(
         ("a batch that unpacks 20,000-fold", vec![send, bomb]),
     ] {
         let mut body = BytesMut::new();
+        if transport == TransportKind::Http {
+            put_frame(&mut body, &proof::anonymous());
+        }
         for frame in &frames {
             put_frame(&mut body, frame);
         }
         if frames.is_empty() {
+            body.clear();
             // Not the end mark of HTTP.
             body.put_u32_le(u32::MAX - 1);
         }

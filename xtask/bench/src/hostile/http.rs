@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Attack, Stall, Standing, Stood};
 use crate::cli::Failure;
-use crate::nodes::failed;
+use crate::nodes::{TransportKind, failed};
 
 /// The head of an exchange.
 fn head(body_bytes: usize, connection: &str) -> Vec<u8> {
@@ -39,7 +39,7 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
         Stall::Handshake | Stall::Nothing => Vec::new(),
         Stall::HalfHead => b"POST /eidetica/v1/exch".to_vec(),
         Stall::HalfBody | Stall::HalfFrame => {
-            let frames = attack.bytes(stall);
+            let frames = attack.bytes(TransportKind::Http, stall);
             // As much again is promised.
             [&head(2 * frames.len(), "keep-alive"), &frames[..]].concat()
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Attack, Stall, Standing, Stood};
 use crate::cli::Failure;
-use crate::nodes::failed;
+use crate::nodes::{TransportKind, failed};
 
 /// Connections of one endpoint: as many as one peer may have.
 const CONNECTIONS_PER_ENDPOINT: usize = 8;
@@ -67,7 +67,7 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Bytes::new(),
         Stall::HalfHead => Bytes::from_static(b"\x40\0"),
-        Stall::HalfBody | Stall::HalfFrame => attack.bytes(stall),
+        Stall::HalfBody | Stall::HalfFrame => attack.bytes(TransportKind::Iroh, stall),
     };
     let closed = async move {
         // Whatever goes wrong means that there is no connection.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use eidetica_dag::TreeId;
 use eidetica_sync::proto::message::{Request, RequestHeader, SendEntries};
+use eidetica_sync::proto::proof;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -139,9 +140,12 @@ struct Attack {
 
 impl Attack {
     /// Returns the frames, or parts of them, that are sent before the connection stalls.
-    fn bytes(&self, stall: Stall) -> Bytes {
+    fn bytes(&self, transport: TransportKind, stall: Stall) -> Bytes {
         let mut bytes = BytesMut::new();
         if stall == Stall::HalfFrame {
+            if transport == TransportKind::Http {
+                put_frame(&mut bytes, &proof::anonymous());
+            }
             let entries = 1_000;
             let request = Request::SendEntries(SendEntries {
                 tree: self.tree,
