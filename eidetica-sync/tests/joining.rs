@@ -111,6 +111,32 @@ async fn approval_reaches_a_joiner_that_waits() {
     assert_equal(&a, &b, tree).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn approval_reaches_a_joiner_that_follows() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = private_tree(&a).await;
+    let ticket = a.ticket(tree).await;
+    assert_eq!(joins(&b, &ticket).await, Joined::Pending);
+    let mut events = b.events();
+    b.follow(tree, &ticket).await.expect("b runs");
+    let mut refused = 0;
+    loop {
+        match events.next().await.expect("alive") {
+            Event::SyncEnded { result: Err(_), .. } if refused < 3 => refused += 1,
+            Event::SyncEnded { result: Err(_), .. } => {
+                let requests = a.join_requests(None).await.expect("in memory");
+                if !requests.is_empty() {
+                    a.approve(tree, b.key(), None).await.expect("a is admin");
+                }
+            }
+            Event::SyncEnded { result: Ok(_), .. } => break,
+            _ => {}
+        }
+    }
+    assert_equal(&a, &b, tree).await;
+}
+
 /// A joiner may ask any peer of the tree: the approval is an entry, and travels like one.
 #[tokio::test]
 async fn approval_reaches_a_joiner_through_others() {
