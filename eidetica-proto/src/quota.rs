@@ -155,10 +155,14 @@ impl Share {
     }
 
     /// Waits until no more is held than there is, including what others have lost and not given
-    /// back yet. Whoever is about to take more waits here first.
+    /// back yet. Whoever is about to take more waits here first. Whoever has lost its own does not
+    /// wait: it would wait for itself.
     pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.quota.state();
-        if state.total + state.owed <= self.quota.amount_max {
+        let lost = self
+            .standing
+            .is_some_and(|(number, _)| !state.held.contains_key(&number));
+        if lost || state.total + state.owed <= self.quota.amount_max {
             return Poll::Ready(());
         }
         if !state.waiting.iter().any(|it| it.will_wake(context.waker())) {
@@ -255,12 +259,14 @@ mod tests {
         let mut context = Context::from_waker(&waker);
 
         let table = Table::new(4);
-        let [a, b] = ["a", "b"].map(|name| table.share("", name, 2));
+        let [mut a, b] = ["a", "b"].map(|name| table.share("", name, 2));
         let mut c = table.share("", "c", 3);
         assert_eq!(table.lost(), ["a", "b"]);
         for _ in 0..2 {
             assert!(c.poll_room(&mut context).is_pending());
         }
+        let waits = a.poll_room(&mut context).is_pending();
+        assert!(!waits, "it would wait for itself");
         drop(a);
         assert!(
             c.poll_room(&mut context).is_pending(),

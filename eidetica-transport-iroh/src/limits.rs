@@ -11,8 +11,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait of the server for bytes that a caller has at hand: those of a frame that it has
-/// begun, and of the first one. Each byte that arrives extends it by its share of
-/// [`PROGRESS_BYTES_PER_SECOND`]. A connection that was lost for that long costs less to make anew
+/// begun, and of the first one. Each byte that arrives extends it by a 1024th of a second, up to what
+/// it was. A connection that was lost for that long costs less to make anew
 /// than one that is never going to end costs to keep.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -66,7 +66,7 @@ pub(crate) const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 pub(crate) const FRAME_FREE_BYTES: usize = 4 << 10;
 
 /// How much a caller may send before it is read, on all its streams together, until a whole frame
-/// has come. The first frame of a request is a few hundred bytes, rarely some kilobytes.
+/// has come, on an endpoint of the transport's own. The first frame of a request is a few hundred bytes, rarely some kilobytes.
 pub(crate) const NEWCOMER_WINDOW_BYTES: u32 = 64 << 10;
 
 /// How much a caller may send then, and a peer that was asked. More than all streams together can, so that one that

@@ -17,7 +17,7 @@ use crate::address::{KIND, key_of};
 use crate::error::{CLOSE_BUSY, CLOSE_CUT, CLOSE_LEAVING};
 use crate::limits::{
     CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Capacity, Deadlines,
-    NEWCOMER_WINDOW_BYTES, NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
+    NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped, Watch};
 
@@ -204,7 +204,6 @@ impl Run {
         let given_up = newcomer.given_up.clone();
         connection.set_max_concurrent_bi_streams(STREAMS_PER_CONNECTION_MAX.into());
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
-        connection.set_receive_window(NEWCOMER_WINDOW_BYTES.into());
         let mut exchanges = JoinSet::new();
         let served = async {
             self.take_up(&connection, newcomer, &mut exchanges).await;

@@ -11,8 +11,9 @@ use eidetica_sync::proto::message::{
 use eidetica_sync::proto::proof;
 use eidetica_sync::proto::tips::TipSet;
 
+use super::results::Results;
 use super::server::Server;
-use super::{Results, http, iroh, put_frame};
+use super::{http, iroh, put_frame};
 use crate::cli::Failure;
 use crate::nodes::TransportKind;
 
