@@ -14,7 +14,7 @@ use eidetica_proto::message::{
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, WireError};
+use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
 use futures::StreamExt;
 
 use crate::blocking;
@@ -70,14 +70,16 @@ impl From<AnswerError<StoreError>> for Refused {
 #[async_trait]
 impl Service for Server {
     async fn exchange(&self, mut caller: Caller, mut request: FrameStream) -> FrameStream {
-        let Some(Ok(first)) = request.next().await else {
-            return self.refuse(&caller, no_request());
+        let first = match first_frame(&mut request).await {
+            Ok(first) => first,
+            Err(refused) => return self.say(&caller, refused),
         };
         if caller.key.is_some() {
             return self.answer_header(&caller, &first, request).await;
         }
-        let Some(Ok(header)) = request.next().await else {
-            return self.refuse(&caller, no_request());
+        let header = match first_frame(&mut request).await {
+            Ok(header) => header,
+            Err(refused) => return self.say(&caller, refused),
         };
         let (proof, key) = match self.gate.read(&first, header.clone()) {
             Ok(read) => read,
@@ -99,11 +101,26 @@ impl Service for Server {
     }
 }
 
-fn no_request() -> WireError {
-    WireError::new(ErrorCode::Malformed, "there is no request")
+/// Reads a frame that a request begins with.
+async fn first_frame(request: &mut FrameStream) -> Result<Bytes, Refused> {
+    match request.next().await {
+        Some(Ok(frame)) => Ok(frame),
+        None => Err(WireError::new(ErrorCode::Malformed, "there is no request").into()),
+        Some(Err(error)) if error.kind() == TransportErrorKind::FrameTooLarge => {
+            Err(WireError::new(ErrorCode::TooLarge, error.to_string()).into())
+        }
+        Some(Err(_)) => Err(Refused::Gone),
+    }
 }
 
 impl Server {
+    fn say(&self, caller: &Caller, refused: Refused) -> FrameStream {
+        match refused {
+            Refused::With(error) => self.refuse(caller, error),
+            Refused::Gone => Box::pin(futures::stream::empty()),
+        }
+    }
+
     fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
         tracing::debug!(?caller, %error, "a request is refused");
         just(ResponseHeader::encode(Err(error)))
@@ -120,10 +137,7 @@ impl Server {
             Ok(header) => self.answer(caller, header.request, parts).await,
             Err(error) => Err(error.into()),
         };
-        answer.unwrap_or_else(|refused| match refused {
-            Refused::With(error) => self.refuse(caller, error),
-            Refused::Gone => Box::pin(futures::stream::empty()),
-        })
+        answer.unwrap_or_else(|refused| self.say(caller, refused))
     }
 
     async fn answer(

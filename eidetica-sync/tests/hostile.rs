@@ -4,7 +4,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::raw::{self, As, InMemory, Way, ask, reply};
+use common::raw::{As, InMemory, Way, ask, reply};
 use common::seed;
 use eidetica_dag::{
     AccessChange, Body, Entry, EntryId, Role, SecretKey, Signature, SignedEntry, Subject, TreeId,
@@ -254,7 +254,7 @@ macro_rules! over_everything {
         mod over_http {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(super::raw::Http).await;
+                super::$case(super::common::raw::Http).await;
             })*
         }
 
@@ -262,7 +262,7 @@ macro_rules! over_everything {
         mod over_iroh {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(super::raw::Iroh).await;
+                super::$case(super::common::raw::Iroh).await;
             })*
         }
     };
