@@ -87,5 +87,5 @@ pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;
 pub use set::ArrivalSet;
-pub use verify::{Forged, Verification, VerifiedEntry, Vouching, verify_batch};
+pub use verify::{Forged, VOUCHING_BYTES_MAX, Verification, VerifiedEntry, Vouching, verify_batch};
 pub use view::{Arrival, DagView, EntryView, Node, current_access, tip_ids};

@@ -108,7 +108,8 @@ pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
     } else {
         // What is vouched for by an entry that is not proved yet must stay with it.
         verification.signatures_checked += entries.len();
-        let verified = vouching.hold(entries);
+        vouching.hold(entries);
+        let verified = vouching.look();
         verification.unproved = vouching.held;
         verified
     };
@@ -126,7 +127,17 @@ pub struct Vouching {
     /// Whether the signature of each is its author's.
     signed: Vec<bool>,
     bytes: usize,
+    /// How many bytes came since it was last looked what is proved.
+    unseen_bytes: usize,
 }
+
+/// Most bytes from the beginning of an entry whose signature is not good to the end of what vouches
+/// for it, what stands between included. Whoever took both had them that close, stored them in one
+/// step, and hands them on like that: so whoever keeps as much, and one batch more, takes them too.
+pub const VOUCHING_BYTES_MAX: usize = 8 << 20;
+
+/// How many bytes come before it is looked again what is proved: each look is at all that is kept.
+const LOOK_BYTES: usize = 256 << 10;
 
 impl Vouching {
     /// Takes the next batch as it was verified, and returns what is proved by now, in order.
@@ -134,15 +145,28 @@ impl Vouching {
         if self.held.is_empty() && batch.unproved.is_empty() {
             return batch.verified;
         }
+        let begins = self.held.is_empty();
         let arrived = batch.verified.into_iter().map(VerifiedEntry::into_inner);
-        self.hold(arrived.chain(batch.unproved).collect())
+        self.hold(arrived.chain(batch.unproved).collect());
+        if begins || self.unseen_bytes >= LOOK_BYTES {
+            self.look()
+        } else {
+            Vec::new()
+        }
     }
 
-    fn hold(&mut self, arrived: Vec<SignedEntry>) -> Vec<VerifiedEntry> {
+    fn hold(&mut self, arrived: Vec<SignedEntry>) {
         let signed = arrived.iter().map(SignedEntry::has_valid_signature);
         self.signed.extend(signed);
-        self.bytes += bytes_of(&arrived);
+        let bytes = bytes_of(&arrived);
+        self.bytes += bytes;
+        self.unseen_bytes += bytes;
         self.held.extend(arrived);
+    }
+
+    /// Returns what is proved by now, in order: to be asked when nothing more comes.
+    pub fn look(&mut self) -> Vec<VerifiedEntry> {
+        self.unseen_bytes = 0;
         let proved: Vec<SignedEntry> = self.held.drain(..self.proved()).collect();
         self.signed.drain(..proved.len());
         self.bytes -= bytes_of(&proved);
@@ -154,6 +178,13 @@ impl Vouching {
         let places: IdMap<usize> = (self.held.iter().enumerate())
             .map(|(place, entry)| (entry.id(), place))
             .collect();
+        let mut ends = Vec::with_capacity(self.held.len());
+        let mut end = 0;
+        for entry in &self.held {
+            end += entry.encoded().len();
+            ends.push(end);
+        }
+        let begins = |place: usize| ends[place] - self.held[place].encoded().len();
         // For each entry, how far one has to read to know that it is proved.
         let mut reaches: Vec<Option<usize>> = (self.signed.iter().enumerate())
             .map(|(place, signed)| signed.then_some(place))
@@ -163,7 +194,9 @@ impl Vouching {
                 continue;
             };
             for parent in said.parents.iter().filter_map(|parent| places.get(parent)) {
-                if *parent < place && self.held[*parent].entry().author == said.author {
+                let is_near = ends[reach] - begins(*parent) <= VOUCHING_BYTES_MAX;
+                let is_own = self.held[*parent].entry().author == said.author;
+                if *parent < place && is_near && is_own {
                     let known = reaches[*parent].unwrap_or(reach);
                     reaches[*parent] = Some(known.min(reach));
                 }

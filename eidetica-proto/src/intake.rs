@@ -3,9 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::mem;
 
-use eidetica_dag::{EntryId, Outcome, TreeId, Verification, VerifiedEntry, Vouching, verify_batch};
+use eidetica_dag::{
+    EntryId, Outcome, TreeId, VOUCHING_BYTES_MAX, Verification, VerifiedEntry, Vouching,
+    verify_batch,
+};
 
-use crate::batch::unpack;
+use crate::batch::{BATCH_BYTES_MAX, unpack};
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
 use crate::tips::EndTips;
@@ -16,10 +19,6 @@ pub const WAITING_ENTRIES_MAX: usize = 4_096;
 
 /// Most bytes of entries that wait for a parent in one sync.
 pub const WAITING_BYTES_MAX: usize = 32 << 20;
-
-/// Most bytes of entries, and one batch more, that are kept while one of them is not proved. Who
-/// vouches for it was stored with it, in one step of a store, wherever it comes from.
-pub const VOUCHING_BYTES_MAX: usize = 8 << 20;
 
 /// A part of a message, unpacked, its ids computed and its signatures checked.
 ///
@@ -79,20 +78,29 @@ impl Intake {
     /// [`PeerFault::Forged`] if an entry has been kept for too long, and nobody has vouched for it.
     pub(crate) fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
         self.received += (batch.verified.len() + batch.unproved.len()) as u64;
-        if self.vouching.bytes() > VOUCHING_BYTES_MAX {
-            self.handle_end()?;
+        let mut entries = self.vouching.handle(batch);
+        if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
+            entries.append(&mut self.vouching.look());
+            if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
+                self.handle_end()?;
+            }
         }
-        let entries = self.vouching.handle(batch);
+        self.take(entries);
+        Ok(())
+    }
+
+    fn take(&mut self, entries: Vec<VerifiedEntry>) {
         self.ready_bytes += bytes_of(&entries);
         self.ready.extend(entries);
-        Ok(())
     }
 
     /// Takes that no more entries come.
     ///
     /// # Errors
     /// [`PeerFault::Forged`] if nobody has vouched for one.
-    pub(crate) fn handle_end(&self) -> Result<(), PeerFault> {
+    pub(crate) fn handle_end(&mut self) -> Result<(), PeerFault> {
+        let entries = self.vouching.look();
+        self.take(entries);
         match self.vouching.first_unproved() {
             Some(forged) => Err(PeerFault::Forged(forged.id)),
             None => Ok(()),
@@ -123,6 +131,12 @@ impl Intake {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
+        // What is vouched for must be stored with what vouches for it, and those that wait are put
+        // into another order.
+        let unsigned = |entry: &&VerifiedEntry| !entry.get().has_valid_signature();
+        if let Some(entry) = outcome.waiting.iter().find(unsigned) {
+            return Err(PeerFault::Forged(entry.get().id()));
+        }
         // Those that came with them and are stored must not stay in memory for them.
         let waiting = outcome.waiting.into_iter().map(VerifiedEntry::detached);
         self.waiting.extend(waiting);

@@ -19,8 +19,8 @@ pub const REQUEST_KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 /// takes at most half a kilobyte.
 pub const REQUESTS_PER_TREE_MAX: usize = 128;
 
-/// Most requests that wait for trees that are not here. They are kept like others, so that the time
-/// which an answer takes does not tell them apart either, and for trees that come later.
+/// Most requests that wait for trees that are not here, one for each key. They are kept like others,
+/// so that an answer takes as long, and for trees that come later.
 pub const REQUESTS_ABSENT_MAX: usize = 128;
 
 /// Most requests that wait in all: half a megabyte.
@@ -29,6 +29,10 @@ pub const REQUESTS_MAX: usize = 1_024;
 /// Most uses of one invite: each leaves a key in what is remembered of it, which is metadata of at
 /// most 64 KiB.
 pub const INVITE_USES_MAX: u32 = 1_024;
+
+/// Most keys that an invite remembers: those that used it, and those that were revoked since. They fit
+/// into 64 KiB.
+pub const INVITE_KEYS_MAX: usize = 2_000;
 
 /// Most invites of one tree that are kept at a time.
 pub const INVITES_PER_TREE_MAX: usize = 256;
@@ -42,7 +46,8 @@ pub struct Invite {
     pub expires_ms: u64,
     /// How many more keys may use it.
     pub uses_left: u32,
-    /// The keys that have used it; none can use it twice, so whoever is revoked stays out.
+    /// The keys that have used it, or were revoked since it was made. None of them can use it, so
+    /// whoever is revoked stays out.
     pub used_by: Vec<PublicKey>,
 }
 
@@ -131,15 +136,13 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
         .filter(|earlier| !earlier.is_expired(known.now_ms));
     match earlier {
         Some(earlier) if earlier.rejected => Verdict::Reply(JoinReply::Rejected),
-        Some(earlier) if (earlier.role, &earlier.note) == (join.role, &join.note) => {
-            Verdict::Reply(JoinReply::Pending)
-        }
+        // What an admin has looked at stays what it was, and asking again writes nothing.
+        Some(_) => Verdict::Reply(JoinReply::Pending),
         None if !known.has_room => Verdict::Reply(JoinReply::Pending),
-        // Whoever changes its mind does not get more time by it.
-        earlier => Verdict::Keep(Waiting {
+        None => Verdict::Keep(Waiting {
             role: join.role,
             note: join.note.clone(),
-            asked_ms: earlier.map_or(known.now_ms, |earlier| earlier.asked_ms),
+            asked_ms: known.now_ms,
             rejected: false,
         }),
     }
@@ -293,14 +296,10 @@ mod tests {
         };
         let pending = Verdict::Reply(JoinReply::Pending);
         assert_eq!(judge(&join(Role::Read, false), again), pending);
-        let other = Waiting {
-            role: Role::Write,
-            ..waiting()
-        };
         assert_eq!(
             judge(&join(Role::Write, false), again),
-            Verdict::Keep(other),
-            "the first moment counts"
+            pending,
+            "nobody makes more of what an admin has looked at"
         );
         let late = Known {
             now_ms: NOW_MS + REQUEST_KEPT_MS,

@@ -117,7 +117,7 @@ pub use address::{Address, AddressError};
 pub use backoff::{Backoff, BackoffPolicy};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
-pub use intake::{Received, VOUCHING_BYTES_MAX, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
+pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
 pub use schedule::{Cause, Schedule, Standing};
 pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};

@@ -42,9 +42,14 @@ pub const REQUEST_AGE_MAX_MS: u64 = 60_000;
 /// that clock, so this only has to cover what the clocks drift between two requests.
 pub const REQUEST_AHEAD_MAX_MS: u64 = 5_000;
 
-/// How many nonces an answerer remembers: more than two cores can check in the longest time that
-/// one is of use, and 8 MiB of memory. If there are more, the oldest requests are refused early.
+/// How many nonces an answerer remembers, in about 10 MiB. If there are more, the oldest requests are
+/// refused early; those of honest askers, who sign what they send at once, only if more than 26,000 a
+/// second come from others, dated ahead as far as is allowed.
 pub const NONCES_MAX: usize = 1 << 17;
+
+/// Longest frame before a header, in bytes: longer than any proof, and so short that it costs nothing
+/// to keep one for everybody who connects.
+pub const PROOF_BYTES_MAX: usize = 256;
 
 /// A number that is used once.
 pub type Nonce = [u8; NONCE_BYTES];
@@ -100,7 +105,7 @@ pub struct ResponseProof {
     pub epoch: Epoch,
     /// When, in milliseconds since 1970, by the answerer's clock.
     pub now_ms: u64,
-    /// Over all of these, the nonce and the header of the request, and the header of the answer.
+    /// Over all of these, the two frames of the request, and the header of the answer.
     pub signature: Signature,
 }
 
@@ -134,7 +139,6 @@ pub enum ProofFault {
 pub struct Proving {
     proof: Bytes,
     header: Bytes,
-    nonce: Nonce,
     expected: Option<PublicKey>,
 }
 
@@ -165,21 +169,20 @@ impl Proving {
         };
         let message = signed.message(&to.key, &header);
         signed.signature = key.sign(Purpose::Request, &message);
-        Self::with(Asker::Signed(signed), nonce, Some(to.key), header)
+        Self::with(Asker::Signed(signed), Some(to.key), header)
     }
 
     /// Leaves a `header` unsigned and lets the answerer prove who it is. If it is `expected`, that
     /// is checked.
     pub fn challenge(nonce: Nonce, expected: Option<PublicKey>, header: Bytes) -> Self {
-        Self::with(Asker::Challenge { nonce }, nonce, expected, header)
+        Self::with(Asker::Challenge { nonce }, expected, header)
     }
 
-    fn with(asker: Asker, nonce: Nonce, expected: Option<PublicKey>, header: Bytes) -> Self {
+    fn with(asker: Asker, expected: Option<PublicKey>, header: Bytes) -> Self {
         let version = PROTOCOL_VERSION;
         Self {
             proof: encode(&RequestProof { version, asker }),
             header,
-            nonce,
             expected,
         }
     }
@@ -201,7 +204,7 @@ impl Proving {
         now_ms: u64,
     ) -> Result<Acquaintance, ProofFault> {
         let proof: ResponseProof = decode(proof).ok_or(ProofFault::NotAProof)?;
-        let message = proof.message(&self.nonce, &self.header, header);
+        let message = proof.message(&self.proof, &self.header, header);
         proof
             .key
             .verify(Purpose::Response, &message, &proof.signature)
@@ -235,16 +238,18 @@ impl Signed {
 }
 
 impl ResponseProof {
-    /// What is signed: see [`Signed::message`]. The length parts the two headers.
-    fn message(&self, nonce: &Nonce, request: &[u8], response: &[u8]) -> Vec<u8> {
-        let mut message = Vec::with_capacity(128 + request.len() + response.len());
+    /// What is signed: see [`Signed::message`]. The lengths part the frames. The request's proof is
+    /// among them, so that nobody in between gets the answer to somebody else for the asker.
+    fn message(&self, proof: &[u8], request: &[u8], response: &[u8]) -> Vec<u8> {
+        let mut message = Vec::with_capacity(384 + request.len() + response.len());
         message.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
         message.extend_from_slice(self.key.as_bytes());
         message.extend_from_slice(&self.epoch);
         message.extend_from_slice(&self.now_ms.to_le_bytes());
-        message.extend_from_slice(nonce);
-        message.extend_from_slice(&(request.len() as u64).to_le_bytes());
-        message.extend_from_slice(request);
+        for frame in [proof, request] {
+            message.extend_from_slice(&(frame.len() as u64).to_le_bytes());
+            message.extend_from_slice(frame);
+        }
         message.extend_from_slice(response);
         message
     }
@@ -253,8 +258,8 @@ impl ResponseProof {
 /// What the answerer has to prove with its answer, if anything.
 #[derive(Debug, Clone)]
 pub struct Answering {
-    nonce: Option<Nonce>,
-    header: Bytes,
+    /// The frames of a request that wants a proof.
+    request: Option<(Bytes, Bytes)>,
 }
 
 impl Answering {
@@ -272,7 +277,8 @@ impl Answering {
             now_ms,
             signature: Signature::from_bytes([0; 64]),
         };
-        let message = proof.message(&self.nonce?, &self.header, header);
+        let (asked_proof, asked) = self.request.as_ref()?;
+        let message = proof.message(asked_proof, asked, header);
         proof.signature = key.sign(Purpose::Response, &message);
         Some(encode(&proof))
     }
@@ -283,24 +289,21 @@ impl Answering {
 ///
 /// # Errors
 /// What to answer, without proof: who asks cannot be told.
-pub fn read_request(proof: &[u8], header: Bytes) -> Result<(Answering, Claim), WireError> {
+pub fn read_request(frame: Bytes, header: Bytes) -> Result<(Answering, Claim), WireError> {
     let malformed = || WireError::new(ErrorCode::Malformed, "the request has no proof before it");
     // The version is looked at first: behind another one, everything may be different.
-    match postcard::take_from_bytes::<u16>(proof) {
+    match postcard::take_from_bytes::<u16>(&frame) {
         Ok((PROTOCOL_VERSION, _)) => {}
         Ok((other, _)) => return Err(WireError::unsupported_version(other)),
         Err(_) => return Err(malformed()),
     }
-    let proof: RequestProof = decode(proof).ok_or_else(malformed)?;
-    let nonce = match &proof.asker {
-        Asker::Anonymous => None,
-        Asker::Challenge { nonce } => Some(*nonce),
-        Asker::Signed(signed) => Some(signed.nonce),
-    };
-    let answering = Answering {
-        nonce,
-        header: header.clone(),
-    };
+    if frame.len() > PROOF_BYTES_MAX {
+        return Err(malformed());
+    }
+    let proof: RequestProof = decode(&frame).ok_or_else(malformed)?;
+    let wants_proof = proof.asker != Asker::Anonymous;
+    let request = wants_proof.then(|| (frame, header.clone()));
+    let answering = Answering { request };
     let signed = match proof.asker {
         Asker::Signed(signed) => Some(signed),
         Asker::Anonymous | Asker::Challenge { .. } => None,
@@ -379,7 +382,7 @@ impl Proved {
 /// The nonces that were used a short time ago.
 #[derive(Debug, Clone, Default)]
 pub struct NonceMemory {
-    used: BTreeSet<(u64, Nonce)>,
+    used: BTreeSet<(u64, Nonce, PublicKey)>,
     /// Requests of this moment and earlier ones are refused: their nonces are forgotten.
     forgotten_ms: u64,
 }
@@ -391,7 +394,7 @@ impl NonceMemory {
     /// What to answer: the request was here before, or is so old that nobody can tell.
     pub fn take(&mut self, now_ms: u64, proved: Proved) -> Result<PublicKey, WireError> {
         let oldest = now_ms.saturating_sub(REQUEST_AGE_MAX_MS);
-        while let Some((used_ms, _)) = self.used.first()
+        while let Some((used_ms, ..)) = self.used.first()
             && *used_ms < oldest
         {
             self.used.pop_first();
@@ -400,12 +403,12 @@ impl NonceMemory {
         if proved.timestamp_ms <= self.forgotten_ms {
             return Err(stale());
         }
-        if !self.used.insert((proved.timestamp_ms, proved.nonce)) {
+        if !(self.used).insert((proved.timestamp_ms, proved.nonce, proved.key)) {
             let text = "this very request was made before; sign another one";
             return Err(WireError::new(ErrorCode::Unproven, text));
         }
         if self.used.len() > NONCES_MAX
-            && let Some((oldest, _)) = self.used.pop_first()
+            && let Some((oldest, ..)) = self.used.pop_first()
         {
             self.forgotten_ms = oldest;
         }

@@ -175,7 +175,11 @@ impl Asker {
                 }
                 (ProofFault::NotAProof, _) => mismatch(at.address, &fault.to_string()),
             })?;
-        self.remember(at.address, met).await;
+        let pinned = self.remembered(at.address).await;
+        // A ticket says who is there for once; who is believed without one is not its business.
+        if pinned.is_none_or(|pinned| pinned.key == met.key) {
+            self.remember(at.address, met).await;
+        }
         Ok((met, header, frames))
     }
 

@@ -7,6 +7,7 @@ use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::proof::{Answering, Claim, Epoch, NonceMemory, read_request};
 use eidetica_proto::{FrameStream, WireError};
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
 use crate::clock::wall_clock_ms;
 
@@ -15,6 +16,10 @@ pub(crate) struct Gate {
     key: SecretKey,
     epoch: Epoch,
     nonces: Mutex<NonceMemory>,
+    /// The time by which askers go. It begins with the wall clock and never jumps: whoever sets that
+    /// does not make requests stale or young.
+    began_ms: u64,
+    began: Instant,
 }
 
 impl Gate {
@@ -24,7 +29,14 @@ impl Gate {
             key,
             epoch,
             nonces: Mutex::default(),
+            began_ms: wall_clock_ms(),
+            began: Instant::now(),
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.began_ms.saturating_add(elapsed)
     }
 
     /// Returns the key by which this node is known.
@@ -36,7 +48,7 @@ impl Gate {
     /// that a refusal is proved as well.
     pub(crate) fn read(
         &self,
-        proof: &[u8],
+        proof: Bytes,
         header: Bytes,
     ) -> Result<(Proof, Result<Option<PublicKey>, WireError>), WireError> {
         let (answering, claim) = read_request(proof, header)?;
@@ -44,7 +56,7 @@ impl Gate {
     }
 
     fn check(&self, claim: &Claim) -> Result<Option<PublicKey>, WireError> {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.now_ms();
         let proved = claim.check(&self.key(), self.epoch, now_ms)?;
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         let take = |proved| nonces.take(now_ms, proved);
@@ -58,9 +70,7 @@ impl Gate {
             let Some(Ok(header)) = answer.next().await else {
                 return answer;
             };
-            let proof = proof
-                .0
-                .prove(&gate.key, gate.epoch, wall_clock_ms(), &header);
+            let proof = proof.0.prove(&gate.key, gate.epoch, gate.now_ms(), &header);
             let first = proof.into_iter().chain([header]).map(Ok);
             Box::pin(stream::iter(first.collect::<Vec<_>>()).chain(answer)) as FrameStream
         };

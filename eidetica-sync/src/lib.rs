@@ -47,6 +47,7 @@ mod serve;
 pub mod store;
 mod storing;
 mod taking;
+mod turns;
 mod wire;
 mod writer;
 

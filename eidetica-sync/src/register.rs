@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{AccessChange, PublicKey, Role, Subject, TreeId, current_access};
+use eidetica_dag::{AccessChange, EntryId, PublicKey, Role, Subject, TreeId, current_access};
 use eidetica_proto::WireError;
 use eidetica_proto::joining::{
-    INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX, REQUESTS_PER_TREE_MAX,
-    Verdict, Waiting, judge,
+    INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX,
+    REQUESTS_PER_TREE_MAX, Verdict, Waiting, judge,
 };
 use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
@@ -72,20 +72,21 @@ impl Register {
         let is_here = snapshot.entry_count() > 0;
         let access = current_access(&*snapshot)?;
         let may_grant = access.allows(Some(&self.writer.key()), Role::Admin);
+        // Everything is looked up whether it matters or not: nobody learns from the time either.
+        let is_theirs = (join.invite.as_ref()).is_some_and(|shown| shown.is_of(join.tree, key));
         let shown = join.invite.as_ref().map(|shown| shown.invite);
-        let invite = match (&join.invite, shown) {
-            (Some(proof), Some(shown)) if may_grant && proof.is_of(join.tree, key) => {
-                self.read(&invite_key(join.tree, &shown))?
-            }
-            _ => None,
+        let invite: Option<Invite> = match shown {
+            Some(shown) => self.read(&invite_key(join.tree, &shown))?,
+            None => None,
         };
-        let earlier = self.read(&request_key(join.tree, key))?;
+        let invite = invite.filter(|_| is_theirs && may_grant);
+        let earlier: Option<Waiting> = self.read(&request_key(join.tree, key))?;
         let known = Known {
             key,
             role: access.role_of(Some(key)),
             invite: invite.as_ref(),
             earlier: earlier.as_ref(),
-            has_room: self.has_room(join.tree, is_here, now_ms)?,
+            has_room: earlier.is_some() || self.has_room(join.tree, key, is_here, now_ms)?,
             now_ms,
         };
         match judge(join, known) {
@@ -177,16 +178,33 @@ impl Register {
         Ok(requests)
     }
 
-    fn has_room(&self, tree: TreeId, is_here: bool, now_ms: u64) -> Result<bool, StoreError> {
-        let all = self.read_requests(None, now_ms)?;
-        if is_here {
-            let same = all.iter().filter(|request| request.tree == tree).count();
-            return Ok(all.len() < REQUESTS_MAX && same < REQUESTS_PER_TREE_MAX);
+    fn has_room(
+        &self,
+        tree: TreeId,
+        key: &PublicKey,
+        is_here: bool,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let mut all = self.read_requests(None, now_ms)?;
+        if all.len() >= REQUESTS_MAX {
+            // Those that were rejected make room.
+            for request in all.iter().filter(|request| request.waiting.rejected) {
+                self.store
+                    .put(&request_key(request.tree, &request.key), None)?;
+            }
         }
+        all.retain(|request| !request.waiting.rejected);
         let here = self.store.trees()?;
-        let absent = |request: &&JoinRequest| here.binary_search(&request.tree).is_err();
-        let absent = all.iter().filter(absent).count();
-        Ok(all.len() < REQUESTS_MAX && absent < REQUESTS_ABSENT_MAX)
+        let is_absent = |request: &&JoinRequest| here.binary_search(&request.tree).is_err();
+        let has_room = if is_here {
+            let same = all.iter().filter(|request| request.tree == tree);
+            same.count() < REQUESTS_PER_TREE_MAX
+        } else {
+            let own = all.iter().filter(|request| request.key == *key);
+            let absent = all.iter().filter(is_absent).count();
+            absent < REQUESTS_ABSENT_MAX && own.filter(is_absent).count() == 0
+        };
+        Ok(has_room && all.len() < REQUESTS_MAX)
     }
 
     /// Keeps an invite.
@@ -235,6 +253,26 @@ impl Register {
             }
         }
         Ok(invites)
+    }
+
+    /// Takes every role from a key, and the use of this node's invites.
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+        let _lock = self.lock();
+        if let Subject::Key(key) = subject {
+            for InviteInfo {
+                invite, mut terms, ..
+            } in self.read_invites(tree, wall_clock_ms())?
+            {
+                if !terms.used_by.contains(&key) {
+                    terms.used_by.push(key);
+                }
+                // An invite that cannot remember whom it keeps out is none.
+                let kept = (terms.used_by.len() <= INVITE_KEYS_MAX).then_some(&terms);
+                self.write(&invite_key(tree, &invite), kept)?;
+            }
+        }
+        let revocation = AccessChange::revoke(subject);
+        self.writer.change_access(tree, vec![revocation])
     }
 
     /// Lets an invite grant nothing from here on.

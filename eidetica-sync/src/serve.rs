@@ -11,6 +11,7 @@ use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
     TreeSummary,
 };
+use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
@@ -25,6 +26,7 @@ use crate::register::Register;
 use crate::store::{Snapshot, Store, StoreError};
 use crate::storing::Storing;
 use crate::taking::Taking;
+use crate::turns::{Joins, Pushes};
 use crate::wire::{Meter, incoming, just, with_entries};
 
 /// Answers peers from a store.
@@ -35,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) publisher: Publisher,
     pub(crate) register: Arc<Register>,
+    pub(crate) joins: Joins,
+    pub(crate) pushes: Pushes,
 }
 
 /// Why a peer gets no answer.
@@ -77,11 +81,15 @@ impl Service for Server {
         if caller.key.is_some() {
             return self.answer_header(&caller, &first, request).await;
         }
+        if first.len() > PROOF_BYTES_MAX {
+            let error = WireError::new(ErrorCode::Malformed, "the request has no proof before it");
+            return self.refuse(&caller, error);
+        }
         let header = match first_frame(&mut request).await {
             Ok(header) => header,
             Err(refused) => return self.say(&caller, refused),
         };
-        let (proof, key) = match self.gate.read(&first, header.clone()) {
+        let (proof, key) = match self.gate.read(first, header.clone()) {
             Ok(read) => read,
             Err(error) => return self.refuse(&caller, error),
         };
@@ -171,6 +179,7 @@ impl Server {
             }
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(nobody_joins)?;
+                let _turn = self.joins.turn().await?;
                 let register = self.register.clone();
                 let reply = blocking::run(move || register.join(&key, &join)).await??;
                 Ok(just(ResponseHeader::encode(Ok(Reply::Join(reply)))))
@@ -199,6 +208,7 @@ impl Server {
         parts: FrameStream,
     ) -> Result<Bytes, Refused> {
         let tree = send.tree;
+        let _turn = self.pushes.turn_of(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
         let allowed = move || Ok(may(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
         blocking::run(allowed)

@@ -1,5 +1,6 @@
 //! Writing entries with this device's key.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eidetica_dag::{
@@ -128,15 +129,22 @@ impl Writer {
 }
 
 /// Returns the parents and the height of an entry on top of all tips. Of more tips than an entry
-/// can have parents, it takes the oldest; the entry after that takes the next.
+/// can have parents, it takes one for each state of access first, so that whoever makes many tips
+/// hides no change of access from the entry, and then the oldest; the entry after that takes the next.
 fn above_tips(snapshot: &Snapshot) -> Result<(Vec<EntryId>, u32), TreeError> {
-    let mut parents = Vec::new();
-    let mut highest = 0;
-    for tip in snapshot.tips()?.into_iter().take(PARENTS_MAX) {
+    let mut states = BTreeSet::new();
+    let (mut first, mut rest) = (Vec::new(), Vec::new());
+    for tip in snapshot.tips()? {
         let node = snapshot.node(tip)?;
-        highest = highest.max(node.height);
-        parents.push(node.id);
+        match states.insert(node.access) {
+            true => first.push((node.id, node.height)),
+            false => rest.push((node.id, node.height)),
+        }
     }
+    first.append(&mut rest);
+    first.truncate(PARENTS_MAX);
+    let highest = first.iter().map(|(_, height)| *height).max().unwrap_or(0);
+    let mut parents: Vec<EntryId> = first.into_iter().map(|(id, _)| id).collect();
     parents.sort_unstable();
     Ok((parents, highest + 1))
 }

@@ -300,6 +300,9 @@ proptest! {
             let out = vouching.handle(verify_batch(batch.to_vec()));
             given.extend(out.into_iter().map(VerifiedEntry::into_inner));
             prop_assert!(is_proved(&given));
+            let out = vouching.look();
+            given.extend(out.into_iter().map(VerifiedEntry::into_inner));
+            prop_assert!(is_proved(&given));
             prop_assert_eq!(&given, &entries[..given.len()]);
             let came = entries.len() - left.len();
             let longest = (0..=came).rev().find(|count| is_proved(&entries[..*count]));

@@ -181,7 +181,7 @@ fn proofs() {
     let golden = format!("0102{asker}{{04*8}}ac02{{05*16}}40");
     assert_eq!(proof.strip_prefix(&golden).map(str::len), Some(128));
     let [proof, header] = signed.frames();
-    let (answering, _) = read_request(&proof, header).expect("a request");
+    let (answering, _) = read_request(proof.clone(), header).expect("a request");
     let answer = answering
         .prove(&key(2), [4; 8], 300, b"yes")
         .expect("asked for");

@@ -48,7 +48,7 @@ impl Server {
     /// Says whom it takes for the asker.
     fn asked(&mut self, [proof, header]: [Bytes; 2]) -> Result<Option<PublicKey>, ErrorCode> {
         let ask = || {
-            let (_, claim) = read_request(&proof, header)?;
+            let (_, claim) = read_request(proof, header)?;
             let proved = claim.check(&self.key.public(), self.epoch, self.now_ms)?;
             proved
                 .map(|proved| self.nonces.take(self.now_ms, proved))
@@ -59,7 +59,7 @@ impl Server {
 
     fn answers(&self, frames: &[Bytes; 2], reply: &[u8]) -> Option<Bytes> {
         let (answering, _): (Answering, _) =
-            read_request(&frames[0], frames[1].clone()).expect("a request");
+            read_request(frames[0].clone(), frames[1].clone()).expect("a request");
         answering.prove(&self.key, self.epoch, self.now_ms, reply)
     }
 }
@@ -155,7 +155,7 @@ fn an_old_nonce_is_forgotten_when_its_request_is_stale() {
 fn fill(server: &mut Server, from_ms: u64, count: usize) {
     let to = server.acquaintance();
     let sample = Proving::sign(&key(9), &to, from_ms, [0; 16], header(1)).frames();
-    let (_, claim) = read_request(&sample[0], sample[1].clone()).expect("a request");
+    let (_, claim) = read_request(sample[0].clone(), sample[1].clone()).expect("a request");
     let proved = claim.check(&to.key, to.epoch, server.now_ms);
     let proved = proved.expect("it verifies").expect("it is signed");
     for n in 0..count {
@@ -208,11 +208,14 @@ fn an_answer_proves_who_gives_it_to_what() {
             assert!(check(&altered, b"yes").is_err(), "bit {bit} was altered");
         }
     }
-    // The answer to another nonce, or to another question with the same nonce.
+    // The answer to another nonce, to another question with the same nonce, or to the same question
+    // with the same nonce by somebody else.
     let asking = signed(&to, NOW_MS, 1);
     let other_nonce = signed(&to, NOW_MS, 2);
     let other_header = Proving::sign(&key(1), &to, NOW_MS, [1; 16], header(2));
-    for other in [other_nonce, other_header] {
+    let by_nobody = Proving::challenge([1; 16], None, header(1));
+    let by_another = Proving::sign(&key(9), &to, NOW_MS, [1; 16], header(1));
+    for other in [other_nonce, other_header, by_nobody, by_another] {
         let proof = server.answers(&other.frames(), b"yes").expect("asked for");
         let verdict = asking.check(&proof, b"yes", NOW_MS);
         assert_eq!(verdict, Err(ProofFault::BadSignature));
@@ -264,9 +267,9 @@ fn an_anonymous_request_gets_no_proof() {
 
 #[test]
 fn another_version_is_named() {
-    let error = read_request(&[9, 0], header(1)).expect_err("version 9");
+    let error = read_request(Bytes::from_static(&[9, 0]), header(1)).expect_err("version 9");
     assert_eq!(error.code, ErrorCode::UnsupportedVersion);
-    let error = read_request(&[], header(1)).expect_err("nothing");
+    let error = read_request(Bytes::new(), header(1)).expect_err("nothing");
     assert_eq!(error.code, ErrorCode::Malformed);
 }
 
@@ -307,7 +310,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(proof: Vec<u8>, header: Vec<u8>, reply: Vec<u8>) {
         let header = Bytes::from(header);
-        if let Ok((_, claim)) = read_request(&proof, header.clone()) {
+        if let Ok((_, claim)) = read_request(proof.clone().into(), header.clone()) {
             let _ = claim.check(&key(2).public(), EPOCH, NOW_MS);
         }
         let asking = Proving::challenge([0; 16], None, header);
@@ -340,7 +343,8 @@ fn every_verifier_takes_its_own_kind_of_signature_only() {
         answerer.public().as_bytes(),
         &EPOCH,
         &NOW_MS.to_le_bytes(),
-        &[1; 16],
+        &(asked.frames()[0].len() as u64).to_le_bytes(),
+        &asked.frames()[0],
         &(header.len() as u64).to_le_bytes(),
         &header,
         b"yes",

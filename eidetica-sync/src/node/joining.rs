@@ -219,14 +219,15 @@ impl Node {
     }
 
     /// Takes every role from somebody. What it has written stays, and so does what it has fetched;
-    /// entries that it writes without knowing of this are still accepted. Invites that it has not
-    /// used can let it in under another key: see [`Node::invites`].
+    /// entries that it writes without knowing of this are still accepted. This node's invites no
+    /// longer let that key in, but whoever has an open one can use it under another key: see
+    /// [`Node::invites`].
     ///
     /// # Errors
     /// As [`Node::change_access`].
     pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
-        let revocation = AccessChange::revoke(subject);
-        self.change_access(tree, vec![revocation]).await
+        let register = self.0.register.clone();
+        blocking::run(move || register.revoke(tree, subject)).await
     }
 
     /// Lists who may do what with a tree.

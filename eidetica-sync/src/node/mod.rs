@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::register::Register;
 use crate::serve::Server;
 use crate::store::{Store, StoreError};
+use crate::turns::{Joins, Pushes};
 use crate::writer::Writer;
 
 mod joining;
@@ -94,6 +95,8 @@ impl NodeBuilder {
             manager: Arc::downgrade(&manager),
             publisher: publisher.clone(),
             register: register.clone(),
+            joins: Joins::default(),
+            pushes: Pushes::default(),
         });
         let asker = Asker::new(key.clone(), random.clone(), store.clone());
         let asker = Arc::new(asker);
