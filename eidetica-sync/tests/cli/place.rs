@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -66,11 +66,28 @@ impl Place {
     }
 
     pub(crate) fn serve(&self, store: &str) -> Server {
+        self.serve_at(store, "127.0.0.1:0")
+    }
+
+    /// Serves over HTTP at a certain address.
+    pub(crate) fn serve_at(&self, store: &str, http: &str) -> Server {
         let log = self.path(&format!("{store}.log"));
+        let mut command = self.command(store, &["serve", "--loopback", "--http", http]);
+        command.stderr(File::create(&log).expect("a log"));
+        Self::start(command, || fs::read_to_string(&log).unwrap_or_default())
+    }
+
+    /// Serves, and gives what the server says on stderr as it says it.
+    pub(crate) fn serve_heard(&self, store: &str) -> (Server, BufReader<ChildStderr>) {
         let mut command = self.command(store, &["serve", "--loopback"]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"));
+        command.stderr(Stdio::piped());
+        let mut server = Self::start(command, String::new);
+        let stderr = server.child.stderr.take().expect("it is piped");
+        (server, BufReader::new(stderr))
+    }
+
+    fn start(mut command: Command, log: impl Fn() -> String) -> Server {
+        command.stdout(Stdio::piped());
         let mut server = Server {
             child: command.spawn().expect("the program starts"),
             addresses: Vec::new(),
@@ -86,7 +103,7 @@ impl Place {
                 _ => panic!("the server says {line:?}"),
             }
         }
-        panic!("no server: {}", fs::read_to_string(log).unwrap_or_default());
+        panic!("no server: {}", log());
     }
 }
 
@@ -105,6 +122,14 @@ impl Server {
         assert!(sent.expect("kill is there").success());
         let status = self.child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0));
+    }
+
+    /// Returns the first address of a kind.
+    pub(crate) fn address(&self, kind: &str) -> &str {
+        let mut addresses = self.addresses.iter();
+        addresses
+            .find(|it| it.starts_with(kind))
+            .expect("it listens")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -133,6 +158,11 @@ pub(crate) fn refusal(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(output.stdout.is_empty(), "data despite an error");
-    assert!(stderr.contains("error: "), "{stderr}");
+    let kind = match code {
+        3 => "pending: ",
+        4 => "rejected: ",
+        _ => "error: ",
+    };
+    assert!(stderr.contains(kind), "{stderr}");
     stderr
 }
