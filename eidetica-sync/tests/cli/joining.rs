@@ -1,11 +1,11 @@
 //! Joining trees that are private, and letting others join.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::place::{Place, Server, lines, refusal};
+use crate::place::{Place, Server, hear, lines, refusal};
 
 /// The public key of a store, which is made if need be.
 fn key(place: &Place, store: &str) -> String {
@@ -18,20 +18,6 @@ fn private_tree(place: &Place) -> (String, Server) {
     let tree = place.line("a", &["new", "notes"]);
     place.line("a", &["append", "notes", "secret"]);
     (tree, place.serve("a"))
-}
-
-/// Reads lines until one has this in it.
-fn hear(from: &mut impl BufRead, wanted: &str) -> String {
-    let mut heard = String::new();
-    loop {
-        let mut line = String::new();
-        let n = from.read_line(&mut line).expect("text");
-        assert_ne!(n, 0, "it only says {heard}");
-        heard.push_str(&line);
-        if line.contains(wanted) {
-            return heard;
-        }
-    }
 }
 
 #[test]
@@ -137,8 +123,8 @@ fn who_waits_is_let_in_when_an_admin_approves() {
         .spawn()
         .expect("it starts");
     let mut stderr = BufReader::new(waits.stderr.take().expect("it is piped"));
-    let told = hear(&mut stderr, "waiting");
-    assert!(told.contains(&bob), "{told}");
+    let told = hear(&mut stderr, "eidetica grant");
+    assert!(told.contains(&bob) && told.contains("waiting: "), "{told}");
     let approved = place.run("a", &["approve", "notes", &bob]);
     let said = String::from_utf8_lossy(&approved.stderr).into_owned();
     assert_eq!(lines(&approved), [""; 0]);
@@ -162,6 +148,71 @@ fn who_waits_is_let_in_when_an_admin_approves() {
         1
     );
     assert_eq!(place.lines("a", &["requests"]), [""; 0]);
+}
+
+#[test]
+fn who_waits_waits_for_the_peer_too() {
+    let place = Place::new();
+    let tree = place.line("a", &["new", "notes", "--anyone", "read"]);
+    let server = place.serve("a");
+    let (ticket, at) = (
+        server.tickets[0].clone(),
+        server.address("http:").to_owned(),
+    );
+    server.stop();
+    let waits = place
+        .command("b", &["join", &ticket, "--via", "http", "--wait"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut waits = waits.expect("it starts");
+    let mut stderr = BufReader::new(waits.stderr.take().expect("it is piped"));
+    let told = hear(&mut stderr, "waiting");
+    assert!(told.contains(&at), "{told}");
+    let _server = place.serve_at("a", at.strip_prefix("http:").expect("an address"));
+    hear(&mut stderr, "is here");
+    assert_eq!(lines(&waits.wait_with_output().expect("it ends")), [tree]);
+}
+
+#[test]
+fn who_stops_to_wait_can_go_on_later() {
+    let place = Place::new();
+    let (tree, server) = private_tree(&place);
+    let join = [
+        "join",
+        &server.tickets[0],
+        "--via",
+        "http",
+        "--note",
+        "me",
+        "--wait",
+    ];
+    let mut waits = place
+        .command("b", &join)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    hear(
+        &mut BufReader::new(waits.stderr.take().expect("it is piped")),
+        "eidetica grant",
+    );
+    waits.kill().expect("it runs");
+    waits.wait().expect("it ends");
+    refusal(&place.run("b", &["sync", &tree[..8], "--via", "http"]), 3);
+    assert_eq!(place.json("a", &["requests", "--json"])["note"], "me");
+    let bob = key(&place, "b");
+    // What was granted meanwhile is not taken away.
+    place.lines("a", &["approve", "notes", &bob, "--role", "admin"]);
+    place.lines("b", &["sync", &tree[..8], "--via", "http"]);
+    assert_eq!(
+        place.lines("b", &["access", "notes"]),
+        place.lines("b", &["access", &tree])
+    );
+    let access = place.lines("b", &["access", "notes"]).join("\n");
+    assert!(
+        access.contains(&format!("admin  {bob}  (this device)")),
+        "{access}"
+    );
 }
 
 #[test]

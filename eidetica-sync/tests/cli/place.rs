@@ -145,6 +145,20 @@ impl Drop for Server {
     }
 }
 
+/// Reads lines until one has this in it.
+pub(crate) fn hear(from: &mut impl BufRead, wanted: &str) -> String {
+    let mut heard = String::new();
+    loop {
+        let mut line = String::new();
+        let n = from.read_line(&mut line).expect("text");
+        assert_ne!(n, 0, "it only says {heard}");
+        heard.push_str(&line);
+        if line.contains(wanted) {
+            return heard;
+        }
+    }
+}
+
 pub(crate) fn lines(output: &Output) -> Vec<String> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {stderr}", output.status);

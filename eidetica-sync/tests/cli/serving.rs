@@ -1,12 +1,12 @@
 //! Commands on a store that a server has open.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::place::{Place, lines, refusal};
+use crate::place::{Place, hear, lines, refusal};
 
 #[test]
 fn commands_are_carried_out_by_the_server() {
@@ -158,6 +158,49 @@ fn half_of_the_input_is_not_taken_for_all_of_it() {
     append.wait().expect("it ends");
     server.stop();
     assert_eq!(place.lines("a", &["tips", "notes"]), tips);
+}
+
+#[test]
+fn a_command_that_reads_does_not_hold_up_the_end() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve("a");
+    let mut append = place.command("a", &["append", "notes", "--lines"]);
+    append
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut append = append.spawn().expect("it starts");
+    let mut stdin = append.stdin.take().expect("it is piped");
+    stdin.write_all(b"one\n").expect("it reads");
+    let mut id = String::new();
+    let mut stdout = BufReader::new(append.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut id).expect("text");
+    server.stop();
+    let said = refusal(&append.wait_with_output().expect("it ends"), 1);
+    assert!(
+        said.contains("the server ended before the command did"),
+        "{said}"
+    );
+    assert_eq!(place.lines("a", &["tips", "notes"]), [id.trim()]);
+}
+
+#[test]
+fn where_a_socket_does_not_fit_the_server_goes_without() {
+    let place = Place::new();
+    let store = "deep/".repeat(30);
+    place.line(&store, &["new", "notes"]);
+    let (server, mut heard) = place.serve_heard(&store);
+    hear(&mut heard, "have to wait for the server's end");
+    let said = refusal(&place.run(&store, &["append", "notes", "no"]), 1);
+    assert!(said.contains("is open already"), "{said}");
+    assert!(
+        said.contains(&format!("process {}", server.child.id())),
+        "{said}"
+    );
+    assert_eq!(place.line(&store, &["ticket", "notes"]), server.tickets[0]);
+    server.stop();
+    place.line(&store, &["append", "notes", "yes"]);
 }
 
 #[test]

@@ -106,7 +106,13 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
     let wanted = asking.iter().find(|it| it.key == key);
     let wanted = wanted.map(|it| it.waiting.role);
-    let granted = node.approve(tree, key, args.role.map(Role::from)).await;
+    // What it has been granted elsewhere meanwhile is not taken away by letting it in.
+    let has = role_in(&access(&node, tree).await?, &Subject::Key(key));
+    let role = match args.role {
+        Some(role) => Some(role.into()),
+        None => has.filter(|has| Some(*has) > wanted.min(Some(Role::Write))),
+    };
+    let granted = node.approve(tree, key, role).await;
     let granted = granted.map_err(|error| failed("could not approve the request", error))?;
     let console = &session.console;
     console.note(format_args!(
@@ -206,8 +212,8 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     let console = &session.console;
     match of_anyone.filter(|_| subject != Subject::Anyone) {
         None => console.note(format_args!(
-            "{} may do nothing with {:?} that goes through this device, or any other that knows of \
-             it; what it has fetched it keeps",
+            "{} may do nothing with {:?} from here on, as far as this device goes and those that \
+             sync with it; what it has fetched it keeps",
             named(&subject),
             printable(&name)
         )),

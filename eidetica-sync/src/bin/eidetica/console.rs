@@ -95,6 +95,7 @@ pub(crate) struct Remote {
     gone: watch::Receiver<bool>,
 }
 
+#[cfg_attr(not(unix), allow(dead_code))]
 impl Remote {
     /// Describes one that is told things by way of `to`. What it reads comes by `input`, until that
     /// is closed, and `gone` says when it has ended.

@@ -37,9 +37,9 @@ pub(crate) async fn invite(session: &Session, args: MakeInvite) -> Result<()> {
     out.line(ticket)?;
     out.flush()?;
     session.console.note(format_args!(
-        "whoever has it {} the tree, the first {} to use it; to end it: eidetica withdraw {} {}",
+        "whoever joins with it {}; {} can use it; to end it: eidetica withdraw {} {}",
         may(role),
-        count(args.uses.into(), "key", "keys"),
+        count(args.uses.into(), "device", "devices"),
         tree.short(),
         name.short()
     ));

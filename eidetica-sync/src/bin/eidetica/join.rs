@@ -192,25 +192,29 @@ impl Waiting {
     }
 }
 
-/// Says whose turn it is.
+/// Says that an admin has to decide, and how.
 pub(crate) fn pending(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> Failure {
+    let hint = "the same again when that is done; `eidetica join` with --wait waits for it";
+    Failure::pending(whose_turn(key, plan, route)).hint(hint)
+}
+
+/// Says what an admin has to do.
+pub(crate) fn whose_turn(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> String {
     let role = plan.ask.as_ref().and_then(|ask| ask.role);
     let role = role_name(role.unwrap_or(Role::Read));
     let (asked, which) = match route.peer {
         Some(peer) => (format!("{peer} at {}", route.address), peer.short()),
         None => (route.address.to_string(), "that was asked".to_owned()),
     };
-    let tree = plan.tree;
-    Failure::pending(format!(
-        "an admin of the tree {short} has to let this device in first\n  \
+    format!(
+        "an admin of the tree {tree} has to let this device in first\n  \
          asked: {asked}, which does not tell whether it has the tree\n  \
          this device: {key}\n  \
-         an admin runs on the device {which}: eidetica approve {short} {short_key}\n  \
-         or on a device of its own: eidetica grant {short} {key} {role}",
-        short = tree.short(),
+         an admin runs on the device {which}: eidetica approve {tree} {short_key}\n  \
+         or on a device of its own: eidetica grant {tree} {key} {role}",
+        tree = plan.tree.short(),
         short_key = key.short()
-    ))
-    .hint("the same again when that is done; `eidetica join` with --wait waits for it")
+    )
 }
 
 /// Says that an admin does not want it.
@@ -281,21 +285,20 @@ pub(crate) fn asked_for(store: &dyn Store, here: &[Named]) -> Result<Vec<Named>>
     Ok(absent.map(named).collect())
 }
 
-pub(crate) fn remember_asked(
-    store: &dyn Store,
-    tree: TreeId,
-    ask: Option<&JoinOptions>,
-) -> Result<()> {
-    let ask = ask.cloned().unwrap_or_default();
+/// Remembers what has been asked for.
+pub(crate) fn remember_asked(store: &dyn Store, plan: &Plan<'_>) -> Result<()> {
+    let ask = plan.ask.clone().unwrap_or_default();
     let asked = Asked {
         role: ask.role,
         note: ask.note,
     };
     let failed = "could not remember what was asked for";
     let json = serde_json::to_vec(&asked).context(failed)?;
-    Ok(store.put(&meta_key(tree), Some(&json)).context(failed)?)
+    let key = meta_key(plan.tree);
+    Ok(store.put(&key, Some(&json)).context(failed)?)
 }
 
+/// Forgets what was asked for: it is decided.
 pub(crate) fn forget_asked(store: &dyn Store, tree: TreeId) -> Result<()> {
     let key = meta_key(tree);
     let failed = "could not forget what was asked for";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use eidetica_sync::dag::{PublicKey, Role, TreeId};
 use eidetica_sync::proto::joining::REQUESTS_MAX;
-use eidetica_sync::proto::{Ticket, TransportErrorKind};
+use eidetica_sync::proto::{Address, Ticket, TransportErrorKind};
 use eidetica_sync::{Event, Events, Node, Origin};
 
 use crate::access::{quoted, role_name};
@@ -12,10 +12,10 @@ use crate::args::Serve;
 #[cfg(unix)]
 use crate::control::server::Control;
 use crate::failure::{Context, Failure, Result};
-use crate::output::{Out, count, printable};
+use crate::output::{count, printable};
 use crate::session::Session;
 use crate::signals::Interruption;
-use crate::store_dir::{Opened, ServedTree, Serving, StoreDir};
+use crate::store_dir::{Opened, ServedTree, Serving};
 use crate::transports::{with_http, with_iroh};
 use crate::tree::{self, Named};
 
@@ -36,10 +36,14 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
 
     let trees = tree::all(&*opened.store)?;
     #[cfg(unix)]
-    let control = listen_for_commands(session);
+    let mut control = None;
     let run = async {
-        let mut out = session.console.out();
-        start(dir, &node, &trees, &mut out).await?;
+        let addresses = listen(&node).await?;
+        #[cfg(unix)]
+        {
+            control = listen_for_commands(session);
+        }
+        announce(session, &node, &trees, addresses)?;
         #[cfg(unix)]
         if let Some(control) = &control {
             tokio::join!(tell(session, &opened, events), control.run(dir, &opened));
@@ -63,8 +67,8 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     Ok(stopped.context("could not stop everything in good order")?)
 }
 
-/// Begins to listen, and says where.
-async fn start(dir: &StoreDir, node: &Node, trees: &[Named], out: &mut Out) -> Result<()> {
+/// Begins to listen, and returns where.
+async fn listen(node: &Node) -> Result<Vec<Address>> {
     node.accept_connections().await.map_err(|error| {
         let taken = error.kind() == TransportErrorKind::AddressInUse;
         let failure = Failure::new("could not start to serve").caused_by(error);
@@ -74,8 +78,17 @@ async fn start(dir: &StoreDir, node: &Node, trees: &[Named], out: &mut Out) -> R
         }
     })?;
     let addresses = node.get_all_server_addresses_async().await;
-    let addresses: Vec<_> = addresses.into_iter().map(|(_, address)| address).collect();
-    dir.write_serving(&Serving {
+    Ok(addresses.into_iter().map(|(_, address)| address).collect())
+}
+
+/// Says where it listens.
+fn announce(
+    session: &Session,
+    node: &Node,
+    trees: &[Named],
+    addresses: Vec<Address>,
+) -> Result<()> {
+    session.dir.write_serving(&Serving {
         pid: std::process::id(),
         addresses: addresses.clone(),
         trees: trees
@@ -86,6 +99,7 @@ async fn start(dir: &StoreDir, node: &Node, trees: &[Named], out: &mut Out) -> R
             })
             .collect(),
     })?;
+    let mut out = session.console.out();
     for address in &addresses {
         out.line(format_args!("listening {address}"))?;
     }

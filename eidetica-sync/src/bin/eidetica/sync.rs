@@ -1,21 +1,21 @@
 //! `sync`, and what `join` has in common with it: makes a tree equal with a peer.
 
+mod told;
+
 use std::sync::Arc;
 
 use eidetica_sync::dag::{PublicKey, TreeId};
-use eidetica_sync::proto::{
-    Address, Ending, ErrorCode, InviteSecret, Report, SyncFault, SyncOptions, TransportErrorKind,
-};
+use eidetica_sync::proto::{Address, InviteSecret, Report, SyncFault, SyncOptions};
 use eidetica_sync::store::Store;
 use eidetica_sync::{JoinOptions, Node, Peer, SyncError};
-use serde_json::json;
 use tokio::time::Instant;
 
+use self::told::failure;
 use crate::args::{Forget, How, Sync, Target, Via};
 use crate::console::Console;
 use crate::failure::{Context, Failure, Result};
 use crate::join::{self, Waiting};
-use crate::output::{bytes, count, printable};
+use crate::output::printable;
 use crate::peers::{self, Known};
 use crate::session::Session;
 use crate::store_dir::Opened;
@@ -151,17 +151,14 @@ pub(crate) async fn make_equal(
     mut plan: Plan<'_>,
 ) -> Result<Done> {
     let (store, tree) = (&*opened.store, plan.tree);
-    let outcome = try_all(session, opened, routes, &mut plan).await;
-    match outcome {
+    match try_all(session, opened, routes, &mut plan).await {
         Ok(Outcome::Synced(done)) => {
             join::forget_asked(store, tree)?;
             Ok(done)
         }
         Ok(Outcome::Pending(route)) => {
-            let pending = join::pending(&opened.key.public(), &plan, &route);
-            join::remember_asked(store, tree, plan.ask.as_ref())?;
             join::print_state(&session.console, "pending", &plan, &route)?;
-            Err(pending.into())
+            Err(join::pending(&opened.key.public(), &plan, &route).into())
         }
         Ok(Outcome::Rejected(route)) => {
             join::forget_asked(store, tree)?;
@@ -236,19 +233,20 @@ async fn try_until_decided(
     loop {
         let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
         let why = match &result {
-            Ok(Outcome::Pending(route)) => join::pending(&node.key(), plan, route).to_string(),
+            Ok(Outcome::Pending(route)) => {
+                // At once: whoever stops to wait can go on later.
+                join::remember_asked(&**node.store(), plan)?;
+                plan.was_asked = true;
+                join::whose_turn(&node.key(), plan, route)
+            }
             Err(Failed { error, .. }) if error.is_transient() => error.to_string(),
-            _ => return result.map_err(|failed| failure(node, plan, failed).into()),
+            _ => String::new(),
         };
-        plan.was_asked |= result.is_ok();
-        if !plan.wait {
+        if why.is_empty() || !plan.wait {
             return result.map_err(|failed| failure(node, plan, failed).into());
         }
         if !waiting.has_begun() {
-            console.note(format_args!(
-                "{}\nwaiting until an admin has decided; the request stays if you stop to wait",
-                printable(&why)
-            ));
+            console.note(printable(&format!("waiting: {why}")));
         }
         waiting.wait().await;
     }
@@ -331,93 +329,6 @@ pub(crate) async fn one(
     }
 }
 
-/// Says why a sync failed and what helps.
-fn failure(node: &Node, plan: &Plan<'_>, failed: Failed) -> Failure {
-    let Failed { route, error } = failed;
-    let tree = plan.tree;
-    let code = match &*error {
-        SyncError::Peer {
-            source: SyncFault::Refused(refused),
-            ..
-        } => Some(refused.code),
-        _ => None,
-    };
-    let (text, hint) = match (code, &*error) {
-        (Some(ErrorCode::NotFound), _) if plan.ask.is_some() && plan.invite.is_some() => (
-            format!(
-                "the peer does not take the invite to the tree {}: it has expired, is used up or \
-                 withdrawn, or the peer has no such tree; it does not say which",
-                tree.short()
-            ),
-            "another invite; or ask to be let in: the same ticket without `&invite=…`".to_owned(),
-        ),
-        (Some(ErrorCode::NotFound), _) => (
-            format!(
-                "the peer has no tree {}, or does not let this device read it: it does not say which",
-                tree.short()
-            ),
-            format!(
-                "`eidetica join` with a ticket asks to be let in; an admin of the tree can also grant \
-                 this device a role at once: `eidetica grant {tree} {} read`",
-                node.key()
-            ),
-        ),
-        (Some(ErrorCode::Busy), _) => (could_not_sync(tree), "the same again in a while".to_owned()),
-        (Some(ErrorCode::UnsupportedVersion), _) => (
-            could_not_sync(tree),
-            "update this program or the peer's, so that both speak the same version".to_owned(),
-        ),
-        (_, SyncError::Transport { address, source })
-            if source.kind() == TransportErrorKind::WrongPeer && route.peer.is_none() =>
-        {
-            (
-                could_not_sync(tree),
-                format!(
-                    "ask whoever runs the server whether it has another key; if so, `eidetica forget \
-                     {address}` and the same again"
-                ),
-            )
-        }
-        (_, SyncError::Transport { source, .. })
-            if source.kind() == TransportErrorKind::WrongPeer =>
-        {
-            (
-                could_not_sync(tree),
-                "a fresh ticket: somebody else is at the address now".to_owned(),
-            )
-        }
-        (_, SyncError::Transport { source, .. })
-            if source.kind() == TransportErrorKind::UnusableAddress =>
-        {
-            (
-                could_not_sync(tree),
-                "another address; a server that was started without HTTP or iroh does not sync over \
-                 it either"
-                    .to_owned(),
-            )
-        }
-        (_, SyncError::Transport { .. }) => (
-            could_not_sync(tree),
-            "see that the peer runs `eidetica serve` and can be reached; its addresses change when \
-             it restarts, a fresh ticket has them"
-                .to_owned(),
-        ),
-        (_, SyncError::Store(_)) => (
-            could_not_sync(tree),
-            "the same again once the cause is gone: it goes on from what is stored".to_owned(),
-        ),
-        _ => (
-            could_not_sync(tree),
-            "another peer that has the tree; what was stored is sound and stays".to_owned(),
-        ),
-    };
-    Failure::new(text).caused_by(error).hint(hint)
-}
-
-fn could_not_sync(tree: TreeId) -> String {
-    format!("could not sync the tree {}", tree.short())
-}
-
 impl Done {
     pub(crate) fn new(route: &Route, report: Report, begun: Instant) -> Self {
         Self {
@@ -425,49 +336,5 @@ impl Done {
             report,
             seconds: begun.elapsed().as_secs_f64(),
         }
-    }
-
-    /// Prints how it went: as JSON on stdout, or for people on stderr.
-    pub(crate) fn print(&self, console: &Console, tree: TreeId, how: &How) -> Result<()> {
-        if !how.json {
-            console.note(self.summary());
-            return Ok(());
-        }
-        let mut out = console.out();
-        out.json(&json!({
-            "tree": tree.to_string(),
-            "transport": self.route.address.kind(),
-            "address": self.route.address,
-            "ending": self.report.ending,
-            "seconds": self.seconds,
-            "stats": self.report.stats,
-        }))?;
-        out.flush()
-    }
-
-    fn summary(&self) -> String {
-        let Report { ending, stats } = &self.report;
-        let ending = match ending {
-            Ending::Equal => "equal with the peer",
-            Ending::Pulled => "received all that the peer has",
-            Ending::PeerIsReadOnly => {
-                "received all that the peer has; it does not let this device write"
-            }
-            Ending::PeerMayNotRead => {
-                "received all that the peer has; it may not read what is new here"
-            }
-            Ending::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
-            Ending::PeerLacksParents => "the peer could not store all that it was sent: sync again",
-        };
-        format!(
-            "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
-            count(stats.received, "entry", "entries"),
-            bytes(stats.received_bytes + stats.response_bytes),
-            count(stats.sent, "entry", "entries"),
-            bytes(stats.sent_bytes + stats.request_bytes),
-            count(stats.round_trips.into(), "round trip", "round trips"),
-            self.route.address.kind(),
-            self.seconds
-        )
     }
 }
