@@ -230,6 +230,7 @@ async fn try_until_decided(
     plan: &mut Plan<'_>,
 ) -> Result<Outcome> {
     let mut waiting = Waiting::new()?;
+    let mut told = String::new();
     loop {
         let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
         let why = match &result {
@@ -245,8 +246,9 @@ async fn try_until_decided(
         if why.is_empty() || !plan.wait {
             return result.map_err(|failed| failure(node, plan, failed).into());
         }
-        if !waiting.has_begun() {
+        if told != why {
             console.note(printable(&format!("waiting: {why}")));
+            told = why;
         }
         waiting.wait().await;
     }
@@ -266,10 +268,19 @@ async fn try_in_order(
     is_quiet: bool,
 ) -> Result<Outcome, Failed> {
     let mut worst: Option<Failed> = None;
+    let mut pending: Option<&Route> = None;
     let mut left = routes.len();
     for route in routes {
         left -= 1;
+        // A peer whose admin has to decide says the same everywhere; another may be open.
+        if pending.is_some_and(|it| it.peer.is_some() && it.peer == route.peer) {
+            continue;
+        }
         let error = match join::attempt(console, node, plan, route).await {
+            Ok(Outcome::Pending(_)) => {
+                pending = pending.or(Some(route));
+                continue;
+            }
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
@@ -294,6 +305,9 @@ async fn try_in_order(
         if !another_may_help {
             break;
         }
+    }
+    if let Some(route) = pending {
+        return Ok(Outcome::Pending(route.clone()));
     }
     Err(worst.expect("there is a route: `routes` refuses an empty list"))
 }

@@ -50,8 +50,16 @@ fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
         args: env::args_os().skip(1).map(OsStringExt::into_vec).collect(),
         folder,
     };
-    // A server that is too busy says so without hearing us out.
-    let sent = write(&mut stream, &Order::Run(request));
+    let sent = match write(&mut stream, &Order::Run(request)) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(Failure::new("the command line is too long")
+                .caused_by(error)
+                .hint("`append` reads long text from a file or from stdin")
+                .into());
+        }
+        // A server that is too busy says so without hearing us out.
+        sent => sent,
+    };
     let timeout = stream.set_read_timeout(Some(BEGIN_WAIT));
     timeout.context(failed)?;
     let mut answer = match (read::<Answer>(&mut stream), sent) {

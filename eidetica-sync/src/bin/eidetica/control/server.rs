@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::{Answer, Order, Request, read, write};
 use crate::args::Args;
 use crate::console::{Console, Remote};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, Stop};
 use crate::session::Session;
 use crate::store_dir::{Opened, StoreDir, create_private_folder};
 
@@ -251,7 +251,15 @@ fn run(
     let result: Result<()> = parse(&request).and_then(|args| {
         let folder = PathBuf::from(OsString::from_vec(request.folder));
         let session = Session::served(dir, console.clone(), opened, folder);
-        handle.block_on(crate::dispatch(&session, args.command))
+        let mut gone = console.interruption()?;
+        handle.block_on(async {
+            tokio::select! {
+                biased;
+                result = crate::dispatch(&session, args.command) => result,
+                // As a process of its own it would have ended, wherever it was.
+                () = gone.wait() => Err(Stop::OutputClosed),
+            }
+        })
     });
     crate::conclude(&console, result)
 }
