@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::mem;
 
-use eidetica_dag::{EntryId, Outcome, TreeId, VerifiedEntry, verify_batch};
+use eidetica_dag::{EntryId, Outcome, TreeId, Verification, VerifiedEntry, Vouching, verify_batch};
 
 use crate::batch::unpack;
 use crate::error::{PeerFault, WireError};
@@ -17,6 +17,10 @@ pub const WAITING_ENTRIES_MAX: usize = 4_096;
 /// Most bytes of entries that wait for a parent in one sync.
 pub const WAITING_BYTES_MAX: usize = 32 << 20;
 
+/// Most bytes of entries, and one batch more, that are kept while one of them is not proved. Who
+/// vouches for it was stored with it, in one step of a store, wherever it comes from.
+pub const VOUCHING_BYTES_MAX: usize = 8 << 20;
+
 /// A part of a message, unpacked, its ids computed and its signatures checked.
 ///
 /// Unpacking is the expensive half of receiving, and needs nothing but the frame: a driver does it
@@ -24,12 +28,7 @@ pub const WAITING_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub enum Received {
     /// Entries, parents before children.
-    Entries {
-        /// Those whose authors signed them or vouched for them.
-        entries: Vec<VerifiedEntry>,
-        /// What is wrong with the one behind them, if there is one.
-        fault: Option<PeerFault>,
-    },
+    Entries(Verification),
     /// The sender has sent everything; its tips.
     End(EndTips),
     /// The sender cannot go on.
@@ -44,12 +43,8 @@ impl Received {
     pub fn from_frame(tree: TreeId, frame: &[u8]) -> Result<Self, PeerFault> {
         match Part::decode(frame)? {
             Part::Batch(batch) => {
-                let checked = verify_batch(unpack(tree, batch)?);
-                let fault = checked.forged.map(|forged| PeerFault::Forged(forged.id));
-                Ok(Self::Entries {
-                    entries: checked.verified,
-                    fault,
-                })
+                let entries = unpack(tree, batch)?;
+                Ok(Self::Entries(verify_batch(entries)))
             }
             Part::End { tips } => Ok(Self::End(tips)),
             Part::Failed(error) => Ok(Self::Failed(error)),
@@ -65,6 +60,7 @@ impl Received {
 /// [`Intake::retry_waiting`].
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
+    vouching: Vouching,
     ready: Vec<VerifiedEntry>,
     ready_bytes: usize,
     waiting: Vec<VerifiedEntry>,
@@ -77,10 +73,30 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn handle_entries(&mut self, entries: Vec<VerifiedEntry>) {
-        self.received += entries.len() as u64;
+    /// Takes a batch.
+    ///
+    /// # Errors
+    /// [`PeerFault::Forged`] if an entry has been kept for too long, and nobody has vouched for it.
+    pub(crate) fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
+        self.received += (batch.verified.len() + batch.unproved.len()) as u64;
+        if self.vouching.bytes() > VOUCHING_BYTES_MAX {
+            self.handle_end()?;
+        }
+        let entries = self.vouching.handle(batch);
         self.ready_bytes += bytes_of(&entries);
         self.ready.extend(entries);
+        Ok(())
+    }
+
+    /// Takes that no more entries come.
+    ///
+    /// # Errors
+    /// [`PeerFault::Forged`] if nobody has vouched for one.
+    pub(crate) fn handle_end(&self) -> Result<(), PeerFault> {
+        match self.vouching.first_unproved() {
+            Some(forged) => Err(PeerFault::Forged(forged.id)),
+            None => Ok(()),
+        }
     }
 
     /// Returns how many bytes of entries are ready to be stored.
@@ -107,7 +123,9 @@ impl Intake {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
-        self.waiting.extend(outcome.waiting);
+        // Those that came with them and are stored must not stay in memory for them.
+        let waiting = outcome.waiting.into_iter().map(VerifiedEntry::detached);
+        self.waiting.extend(waiting);
         let waiting_ids = &self.waiting_ids;
         self.missing.extend(
             outcome

@@ -90,6 +90,7 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod compression;
 pub mod error;
 pub mod filter;
 pub mod frame;
@@ -98,6 +99,7 @@ pub mod joining;
 pub mod message;
 mod outgoing;
 pub mod proof;
+pub mod quota;
 pub mod schedule;
 pub mod session;
 #[cfg(any(test, feature = "test-utils"))]
@@ -105,6 +107,7 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
+mod varint;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.
@@ -114,7 +117,7 @@ pub use address::{Address, AddressError};
 pub use backoff::{Backoff, BackoffPolicy};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
-pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
+pub use intake::{Received, VOUCHING_BYTES_MAX, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
 pub use schedule::{Cause, Schedule, Standing};
 pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};

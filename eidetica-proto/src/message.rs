@@ -58,7 +58,8 @@ pub enum Request {
     Join(Join),
 }
 
-/// Who somebody is and where they listen. Nothing in it is proved: only the connection proves keys.
+/// Who somebody is and where they listen. Nothing in it is proved: the connection proves keys, or
+/// [`crate::proof`] does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The node's key.

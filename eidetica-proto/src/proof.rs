@@ -138,6 +138,14 @@ pub struct Proving {
     expected: Option<PublicKey>,
 }
 
+/// Makes the frame before the header of a request whose asker proves nothing and wants no proof.
+pub fn anonymous() -> Bytes {
+    encode(&RequestProof {
+        version: PROTOCOL_VERSION,
+        asker: Asker::Anonymous,
+    })
+}
+
 impl Proving {
     /// Signs the `header` of a request to an acquaintance. `now_ms` is the time here, the nonce 16
     /// random bytes.

@@ -557,18 +557,16 @@ impl SyncSession {
             return Err(fault.into());
         }
         match part {
-            Received::Entries { entries, fault } => {
+            Received::Entries(batch) => {
                 self.stats.received_bytes += frame_bytes as u64;
-                self.intake.handle_entries(entries);
-                if let Some(fault) = fault {
-                    return Err(fault.into());
-                }
+                self.intake.handle_entries(batch)?;
                 if self.intake.received > self.progress.expected {
                     return Err(PeerFault::BadList("more entries than announced").into());
                 }
             }
             Received::End(peer_tips) => {
                 self.stats.response_bytes += frame_bytes as u64;
+                self.intake.handle_end()?;
                 if self.intake.received < self.progress.expected {
                     return Err(PeerFault::BadList("fewer entries than announced").into());
                 }

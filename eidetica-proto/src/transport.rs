@@ -32,11 +32,12 @@ pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> 
 /// run beside each other. Every wait inside has a deadline, so that each call ends.
 #[async_trait]
 pub trait SyncTransport: Send + Sync + 'static {
-    /// Returns the kind of address that this transport understands, such as `http`.
+    /// Returns the transport's name, such as `http`: the kind of address that it understands, or
+    /// the first of several.
     fn kind(&self) -> &'static str;
 
-    /// Tells whether [`SyncTransport::exchange`] can take this address. By default it looks at the
-    /// address's kind.
+    /// Tells whether [`SyncTransport::exchange`] can take this address. By default those of its own
+    /// kind; a transport with several kinds says so here.
     fn can_handle_address(&self, address: &Address) -> bool {
         address.kind() == self.kind()
     }

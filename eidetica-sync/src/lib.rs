@@ -9,9 +9,9 @@
 //! What to say to a peer is decided by [`proto`], what an entry is and who may write it by [`dag`];
 //! this crate reads, writes, sends and waits.
 //!
-//! Features: `http` and `iroh` add transports, `redb` the durable store `store::RedbStore`, `cli` the
-//! `eidetica` program with all three. Without any there is [`store::MemoryStore`], and whatever
-//! transport implements [`proto::SyncTransport`].
+//! Features: `http` and `iroh` add transports, `tls` HTTPS, `redb` the durable store
+//! `store::RedbStore`, `cli` the `eidetica` program with all of them. Without any there is
+//! [`store::MemoryStore`], and whatever transport implements [`proto::SyncTransport`].
 //!
 //! ```
 //! use eidetica_sync::dag::{AccessChange, Role, SecretKey, Subject};
@@ -46,6 +46,7 @@ mod register;
 mod serve;
 pub mod store;
 mod storing;
+mod taking;
 mod wire;
 mod writer;
 

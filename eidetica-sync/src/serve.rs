@@ -5,25 +5,26 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
-use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may};
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
     TreeSummary,
 };
-use eidetica_proto::session::STORE_BYTES_TARGET;
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, PeerFault, WireError};
+use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, WireError};
 use futures::StreamExt;
 
 use crate::blocking;
-use crate::event::{Origin, Publisher};
+use crate::event::Publisher;
 use crate::gate::Gate;
 use crate::manager::TransportManager;
 use crate::register::Register;
 use crate::store::{Snapshot, Store, StoreError};
+use crate::storing::Storing;
+use crate::taking::Taking;
 use crate::wire::{Meter, incoming, just, with_entries};
 
 /// Answers peers from a store.
@@ -37,7 +38,7 @@ pub(crate) struct Server {
 }
 
 /// Why a peer gets no answer.
-enum Refused {
+pub(crate) enum Refused {
     /// Say this.
     With(WireError),
     /// The connection broke: there is nobody to say anything to.
@@ -190,52 +191,16 @@ impl Server {
             .await
             .map_err(|error: Refused| error)?;
 
-        let mut receiver = Receiver::new(send.entries);
-        let mut parts = incoming(tree, parts);
-        loop {
-            let (part, _) = match parts.next().await {
-                Some(Ok(part)) => part,
-                Some(Err(error)) => {
-                    tracing::debug!(?caller, %error, "a peer broke off while it sent entries");
-                    self.store_ready(caller, tree, &mut receiver).await?.ok();
-                    return Err(Refused::Gone);
-                }
-                None if receiver.is_complete() => break,
-                None => {
-                    self.store_ready(caller, tree, &mut receiver).await?.ok();
-                    return Err(refusal_of(&PeerFault::Incomplete).into());
-                }
-            };
-            let fault = part.and_then(|part| receiver.handle_part(part)).err();
-            let due = receiver.ready_bytes() >= STORE_BYTES_TARGET || receiver.is_complete();
-            let stored = if due || fault.is_some() {
-                self.store_ready(caller, tree, &mut receiver).await?
-            } else {
-                Ok(())
-            };
-            if let Some(fault) = stored.err().or(fault) {
-                return Err(refusal_of(&fault).into());
-            }
-        }
+        let taking = Taking {
+            tree,
+            receiver: Receiver::new(send.entries),
+            storing: Storing::new(self.store.clone(), tree),
+            publisher: self.publisher.clone(),
+            remote: caller.remote.clone(),
+        };
+        let receiver = taking.run(incoming(tree, parts)).await?;
         let store = self.store.clone();
         blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
-    }
-
-    /// Stores what is ready. The inner result is the peer's fault.
-    async fn store_ready(
-        &self,
-        caller: &Caller,
-        tree: TreeId,
-        receiver: &mut Receiver,
-    ) -> Result<Result<(), PeerFault>, Refused> {
-        let Some(entries) = receiver.poll_store() else {
-            return Ok(Ok(()));
-        };
-        let store = self.store.clone();
-        let outcome = blocking::run(move || store.append(tree, entries)).await?;
-        let origin = Origin::Pushed(caller.remote.clone());
-        self.publisher.stored(tree, outcome.stored.clone(), origin);
-        Ok(receiver.handle_outcome(outcome))
     }
 }
 

@@ -6,6 +6,7 @@ mod bench;
 mod boundaries;
 mod cli;
 mod demo;
+mod fuzz;
 mod matrix;
 mod node;
 mod process;
@@ -15,7 +16,12 @@ mod workspace;
 use std::process::ExitCode;
 
 /// Every command. A further one is a module with a [`cli::Command`] and a line here.
-const COMMANDS: &[cli::Command] = &[demo::COMMAND, matrix::COMMAND, bench::COMMAND];
+const COMMANDS: &[cli::Command] = &[
+    demo::COMMAND,
+    matrix::COMMAND,
+    bench::COMMAND,
+    fuzz::COMMAND,
+];
 
 fn main() -> ExitCode {
     cli::run(COMMANDS, std::env::args().skip(1))

@@ -54,13 +54,7 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>, String> {
 /// For this machine's platform only: without the filter, cargo downloads the sources of every
 /// other platform's dependencies. What each of our own crates declares is complete all the same.
 pub fn metadata() -> Result<Value, String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = output(Command::new(rustc).current_dir(root()).arg("-vV"))?;
-    let version = String::from_utf8_lossy(&version);
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .ok_or("rustc -vV names no host platform")?;
+    let host = host()?;
     let json = output(
         cargo()
             .args([
@@ -70,9 +64,18 @@ pub fn metadata() -> Result<Value, String> {
                 "--locked",
                 "--all-features",
             ])
-            .args(["--filter-platform", host]),
+            .args(["--filter-platform", &host]),
     )?;
     serde_json::from_slice(&json).map_err(|error| format!("cargo metadata is not JSON: {error}"))
+}
+
+/// Returns the platform of this machine, as rustc calls it.
+pub fn host() -> Result<String, String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = output(Command::new(rustc).current_dir(root()).arg("-vV"))?;
+    let version = String::from_utf8_lossy(&version);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("rustc -vV names no host platform")?.to_owned())
 }
 
 /// Returns the target folder: `CARGO_TARGET_DIR` where set, `target` in the root otherwise.

@@ -4,6 +4,7 @@
 //! These are helpers for tests, and they panic where a test is wrong.
 
 pub mod draw;
+pub mod fuzz;
 pub mod history;
 pub mod oracle;
 pub mod random;

@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod check;
+mod corpus;
 mod drawing;
 mod encoding;
 mod forgery;

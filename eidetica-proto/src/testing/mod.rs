@@ -3,6 +3,7 @@
 
 pub mod conformance;
 mod fault;
+pub mod fuzz;
 mod link;
 mod memory;
 mod pipe;

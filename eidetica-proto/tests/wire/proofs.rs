@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eidetica_dag::testing::key;
-use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, TreeId};
+use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, SignedEntry, TreeId};
 use eidetica_proto::message::{InviteProof, Join, ListTrees, Request, RequestHeader};
 use eidetica_proto::proof::{
     Acquaintance, Answering, Asker, NONCES_MAX, NonceMemory, ProofFault, Proving,
@@ -314,5 +314,82 @@ proptest! {
         prop_assert!(asking.check(&proof, &reply, NOW_MS).is_err());
         let nonsense = Signature::from_bytes([1; 64]);
         prop_assert!(key(1).public().verify(Purpose::Request, &proof, &nonsense).is_err());
+    }
+}
+
+/// Every verifier there is against every kind of signature, over the very bytes that it checks.
+#[test]
+fn every_verifier_takes_its_own_kind_of_signature_only() {
+    let (asker, answerer) = (key(1), key(2));
+    let header = header(1);
+    let version = eidetica_proto::PROTOCOL_VERSION.to_le_bytes();
+    let to = Server::new(2).acquaintance();
+    let asked = Proving::sign(&asker, &to, NOW_MS, [1; 16], header.clone());
+    let request_message = [
+        &version[..],
+        answerer.public().as_bytes(),
+        asker.public().as_bytes(),
+        &EPOCH,
+        &NOW_MS.to_le_bytes(),
+        &[1; 16],
+        &header,
+    ]
+    .concat();
+    let response_message = [
+        &version[..],
+        answerer.public().as_bytes(),
+        &EPOCH,
+        &NOW_MS.to_le_bytes(),
+        &[1; 16],
+        &(header.len() as u64).to_le_bytes(),
+        &header,
+        b"yes",
+    ]
+    .concat();
+    let drawn = eidetica_dag::testing::draw("A-B");
+    let entry = drawn.entry("B").into_inner();
+    // The signature stands behind what it is over.
+    let encoded = entry.encoded();
+    let entry_message = &encoded[..encoded.len() - 64];
+
+    for purpose in Purpose::ALL {
+        let signature = asker.sign(purpose, &request_message);
+        let version = eidetica_proto::PROTOCOL_VERSION;
+        let signed = eidetica_proto::proof::Signed {
+            key: asker.public(),
+            epoch: EPOCH,
+            timestamp_ms: NOW_MS,
+            nonce: [1; 16],
+            signature,
+        };
+        let proof = RequestProof {
+            version,
+            asker: Asker::Signed(signed),
+        };
+        let proof = postcard::to_stdvec(&proof).expect("it fits").into();
+        let verdict = Server::new(2).asked([proof, header.clone()]);
+        let is_own = purpose == Purpose::Request;
+        assert_eq!(verdict.is_ok(), is_own, "{purpose:?} for a request");
+
+        let signature = answerer.sign(purpose, &response_message);
+        let proof = eidetica_proto::proof::ResponseProof {
+            key: answerer.public(),
+            epoch: EPOCH,
+            now_ms: NOW_MS,
+            signature,
+        };
+        let proof = postcard::to_stdvec(&proof).expect("it fits");
+        let verdict = asked.check(&proof, b"yes", NOW_MS);
+        let is_own = purpose == Purpose::Response;
+        assert_eq!(verdict.is_ok(), is_own, "{purpose:?} for an answer");
+
+        let signature = key(0).sign(purpose, entry_message);
+        let signed = SignedEntry::from_parts(entry.entry().clone(), &signature);
+        let verdict = signed.expect("well formed").has_valid_signature();
+        assert_eq!(
+            verdict,
+            purpose == Purpose::Entry,
+            "{purpose:?} for an entry"
+        );
     }
 }

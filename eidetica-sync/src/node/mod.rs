@@ -199,7 +199,7 @@ impl Node {
     }
 
     /// Stops the engine, the servers and all connections. When it returns, nothing of the node is
-    /// left running. What is stored stays; syncs under way end with [`SyncError::Closed`].
+    /// left running. What is stored stays; syncs under way end with [`SyncError::Closed`](crate::SyncError::Closed).
     ///
     /// # Errors
     /// That of the first transport which does not close; everything else is stopped nevertheless.

@@ -6,6 +6,7 @@ mod joining;
 mod place;
 #[cfg(unix)]
 mod serving;
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -66,13 +66,17 @@ impl Place {
     }
 
     pub(crate) fn serve(&self, store: &str) -> Server {
-        self.serve_at(store, "127.0.0.1:0")
+        self.serve_with(store, &[])
     }
 
     /// Serves over HTTP at a certain address.
     pub(crate) fn serve_at(&self, store: &str, http: &str) -> Server {
+        self.serve_with(store, &["--http", http])
+    }
+
+    pub(crate) fn serve_with(&self, store: &str, args: &[&str]) -> Server {
         let log = self.path(&format!("{store}.log"));
-        let mut command = self.command(store, &["serve", "--loopback", "--http", http]);
+        let mut command = self.command(store, &[&["serve", "--loopback"], args].concat());
         command.stderr(File::create(&log).expect("a log"));
         Self::start(command, || fs::read_to_string(&log).unwrap_or_default())
     }
@@ -92,6 +96,7 @@ impl Place {
             child: command.spawn().expect("the program starts"),
             addresses: Vec::new(),
             tickets: Vec::new(),
+            certificate: None,
         };
         let stdout = server.child.stdout.take().expect("it is piped");
         for line in BufReader::new(stdout).lines() {
@@ -99,6 +104,7 @@ impl Place {
             match line.split_once(' ') {
                 Some(("listening", address)) => server.addresses.push(address.to_owned()),
                 Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
+                Some(("certificate", file)) => server.certificate = Some(file.to_owned()),
                 _ if line == "ready" => return server,
                 _ => panic!("the server says {line:?}"),
             }
@@ -112,6 +118,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) addresses: Vec<String>,
     pub(crate) tickets: Vec<String>,
+    pub(crate) certificate: Option<String>,
 }
 
 impl Server {

@@ -12,6 +12,7 @@ use eidetica_sync::proto::{Address, Ticket, TicketError};
 pub(crate) use self::access::{
     Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
 };
+use crate::tls::{AskTls, ServeTls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -264,6 +265,8 @@ pub(crate) struct Serve {
     /// Does not serve over HTTP
     #[arg(long, conflicts_with_all = ["http", "no_iroh"])]
     pub(crate) no_http: bool,
+    #[command(flatten)]
+    pub(crate) tls: ServeTls,
     /// Does not serve over iroh
     #[arg(long)]
     pub(crate) no_iroh: bool,
@@ -275,18 +278,19 @@ pub(crate) struct Serve {
 /// A kind of transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
-    /// HTTP: requests are signed and answers checked, but whoever is on the way can read them
+    /// HTTP: requests are signed and answers checked, but without TLS whoever is on the way can read
+    /// them
     Http,
     /// QUIC between devices that prove their keys
     Iroh,
 }
 
 impl Via {
-    /// Returns the kind of its addresses.
-    pub(crate) fn kind(self) -> &'static str {
+    /// Returns the kinds of its addresses.
+    pub(crate) fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Http => "http",
-            Self::Iroh => "iroh",
+            Self::Http => &["http", "https"],
+            Self::Iroh => &["iroh"],
         }
     }
 }
@@ -309,6 +313,8 @@ pub(crate) struct How {
     /// Uses only addresses of this kind
     #[arg(long)]
     pub(crate) via: Option<Via>,
+    #[command(flatten)]
+    pub(crate) tls: AskTls,
     /// Prints how it went as a JSON object on one line
     #[arg(long)]
     pub(crate) json: bool,

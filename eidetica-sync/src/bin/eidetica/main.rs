@@ -22,6 +22,7 @@ mod session;
 mod signals;
 mod store_dir;
 mod sync;
+mod tls;
 mod transports;
 mod tree;
 mod verify;

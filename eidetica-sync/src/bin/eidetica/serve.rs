@@ -1,8 +1,10 @@
 //! `serve` and `ticket`: trees for others.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use eidetica_sync::dag::{PublicKey, Role, TreeId};
+use eidetica_sync::http::HttpTransport;
 use eidetica_sync::proto::joining::REQUESTS_MAX;
 use eidetica_sync::proto::{Address, Ticket, TransportErrorKind};
 use eidetica_sync::{Event, Events, Node, Origin};
@@ -24,8 +26,12 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let mut opened = session.open()?;
     let mut interruption = Interruption::listen()?;
     let mut node = opened.node()?;
+    let mut certificate = None;
     if !args.no_http {
-        node = with_http(node, Some(args.http))?;
+        let http = HttpTransport::builder().bind(args.http);
+        let (http, to_give) = args.tls.apply(dir, http)?;
+        node = with_http(node, http)?;
+        certificate = to_give;
     }
     if !args.no_iroh {
         node = with_iroh(node, &opened.key, args.loopback).await?;
@@ -43,7 +49,7 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         {
             control = listen_for_commands(session);
         }
-        announce(session, &node, &trees, addresses)?;
+        announce(session, &node, &trees, addresses, certificate.as_deref())?;
         #[cfg(unix)]
         if let Some(control) = &control {
             tokio::join!(tell(session, &opened, events), control.run(dir, &opened));
@@ -81,12 +87,13 @@ async fn listen(node: &Node) -> Result<Vec<Address>> {
     Ok(addresses.into_iter().map(|(_, address)| address).collect())
 }
 
-/// Says where it listens.
+/// Says where it listens, and with which certificate of its own.
 fn announce(
     session: &Session,
     node: &Node,
     trees: &[Named],
     addresses: Vec<Address>,
+    certificate: Option<&Path>,
 ) -> Result<()> {
     session.dir.write_serving(&Serving {
         pid: std::process::id(),
@@ -102,6 +109,9 @@ fn announce(
     let mut out = session.console.out();
     for address in &addresses {
         out.line(format_args!("listening {address}"))?;
+    }
+    if let Some(certificate) = certificate {
+        out.line(format_args!("certificate {}", certificate.display()))?;
     }
     for Named { tree, .. } in trees {
         let mut ticket = Ticket::new(*tree);

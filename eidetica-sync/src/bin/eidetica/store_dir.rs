@@ -152,7 +152,8 @@ impl StoreDir {
         self.file(CONTROL_FOLDER).join(CONTROL_SOCKET)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Returns where a file of the store is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -236,7 +237,7 @@ impl StoreDir {
     }
 
     /// Writes a file that nobody else can read, all of it or nothing.
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
         let (file, partial) = (self.file(name), self.file(&format!("{name}.partial")));
         let write = || {
             let _left_by_a_crash = fs::remove_file(&partial);
@@ -312,8 +313,9 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Warns of a file with a secret that is none.
 #[cfg(unix)]
-fn warn_if_others_can_read(file: &Path) {
+pub(crate) fn warn_if_others_can_read(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(file).map_or(0o600, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
@@ -325,4 +327,4 @@ fn warn_if_others_can_read(file: &Path) {
 }
 
 #[cfg(not(unix))]
-fn warn_if_others_can_read(_: &Path) {}
+pub(crate) fn warn_if_others_can_read(_: &Path) {}

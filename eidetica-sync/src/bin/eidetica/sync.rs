@@ -5,6 +5,7 @@ mod told;
 use std::sync::Arc;
 
 use eidetica_sync::dag::{PublicKey, TreeId};
+use eidetica_sync::http::HttpTransport;
 use eidetica_sync::proto::{Address, InviteSecret, Report, SyncFault, SyncOptions};
 use eidetica_sync::store::Store;
 use eidetica_sync::{JoinOptions, Node, Peer, SyncError};
@@ -133,9 +134,10 @@ pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> 
     }
     if let Some(via) = via {
         let found: Vec<String> = all.iter().map(|it| it.address.to_string()).collect();
-        all.retain(|route| route.address.kind() == via.kind());
+        all.retain(|route| via.kinds().contains(&route.address.kind()));
         if all.is_empty() {
-            let text = format!("none of the addresses is of the kind {}", via.kind());
+            let kinds = via.kinds().join(" or ");
+            let text = format!("none of the addresses is of the kind {kinds}");
             let hint = format!("without --via; there are: {}", found.join(", "));
             return Err(Failure::new(text).hint(hint).into());
         }
@@ -192,9 +194,13 @@ async fn try_all(
     plan: &mut Plan<'_>,
 ) -> Result<Outcome> {
     let mut interruption = session.console.interruption()?;
-    let node = match &opened.server {
+    let shared = opened.server.as_ref();
+    // What the server trusts was settled when it began; the same store can have a node that trusts
+    // somebody else.
+    let shared = shared.filter(|_| !plan.how.tls.is_given());
+    let node = match shared {
         Some(node) => node.clone(),
-        None => connect(opened, &routes, plan.how).await?,
+        None => connect(session, opened, &routes, plan.how).await?,
     };
     let outcome = tokio::select! {
         outcome = try_until_decided(&session.console, &node, &routes, plan) => outcome,
@@ -202,7 +208,7 @@ async fn try_all(
             .hint("the same again: it goes on from what is stored")
             .into()),
     };
-    if opened.server.is_none()
+    if shared.is_none()
         && let Err(error) = node.shutdown().await
     {
         tracing::warn!(%error, "the transports did not close in good order");
@@ -211,12 +217,12 @@ async fn try_all(
 }
 
 /// Starts a node with the transports that it takes.
-async fn connect(opened: &Opened, routes: &[Route], how: &How) -> Result<Node> {
-    let mut node = with_http(opened.node()?, None)?;
-    if routes
-        .iter()
-        .any(|route| route.address.kind() == Via::Iroh.kind())
-    {
+async fn connect(session: &Session, opened: &Opened, routes: &[Route], how: &How) -> Result<Node> {
+    let http = how.tls.apply(session, HttpTransport::builder())?;
+    let mut node = with_http(opened.node()?, http)?;
+    let is_iroh = |route: &Route| Via::Iroh.kinds().contains(&route.address.kind());
+    // A device's key has one endpoint, and that is the server's.
+    if opened.server.is_none() && routes.iter().any(is_iroh) {
         node = with_iroh(node, &opened.key, how.loopback).await?;
     }
     Ok(node.start())

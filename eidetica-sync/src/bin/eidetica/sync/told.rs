@@ -48,6 +48,18 @@ pub(super) fn failure(node: &Node, plan: &Plan<'_>, failed: Failed) -> Failure {
             "update this program or the peer's, so that both speak the same version".to_owned(),
         ),
         (_, SyncError::Transport { address, source })
+            if source.kind() == TransportErrorKind::WrongPeer && address.kind() == "https" =>
+        {
+            (
+                could_not_sync(tree),
+                format!(
+                    "the certificate that `serve --tls-self-signed` names there, copied here, with \
+                     `--tls-ca`; or, if the device there has another key, and rightly so, `eidetica \
+                     forget {address}`"
+                ),
+            )
+        }
+        (_, SyncError::Transport { address, source })
             if source.kind() == TransportErrorKind::WrongPeer && route.peer.is_none() =>
         {
             (

@@ -1,0 +1,45 @@
+//! What must hold for any bytes: the bodies of the fuzz targets.
+//!
+//! Each target is a function of bytes that panics where a promise is broken, and tells whether the
+//! bytes were understood, that is, whether there was anything to check beyond the refusal. A fuzzer
+//! makes up bytes without end, `cargo xtask fuzz` runs it; ordinary tests run the committed ones.
+
+mod corpus;
+mod entries;
+mod input;
+mod names;
+
+pub use corpus::{CorpusFile, SEED_PREFIX, replay};
+pub use entries::{assert_entry, entry, entry_edit, genuine};
+pub use input::Input;
+pub use names::name;
+
+/// A function for a fuzzer.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// What it is called, and the folder of its corpus.
+    pub name: &'static str,
+    /// Checks one input. Tells whether it was understood; panics where a promise is broken.
+    pub check: fn(&[u8]) -> bool,
+    /// Makes inputs that are understood, for the fuzzer to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every target of this crate.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "entry",
+        check: entry,
+        seeds: entries::entry_seeds,
+    },
+    Target {
+        name: "entry_edit",
+        check: entry_edit,
+        seeds: entries::entry_edit_seeds,
+    },
+    Target {
+        name: "name",
+        check: name,
+        seeds: names::seeds,
+    },
+];

@@ -1,0 +1,46 @@
+//! The fuzz targets on the inputs that are kept: seeds, what fuzzers found interesting, and what
+//! once broke a promise.
+
+use std::fs;
+use std::path::Path;
+
+use eidetica_dag::testing::fuzz::{CorpusFile, TARGETS, replay};
+
+fn corpus() -> Vec<CorpusFile> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let list = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("the folder of the corpora");
+        let entry = |entry: Result<fs::DirEntry, _>| entry.expect("an entry of a folder");
+        let mut entries: Vec<_> = entries.map(entry).collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        entries
+    };
+    let text = |name: std::ffi::OsString| name.into_string().expect("a name in UTF-8");
+    let mut files = Vec::new();
+    for folder in list(&root) {
+        for file in list(&folder.path()) {
+            files.push(CorpusFile {
+                target: text(folder.file_name()),
+                name: text(file.file_name()),
+                bytes: fs::read(file.path()).expect("a file of a corpus"),
+            });
+        }
+    }
+    files
+}
+
+#[test]
+fn every_target_holds_on_its_corpus() {
+    replay(TARGETS, &corpus());
+}
+
+#[test]
+fn what_seeds_are_made_from_is_understood() {
+    for target in TARGETS {
+        let seeds = (target.seeds)();
+        assert!(!seeds.is_empty(), "{}", target.name);
+        for (number, seed) in seeds.iter().enumerate() {
+            assert!((target.check)(seed), "{}, seed {number}", target.name);
+        }
+    }
+}
