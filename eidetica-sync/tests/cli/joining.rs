@@ -1,8 +1,5 @@
 //! Joining trees that are private, and letting others join.
 
-use std::io::BufReader;
-use std::process::Stdio;
-
 use serde_json::Value;
 
 use crate::place::{Place, Server, hear, lines, refusal};
@@ -116,13 +113,8 @@ fn who_waits_is_let_in_when_an_admin_approves() {
         "--wait",
         "--json",
     ];
-    let mut waits = place
-        .command("b", &args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stderr = BufReader::new(waits.stderr.take().expect("it is piped"));
+    let mut waits = place.begin("b", &args);
+    let mut stderr = waits.stderr();
     let told = hear(&mut stderr, "eidetica grant");
     assert!(told.contains(&bob) && told.contains("waiting: "), "{told}");
     let approved = place.run("a", &["approve", "notes", &bob]);
@@ -134,8 +126,7 @@ fn who_waits_is_let_in_when_an_admin_approves() {
     );
     let told = hear(&mut stderr, "has not granted");
     assert!(told.contains("this device may write"), "{told}");
-    let output = waits.wait_with_output().expect("it ends");
-    let done: Value = serde_json::from_str(&lines(&output)[0]).expect("JSON");
+    let done: Value = serde_json::from_str(&lines(&waits.finish())[0]).expect("JSON");
     assert_eq!(
         (&done["tree"], &done["stats"]["stored"]),
         (&tree.as_str().into(), &3.into())
@@ -160,18 +151,13 @@ fn who_waits_waits_for_the_peer_too() {
         server.address("http:").to_owned(),
     );
     server.stop();
-    let waits = place
-        .command("b", &["join", &ticket, "--via", "http", "--wait"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut waits = waits.expect("it starts");
-    let mut stderr = BufReader::new(waits.stderr.take().expect("it is piped"));
+    let mut waits = place.begin("b", &["join", &ticket, "--via", "http", "--wait"]);
+    let mut stderr = waits.stderr();
     let told = hear(&mut stderr, "waiting");
     assert!(told.contains(&at), "{told}");
     let _server = place.serve_at("a", at.strip_prefix("http:").expect("an address"));
     hear(&mut stderr, "is here");
-    assert_eq!(lines(&waits.wait_with_output().expect("it ends")), [tree]);
+    assert_eq!(lines(&waits.finish()), [tree]);
 }
 
 #[test]
@@ -187,32 +173,38 @@ fn who_stops_to_wait_can_go_on_later() {
         "me",
         "--wait",
     ];
-    let mut waits = place
-        .command("b", &join)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    hear(
-        &mut BufReader::new(waits.stderr.take().expect("it is piped")),
-        "eidetica grant",
-    );
-    waits.kill().expect("it runs");
-    waits.wait().expect("it ends");
+    let mut waits = place.begin("b", &join);
+    hear(&mut waits.stderr(), "eidetica grant");
+    drop(waits);
     refusal(&place.run("b", &["sync", &tree[..8], "--via", "http"]), 3);
     assert_eq!(place.json("a", &["requests", "--json"])["note"], "me");
-    let bob = key(&place, "b");
-    // What was granted meanwhile is not taken away.
-    place.lines("a", &["approve", "notes", &bob, "--role", "admin"]);
+    place.lines("a", &["approve", "notes", &key(&place, "b")]);
     place.lines("b", &["sync", &tree[..8], "--via", "http"]);
+    assert_eq!(place.line("b", &["verify", "notes"]), "ok 3 entries");
+}
+
+#[test]
+fn approving_takes_nothing_away_that_another_admin_has_granted() {
+    let place = Place::new();
+    let (_, server) = private_tree(&place);
+    let (bob, eve) = (key(&place, "b"), key(&place, "c"));
+    refusal(
+        &place.run("b", &["join", &server.tickets[0], "--via", "http"]),
+        3,
+    );
+    let ticket = place.line("a", &["invite", "notes", "--role", "admin"]);
+    place.line("c", &["join", &ticket, "--via", "http"]);
+    place.lines("c", &["grant", "notes", &bob, "write"]);
     assert_eq!(
-        place.lines("b", &["access", "notes"]),
-        place.lines("b", &["access", &tree])
+        place.json("c", &["sync", "notes", "--json"])["stats"]["sent"],
+        1
     );
-    let access = place.lines("b", &["access", "notes"]).join("\n");
-    assert!(
-        access.contains(&format!("admin  {bob}  (this device)")),
-        "{access}"
-    );
+    place.lines("a", &["approve", "notes", &bob[..8]]);
+    assert_eq!(place.lines("a", &["requests"]), [""; 0]);
+    let access = place.lines("a", &["access", "notes"]);
+    for line in [format!("write  {bob}"), format!("admin  {eve}")] {
+        assert!(access.contains(&line), "{access:?}");
+    }
 }
 
 #[test]

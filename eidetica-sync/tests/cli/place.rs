@@ -45,6 +45,13 @@ impl Place {
         })
     }
 
+    /// Begins a command that goes on for a while.
+    pub(crate) fn begin(&self, store: &str, args: &[&str]) -> Started {
+        let mut command = self.command(store, args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Started(Some(command.spawn().expect("the program starts")))
+    }
+
     pub(crate) fn run(&self, store: &str, args: &[&str]) -> Output {
         self.run_with(store, args, b"")
     }
@@ -149,6 +156,32 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _has_ended = self.child.kill();
         let _has_ended = self.child.wait();
+    }
+}
+
+/// A command under way, which ends with the test, however that ends.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    /// Returns what it says on stderr, as it says it.
+    pub(crate) fn stderr(&mut self) -> BufReader<ChildStderr> {
+        let child = self.0.as_mut().expect("it runs until it is finished");
+        BufReader::new(child.stderr.take().expect("it is piped"))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Output {
+        let child = self.0.take().expect("it runs until it is finished");
+        child.wait_with_output().expect("it ends")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _has_ended = child.kill();
+            let _has_ended = child.wait();
+        }
     }
 }
 

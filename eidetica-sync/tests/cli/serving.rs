@@ -216,7 +216,16 @@ fn what_makes_no_sense_is_not_answered() {
         let _is_reset = stream.read_to_end(&mut answer);
         assert_eq!(answer, [0; 0]);
     }
-    // More connections than there may be commands: those that say nothing hold up nobody for ever.
+    server.stop();
+    place.line("a", &["ls"]);
+}
+
+#[test]
+fn commands_beyond_a_number_are_told_so() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve("a");
+    let socket = place.path("a").join("control").join("socket");
     let idle: Vec<UnixStream> = (0..16)
         .map(|_| UnixStream::connect(&socket).expect("it listens"))
         .collect();
