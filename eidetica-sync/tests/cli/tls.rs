@@ -57,6 +57,18 @@ fn two_copies_become_equal_over_https() {
     );
     server.stop();
 
+    // A server carries it out with what the one who asks trusts, and not with what it trusts itself.
+    let server = place.serve_with("a", &["--tls-self-signed"]);
+    let https = server.addresses.iter().find(|it| it.starts_with("https:"));
+    let at = ["sync", "shared", "--json", "--at", https.expect("TLS")];
+    let other = place.serve("b");
+    refusal(&place.run("b", &at), 1);
+    let mut trusts = place.command("b", &[&at[..], &["--tls-ca", "given.pem"]].concat());
+    let trusts = trusts.current_dir(place.path("")).output();
+    assert!(trusts.expect("it starts").status.success());
+    other.stop();
+    server.stop();
+
     // The same files, as an authority's would be given.
     let key = key.to_str().expect("text");
     let server = place.serve_with("a", &["--tls-cert", &certificate, "--tls-key", key]);

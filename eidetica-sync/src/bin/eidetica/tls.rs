@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use eidetica_sync::http::{ClientTls, HttpTransportBuilder, ServerTls};
 
 use crate::failure::{Context, Failure, Hint, Result};
+use crate::session::Session;
 use crate::store_dir::{StoreDir, warn_if_others_can_read};
 
 /// The key that the store's server makes for itself, and its latest certificate.
@@ -114,11 +115,21 @@ fn own(dir: &StoreDir, names: Vec<String>) -> Result<ServerTls> {
 }
 
 impl AskTls {
+    /// Tells whether anybody is to be believed but those whom the system believes.
+    pub(crate) fn is_given(&self) -> bool {
+        self.tls_ca.is_some()
+    }
+
     /// Sets whom the client believes, if that was asked for.
-    pub(crate) fn apply(&self, http: HttpTransportBuilder) -> Result<HttpTransportBuilder> {
+    pub(crate) fn apply(
+        &self,
+        session: &Session,
+        http: HttpTransportBuilder,
+    ) -> Result<HttpTransportBuilder> {
         let Some(file) = &self.tls_ca else {
             return Ok(http);
         };
+        let file = &session.path(file);
         let trusted = ClientTls::trusting(&read(file)?)
             .context(format!("could not trust what is in {}", file.display()))
             .hint("a PEM file, such as the one that `serve --tls-self-signed` names")?;
