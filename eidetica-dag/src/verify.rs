@@ -194,9 +194,10 @@ impl Vouching {
                 continue;
             };
             for parent in said.parents.iter().filter_map(|parent| places.get(parent)) {
-                let is_near = ends[reach] - begins(*parent) <= VOUCHING_BYTES_MAX;
+                // A second entry of the same id may stand behind.
+                let is_below = *parent < place;
                 let is_own = self.held[*parent].entry().author == said.author;
-                if *parent < place && is_near && is_own {
+                if is_below && is_own && ends[reach] - begins(*parent) <= VOUCHING_BYTES_MAX {
                     let known = reaches[*parent].unwrap_or(reach);
                     reaches[*parent] = Some(known.min(reach));
                 }

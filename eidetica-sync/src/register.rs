@@ -120,7 +120,8 @@ impl Register {
         Ok(self.store.put(&request_key(tree, key), None)?)
     }
 
-    /// Grants the role that was asked for, or another one.
+    /// Grants the role that was asked for, or another one; takes none away. Returns the role that
+    /// there is then.
     pub(crate) fn approve(
         &self,
         tree: TreeId,
@@ -131,6 +132,12 @@ impl Register {
         let waiting = self.waiting(tree, key)?;
         // Who asks to be admin gets it from an admin who says so.
         let role = role.unwrap_or(waiting.role.min(Role::Write));
+        // Another admin may have granted more meanwhile.
+        let access = current_access(&*self.store.snapshot(tree)?)?;
+        if let Some(had) = access.role_of(Some(key)).filter(|had| *had >= role) {
+            self.store.put(&request_key(tree, key), None)?;
+            return Ok(had);
+        }
         self.grant(tree, key, role)?;
         Ok(role)
     }

@@ -197,6 +197,109 @@ async fn nobody_becomes_admin_by_asking() {
     assert_eq!(role, Role::Write);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_is_let_in_with_less_is_in() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = private_tree(&a).await;
+    let ticket = a.ticket(tree).await;
+    let options = wants(Role::Write, "");
+    let asked = b.join(&ticket, options.clone()).await.expect("a answers");
+    assert_eq!(asked, Joined::Pending);
+    let role = a.approve(tree, b.key(), Some(Role::Read)).await;
+    assert_eq!(role.expect("a is admin"), Role::Read);
+    let joined = b.join_and_wait(&ticket, options).await.expect("let in");
+    assert!(matches!(joined, Joined::Synced(_)), "{joined:?}");
+}
+
+#[tokio::test]
+async fn approval_takes_no_role_away() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = private_tree(&a).await;
+    let ticket = a.ticket(tree).await;
+    assert_eq!(joins(&b, &ticket).await, Joined::Pending);
+    let subject = Subject::Key(b.key());
+    a.grant(tree, subject, Role::Write).await.expect("admin");
+    let role = a.approve(tree, b.key(), None).await.expect("it asked");
+    assert_eq!(role, Role::Write);
+    assert!(
+        a.access(tree)
+            .await
+            .expect("in memory")
+            .contains(&(subject, Role::Write))
+    );
+}
+
+/// The key of somebody who was let in by name and revoked: an invite that it kept is no way back.
+#[tokio::test]
+async fn an_unused_invite_is_no_way_back() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = private_tree(&a).await;
+    let ticket = invite(&a, tree, Role::Write, 5, 7).await;
+    let subject = Subject::Key(b.key());
+    a.grant(tree, subject, Role::Write).await.expect("admin");
+    // It has the role, so it uses nothing up.
+    assert!(matches!(joins(&b, &ticket).await, Joined::Synced(_)));
+    a.revoke(tree, subject).await.expect("admin");
+    let error = b.join(&ticket, JoinOptions::default()).await;
+    assert_eq!(refusal(&error.expect_err("revoked")), ErrorCode::NotFound);
+    let open = a.invites(tree).await.expect("in memory");
+    assert_eq!(open[0].terms.uses_left, 5, "others may still use it");
+}
+
+/// A writer leaves very many tips from before a grant; a revocation on top of some of them has to
+/// count all the same.
+#[tokio::test]
+async fn many_tips_hide_no_grant_from_a_revocation() {
+    use eidetica_dag::{Body, Entry, PARENTS_MAX, SecretKey, VerifiedEntry};
+    let network = MemoryNetwork::new();
+    let a = node(&network, "a").await;
+    let [flooder, friend] = [8, 9].map(|byte| SecretKey::from_bytes(&[byte; 32]));
+    let tree = private_tree(&a).await;
+    let grant = |key: &SecretKey| (Subject::Key(key.public()), Role::Write);
+    let (subject, role) = grant(&flooder);
+    let base = a.grant(tree, subject, role).await.expect("admin");
+    let base = a.entry(tree, base).await.expect("in memory").expect("here");
+    let tips = (0..2 * PARENTS_MAX).map(|n| {
+        let entry = Entry {
+            tree: Some(tree),
+            parents: vec![base.id()],
+            height: base.entry().height + 1,
+            timestamp_ms: 0,
+            author: flooder.public(),
+            body: Body::Data(n.to_string().into()),
+        };
+        VerifiedEntry::sign(entry, &flooder).expect("well formed")
+    });
+    a.insert(tree, tips.collect()).await.expect("it may write");
+    // A chain beside them, at the end of which a friend is let in.
+    let mut last = base;
+    for n in 0..10 {
+        let entry = Entry {
+            tree: Some(tree),
+            parents: vec![last.id()],
+            height: last.entry().height + 1,
+            timestamp_ms: 0,
+            author: a.key(),
+            body: match n {
+                9 => Body::Access(vec![eidetica_dag::AccessChange::grant(
+                    grant(&friend).0,
+                    Role::Write,
+                )]),
+                n => Body::Data(format!("chain {n}").into()),
+            },
+        };
+        let entry = VerifiedEntry::sign(entry, &common::secret("a")).expect("well formed");
+        last = entry.get().clone();
+        a.insert(tree, vec![entry]).await.expect("a is admin");
+    }
+    a.revoke(tree, grant(&friend).0).await.expect("admin");
+    let access = a.access(tree).await.expect("in memory");
+    assert!(!access.contains(&grant(&friend)), "{access:?}");
+}
+
 #[tokio::test]
 async fn an_invite_lets_in_at_once_and_once() {
     let network = MemoryNetwork::new();

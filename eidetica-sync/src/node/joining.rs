@@ -43,7 +43,8 @@ pub struct JoinOptions {
 /// How joining went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
-    /// The tree is here, and this is how the sync went.
+    /// The tree is here, and this is how the sync went. A role beyond reading it may still wait for
+    /// an admin.
     Synced(Report),
     /// If the peer has the tree, an admin of it has to approve this node's key first. The peer does
     /// not say whether it has the tree.
@@ -88,7 +89,11 @@ impl Node {
         };
         match reply {
             JoinReply::Granted(_) => self.sync(ticket.tree, ticket).await.map(Joined::Synced),
-            JoinReply::Pending => Ok(Joined::Pending),
+            // It may have been let in with less, or the tree may be open to anyone.
+            JoinReply::Pending => match self.sync(ticket.tree, ticket).await {
+                Err(error) if is_not_found(&error) => Ok(Joined::Pending),
+                result => result.map(Joined::Synced),
+            },
             JoinReply::Rejected => Ok(Joined::Rejected),
         }
     }

@@ -31,6 +31,10 @@ pub async fn node(network: &MemoryNetwork, name: &str) -> Node {
     node
 }
 
+pub fn secret(name: &str) -> SecretKey {
+    SecretKey::from_bytes(&seed(name))
+}
+
 pub fn seed(name: &str) -> [u8; 32] {
     let mut seed = [0; 32];
     seed[..name.len()].copy_from_slice(name.as_bytes());
