@@ -4,8 +4,8 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Random, Shape, build, build_with, key, open_genesis};
 use eidetica_dag::{
-    Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, VerifiedEntry, Vouching,
-    verify_batch,
+    Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, VOUCHING_BYTES_MAX,
+    VerifiedEntry, Vouching, verify_batch,
 };
 use proptest::prelude::*;
 
@@ -312,6 +312,42 @@ proptest! {
         prop_assert_eq!(vouching.first_unproved().map(|forged| forged.id), first);
         let kept: usize = entries[given.len()..].iter().map(|it| it.encoded().len()).sum();
         prop_assert_eq!(vouching.bytes(), kept);
+    }
+}
+
+/// Whoever takes what is vouched for hands it on, so it must be found as near there as here: what
+/// vouches from too far away does not count, however it is cut into batches.
+#[test]
+fn what_vouches_from_too_far_away_does_not_count() {
+    let root = put(None, &[], &Genuine(ANN), open_genesis("far"));
+    let tree = Some(TreeId::from_root(root.id()));
+    let fake = put(
+        tree,
+        &[&root],
+        &Fake(ANN),
+        Body::Data(Bytes::from_static(b"fake")),
+    );
+    let vouches = put(
+        tree,
+        &[&fake],
+        &Genuine(ANN),
+        Body::Data(Bytes::from_static(b"true")),
+    );
+    let large = Body::Data(vec![7; 1_000_000].into());
+    let filler = put(tree, &[&root], &Genuine(BEN), large);
+    let ends = fake.encoded().len() + vouches.encoded().len();
+    let fit = (VOUCHING_BYTES_MAX - ends) / filler.encoded().len();
+    for (between, counts) in [(fit, true), (fit + 1, false)] {
+        let mut vouching = Vouching::default();
+        let mut given = vouching.handle(verify_batch(vec![root.clone(), fake.clone()]));
+        for _ in 0..between {
+            given.extend(vouching.handle(verify_batch(vec![filler.clone()])));
+        }
+        given.extend(vouching.handle(verify_batch(vec![vouches.clone()])));
+        given.extend(vouching.look());
+        let expected = if counts { between + 3 } else { 1 };
+        assert_eq!(given.len(), expected, "{between} between");
+        assert_eq!(vouching.first_unproved().is_none(), counts);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Reply, ResponseHeader};
-use eidetica_proto::proof::{Proving, anonymous};
+use eidetica_proto::proof::{ProofFault, Proving, anonymous};
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::{Address, FrameStream, SyncTransport, WireError};
 use eidetica_sync::Node;
@@ -158,9 +158,15 @@ async fn ask_as(
         let answer = send(vec![proof, header]).await;
         match who {
             As::Nobody => answer,
-            As::Key(_) | As::Liar(..) => {
+            As::Key(_) => {
                 let checked = signed.check(&answer[0], &answer[1], now_ms);
                 assert_eq!(checked.expect("it proves who it is").key, server.key());
+                answer[1..].to_vec()
+            }
+            As::Liar(..) => {
+                // What the liar is told is no answer to the one whose request it altered.
+                let checked = signed.check(&answer[0], &answer[1], now_ms);
+                assert_eq!(checked, Err(ProofFault::BadSignature));
                 answer[1..].to_vec()
             }
         }
