@@ -4,15 +4,15 @@
 //! is pure: it looks at a view and says what to write. A store calls it inside the transaction that
 //! carries the answer out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::access::{AccessChange, AccessId, AccessState, Role};
 use crate::entry::{Body, SignedEntry};
-use crate::id::{EntryId, TreeId};
+use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
-use crate::verify::VerifiedEntry;
+use crate::verify::{VerifiedEntry, verify_batch};
 use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, Node};
 
 /// The broken rule of an entry that will never be stored in this tree, by nobody.
@@ -40,6 +40,9 @@ pub enum Rule {
         /// The role that the entry needs.
         needed: Role,
     },
+    /// Its signature is not its author's, and what vouched for it could not be stored with it.
+    #[error("its signature is not its author's, and nothing that vouches for it came with it")]
+    Unvouched,
     /// The tree has as many entries as can be numbered.
     #[error("the tree is full")]
     TreeFull,
@@ -97,11 +100,36 @@ pub struct Outcome {
 /// Judges a batch against a tree, which may be empty.
 ///
 /// Entries are taken in the order given. Those whose parents are there are numbered, those whose
-/// parents are missing wait, and at the first that breaks a rule it stops.
+/// parents are missing wait, and at the first that breaks a rule it stops. Where an entry is numbered
+/// and the one that vouched for it is not, its own signature is checked.
 ///
 /// # Errors
 /// Those of the view.
 pub fn admit<V: EntryView + ?Sized>(
+    view: &V,
+    tree: TreeId,
+    batch: Vec<VerifiedEntry>,
+) -> Result<Admission, V::Error> {
+    let mut admission = admit_as_vouched(view, tree, batch)?;
+    let outcome = &admission.outcome;
+    // Usually everything is stored, so everything that was vouched for still is.
+    if outcome.refused.is_none() && outcome.waiting.is_empty() {
+        return Ok(admission);
+    }
+    let numbered = &admission.changes.entries;
+    let numbered: Vec<SignedEntry> = numbered.iter().map(|(_, entry)| entry.clone()).collect();
+    let checked = verify_batch(numbered);
+    if let Some(forged) = checked.forged() {
+        admission = admit_as_vouched(view, tree, checked.verified)?;
+        let rule = Rule::Unvouched;
+        let id = forged.id;
+        admission.outcome.refused = Some(Refusal { id, rule });
+    }
+    Ok(admission)
+}
+
+/// Judges a batch, all of which is vouched for as long as none of it is left out.
+fn admit_as_vouched<V: EntryView + ?Sized>(
     view: &V,
     tree: TreeId,
     batch: Vec<VerifiedEntry>,
@@ -149,7 +177,7 @@ struct Admitter<'v, V: EntryView + ?Sized> {
     tree: TreeId,
     first: u32,
     tips: BTreeSet<Arrival>,
-    numbers: HashMap<EntryId, Arrival>,
+    numbers: IdMap<Arrival>,
     entries: Vec<(Node, SignedEntry)>,
     access: Vec<Arc<AccessState>>,
     checkpoints: Vec<(u32, Vec<Arrival>)>,
@@ -162,7 +190,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             tree,
             first: view.entry_count(),
             tips: view.tips()?.into_iter().collect(),
-            numbers: HashMap::with_capacity(batch_len),
+            numbers: IdMap::with_capacity_and_hasher(batch_len, IdHashing::default()),
             entries: Vec::with_capacity(batch_len),
             access: Vec::new(),
             checkpoints: Vec::new(),

@@ -184,9 +184,8 @@ pub enum Problem {
 /// `progress` is told now and then how many entries have been looked at, and at the end once more.
 /// Besides a chunk of entries and the tips, it takes two bits for each entry.
 ///
-/// Signatures are checked as on arrival, once for each author's run in a chunk. An entry whose
-/// author signed it badly and vouched for it (see [`crate::verify`]) is reported if it is the last
-/// of its author's in the chunk.
+/// Signatures are checked as on arrival, once for each author's run in a chunk. What its author signed
+/// badly and vouches for in the next chunk (see [`crate::verify`]) is looked at once more with that.
 ///
 /// Landmarks are looked for up to one interval above the highest entry.
 ///
@@ -209,11 +208,11 @@ pub fn check<V: EntryView + ?Sized>(
     for at in (0..view.entry_count()).map(Arrival) {
         checker.check_entry(at)?;
         if checker.chunk.is_full() {
-            checker.check_signatures();
+            checker.check_signatures(false);
             progress(at.0 + 1);
         }
     }
-    checker.check_signatures();
+    checker.check_signatures(true);
     checker.check_tips()?;
     checker.check_landmarks()?;
     progress(view.entry_count());
@@ -238,6 +237,8 @@ struct Chunk {
     numbers: Vec<Arrival>,
     entries: Vec<SignedEntry>,
     bytes: usize,
+    /// How many of them were in the chunk before, and not proved there.
+    carried: usize,
 }
 
 impl Chunk {
@@ -248,7 +249,7 @@ impl Chunk {
     }
 
     fn is_full(&self) -> bool {
-        self.entries.len() >= CHUNK_ENTRIES_MAX || self.bytes >= CHUNK_BYTES_MAX
+        self.entries.len() - self.carried >= CHUNK_ENTRIES_MAX || self.bytes >= CHUNK_BYTES_MAX
     }
 }
 
@@ -439,9 +440,17 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         Ok(())
     }
 
-    fn check_signatures(&mut self) {
-        let chunk = std::mem::take(&mut self.chunk);
-        let forged = verify::scan(&chunk.entries).forged;
+    fn check_signatures(&mut self, is_last: bool) {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let mut forged = verify::scan(&chunk.entries).forged;
+        let is_new = |index: &&usize| !is_last && **index >= chunk.carried;
+        if let Some(first) = forged.iter().rev().find(is_new).copied() {
+            // What vouches for them may be in the next chunk.
+            forged.retain(|index| *index < first);
+            self.chunk.numbers = chunk.numbers.split_off(first);
+            self.chunk.entries = chunk.entries.split_off(first);
+            self.chunk.carried = self.chunk.entries.len();
+        }
         let found = forged.into_iter().rev().map(|index| Problem::Forged {
             at: chunk.numbers[index],
             id: chunk.entries[index].id(),

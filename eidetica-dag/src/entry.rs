@@ -1,10 +1,14 @@
 //! Entries: what they say, their one encoding, and how they are signed and named.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessChange, CHANGES_MAX};
+use crate::assemble::Assembler;
+use crate::encoding::{EncodedBody, EncodedEntry, write_canonical};
 use crate::id::{EntryId, TreeId};
 use crate::key::{PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature};
 
@@ -102,29 +106,9 @@ pub enum EntryError {
     WrongSigner,
 }
 
-/// The canonical form, as postcard writes it.
-#[derive(Serialize, Deserialize)]
-struct Canonical<'a> {
-    version: u8,
-    tree: Option<TreeId>,
-    parents: Vec<EntryId>,
-    height: u32,
-    timestamp_ms: u64,
-    author: PublicKey,
-    #[serde(borrow)]
-    body: CanonicalBody<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum CanonicalBody<'a> {
-    Data(#[serde(borrow, with = "serde_bytes")] &'a [u8]),
-    Access(Vec<AccessChange>),
-    Genesis(Genesis),
-}
-
 impl Entry {
     /// Checks the rules that need no other entry to be looked at, the size excepted.
-    fn check_form(&self) -> Result<(), EntryError> {
+    pub(crate) fn check_form(&self) -> Result<(), EntryError> {
         if self.parents.len() > PARENTS_MAX {
             return Err(EntryError::TooManyParents(self.parents.len()));
         }
@@ -151,23 +135,11 @@ impl Entry {
         }
     }
 
-    /// Writes the canonical bytes behind what `buffer` holds.
-    fn write_canonical(&self, buffer: Vec<u8>) -> Vec<u8> {
-        let body = match &self.body {
-            Body::Data(data) => CanonicalBody::Data(data),
-            Body::Access(changes) => CanonicalBody::Access(changes.clone()),
-            Body::Genesis(genesis) => CanonicalBody::Genesis(genesis.clone()),
-        };
-        let canonical = Canonical {
-            version: ENTRY_VERSION,
-            tree: self.tree,
-            parents: self.parents.clone(),
-            height: self.height,
-            timestamp_ms: self.timestamp_ms,
-            author: self.author,
-            body,
-        };
-        postcard::to_extend(&canonical, buffer).expect("a vector takes every byte")
+    /// Returns the canonical bytes, with room for a signature behind them.
+    fn canonical(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_bytes_guess());
+        write_canonical(self, &mut bytes);
+        bytes
     }
 
     /// Returns a guess of the encoded size that is hardly ever too small.
@@ -186,8 +158,15 @@ impl Entry {
 /// Holding one proves that the entry is well formed, that its bytes are the canonical ones and that
 /// the id was computed from them. Whether the signature is the author's is a separate question:
 /// see [`crate::verify`].
+///
+/// A clone is the same entry in memory, and moving one moves a pointer: entries go through several
+/// hands from the wire to the store.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SignedEntry {
+pub struct SignedEntry(Arc<Parts>);
+
+/// What a [`SignedEntry`] is made of.
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
     id: EntryId,
     entry: Entry,
     /// Canonical bytes, then the signature. `entry.body` of data is a slice of it.
@@ -203,10 +182,7 @@ impl SignedEntry {
         if entry.author != key.public() {
             return Err(EntryError::WrongSigner);
         }
-        let signature = key.sign(
-            Purpose::Entry,
-            &entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess())),
-        );
+        let signature = key.sign(Purpose::Entry, &entry.canonical());
         Self::from_parts(entry, &signature)
     }
 
@@ -214,24 +190,41 @@ impl SignedEntry {
     ///
     /// # Errors
     /// The rule that the entry breaks.
-    pub fn from_parts(mut entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
-        entry.check_form()?;
-        let mut encoded = entry.write_canonical(Vec::with_capacity(entry.encoded_bytes_guess()));
-        let body_end = encoded.len();
-        encoded.extend_from_slice(signature.as_bytes());
-        if encoded.len() > ENTRY_BYTES_MAX {
-            return Err(EntryError::TooLarge {
-                bytes: encoded.len(),
-            });
-        }
-        let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
-        let encoded = Bytes::from(encoded);
-        if let Body::Data(data) = &mut entry.body {
+    pub fn from_parts(entry: Entry, signature: &Signature) -> Result<Self, EntryError> {
+        let mut assembler = Assembler::with_capacity(1, entry.encoded_bytes_guess());
+        assembler.push(entry, signature)?;
+        let mut entries = assembler.finish();
+        Ok(entries.pop().expect("one was added"))
+    }
+
+    fn new(id: EntryId, entry: Entry, encoded: Bytes) -> Self {
+        Self(Arc::new(Parts { id, entry, encoded }))
+    }
+
+    /// Begins an entry, to be finished with [`Self::set_encoding`].
+    pub(crate) fn without_encoding(id: EntryId, entry: Entry) -> Self {
+        Self::new(id, entry, Bytes::new())
+    }
+
+    /// Sets the bytes from which the id was computed.
+    pub(crate) fn set_encoding(&mut self, encoded: Bytes) {
+        let parts = Arc::make_mut(&mut self.0);
+        if let Body::Data(data) = &mut parts.entry.body {
             // The payload stands last. The caller's may be a slice of something much larger, which
             // it would keep in memory.
-            *data = encoded.slice(body_end - data.len()..body_end);
+            let end = encoded.len() - SIGNATURE_BYTES;
+            *data = encoded.slice(end - data.len()..end);
         }
-        Ok(Self { id, entry, encoded })
+        parts.encoded = encoded;
+    }
+
+    /// Returns the entry with its bytes in an allocation of their own. What came in a batch shares
+    /// the batch's memory, all of which stays for as long as one of its entries does.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        let encoded = Bytes::copy_from_slice(self.encoded());
+        self.set_encoding(encoded);
+        self
     }
 
     /// Reads canonical bytes followed by a signature, and computes the id. The signature is not
@@ -250,11 +243,11 @@ impl SignedEntry {
         let canonical = &encoded[..encoded.len() - SIGNATURE_BYTES];
         // One entry has exactly one encoding: postcard reads some numbers in longer forms than it
         // writes, and those forms are refused here.
-        if entry.write_canonical(Vec::with_capacity(canonical.len())) != canonical {
+        if entry.canonical() != canonical {
             return Err(EntryError::NotCanonical);
         }
         let id = EntryId::from_bytes(Sha256::digest(&encoded).into());
-        Ok(Self { id, entry, encoded })
+        Ok(Self::new(id, entry, encoded))
     }
 
     /// Reads back what a store wrote: bytes that were checked and hashed before they were written.
@@ -264,33 +257,38 @@ impl SignedEntry {
     /// [`EntryError::NotCanonical`] if the bytes are no entry at all: the store is damaged.
     pub fn decode_stored(id: EntryId, encoded: Bytes) -> Result<Self, EntryError> {
         let entry = decode_canonical(&encoded)?;
-        Ok(Self { id, entry, encoded })
+        Ok(Self::new(id, entry, encoded))
     }
 
     /// Returns the id.
     pub fn id(&self) -> EntryId {
-        self.id
+        self.0.id
     }
 
     /// Returns what the author said.
     pub fn entry(&self) -> &Entry {
-        &self.entry
+        &self.0.entry
     }
 
     /// Returns the tree, which for a root is named by the root itself.
     pub fn tree(&self) -> TreeId {
-        self.entry.tree.unwrap_or(TreeId::from_root(self.id))
+        self.0.entry.tree.unwrap_or(TreeId::from_root(self.0.id))
     }
 
     /// Returns the canonical bytes and the signature behind them.
     pub fn encoded(&self) -> &Bytes {
-        &self.encoded
+        &self.0.encoded
+    }
+
+    /// Returns the parts of the encoding.
+    pub fn parts(&self) -> EncodedEntry<'_> {
+        EncodedEntry::parse(&self.0.encoded).expect("it was encoded here, or decoded")
     }
 
     /// Returns the signature.
     pub fn signature(&self) -> Signature {
         let bytes = self
-            .encoded
+            .encoded()
             .last_chunk()
             .expect("the encoding ends with a signature");
         Signature::from_bytes(*bytes)
@@ -298,8 +296,9 @@ impl SignedEntry {
 
     /// Tells whether the signature is the author's.
     pub fn has_valid_signature(&self) -> bool {
-        let canonical = &self.encoded[..self.encoded.len() - SIGNATURE_BYTES];
-        self.entry
+        let canonical = &self.encoded()[..self.encoded().len() - SIGNATURE_BYTES];
+        self.0
+            .entry
             .author
             .verify(Purpose::Entry, canonical, &self.signature())
             .is_ok()
@@ -308,41 +307,35 @@ impl SignedEntry {
 
 /// Reads an entry whose payload is a slice of `encoded`, without judging it.
 fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
-    let canonical_bytes = encoded
-        .len()
-        .checked_sub(SIGNATURE_BYTES)
-        .ok_or(EntryError::NotCanonical)?;
-    let bytes = &encoded[..canonical_bytes];
-    match bytes.first() {
-        Some(&ENTRY_VERSION) => {}
-        Some(&other) => return Err(EntryError::UnknownVersion(other)),
-        None => return Err(EntryError::NotCanonical),
-    }
-    let (canonical, rest) =
-        postcard::take_from_bytes::<Canonical<'_>>(bytes).map_err(|_| EntryError::NotCanonical)?;
-    if !rest.is_empty() {
-        return Err(EntryError::NotCanonical);
-    }
-    let body = match canonical.body {
-        CanonicalBody::Data(data) => Body::Data(encoded.slice_ref(data)),
-        CanonicalBody::Access(changes) => Body::Access(changes),
-        CanonicalBody::Genesis(genesis) => Body::Genesis(genesis),
+    let parts = EncodedEntry::parse(encoded)?;
+    let body = match parts.body {
+        EncodedBody::Data(data) => Body::Data(encoded.slice_ref(data)),
+        EncodedBody::Access(bytes) => Body::Access(from_postcard(bytes)?),
+        EncodedBody::Genesis(bytes) => Body::Genesis(from_postcard(bytes)?),
     };
+    let parents = parts.parents.iter().copied().map(EntryId::from_bytes);
     Ok(Entry {
-        tree: canonical.tree,
-        parents: canonical.parents,
-        height: canonical.height,
-        timestamp_ms: canonical.timestamp_ms,
-        author: canonical.author,
+        tree: parts.tree,
+        parents: parents.collect(),
+        height: parts.height,
+        timestamp_ms: parts.timestamp_ms,
+        author: parts.author,
         body,
     })
+}
+
+fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EntryError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(EntryError::NotCanonical),
+    }
 }
 
 impl std::fmt::Debug for SignedEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignedEntry")
-            .field("id", &self.id)
-            .field("entry", &self.entry)
+            .field("id", &self.0.id)
+            .field("entry", &self.0.entry)
             .finish()
     }
 }

@@ -1,6 +1,8 @@
 //! Names of entries and trees: SHA-256 hashes, written as 64 hexadecimal digits.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,7 @@ pub const ID_BYTES: usize = 32;
 ///
 /// An id is computed where an entry is built or decoded, and never believed. Ids order by their
 /// bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryId([u8; ID_BYTES]);
 
 /// The name of a tree: the id of its root.
@@ -49,6 +51,73 @@ impl EntryId {
         let mut text = self.to_string();
         text.truncate(10);
         text
+    }
+}
+
+/// Hands eight bytes to the hasher: an id is evenly spread already. To make many ids that share these
+/// bytes takes 2^64 hashes for each.
+impl Hash for EntryId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.prefix());
+    }
+}
+
+/// A map by ids. Every entry goes through several of them on its way from the wire into a store, and
+/// with the standard hasher they took a tenth of it.
+pub type IdMap<V> = HashMap<EntryId, V, IdHashing>;
+
+/// How an [`IdMap`] hashes: one multiplication by a secret.
+///
+/// Ids are evenly spread, but an author can try many and keep those which would crowd together in a
+/// map. Not knowing the secret, which is another one for each map, nobody can tell which those are.
+#[derive(Debug, Clone)]
+pub struct IdHashing {
+    mask: u64,
+    factor: u64,
+}
+
+impl Default for IdHashing {
+    fn default() -> Self {
+        let secret = RandomState::new();
+        Self {
+            mask: secret.hash_one(0),
+            factor: secret.hash_one(1) | 1,
+        }
+    }
+}
+
+impl BuildHasher for IdHashing {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher {
+            hash: self.mask,
+            factor: self.factor,
+        }
+    }
+}
+
+/// The hasher of an [`IdMap`].
+#[derive(Debug, Clone)]
+pub struct IdHasher {
+    hash: u64,
+    factor: u64,
+}
+
+impl Hasher for IdHasher {
+    fn write_u64(&mut self, number: u64) {
+        // Both halves of the product, for a map looks at the highest bits and at the lowest.
+        let product = u128::from(self.hash ^ number) * u128::from(self.factor);
+        self.hash = product as u64 ^ (product >> 64) as u64;
+    }
+
+    /// Ids do not come here.
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
     }
 }
 
@@ -130,5 +199,48 @@ impl FromStr for TreeId {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         text.parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A map looks at the highest seven bits and at the lowest. Ids that differ in one bit, or in a
+    /// few bits that somebody chose, must differ in both.
+    #[test]
+    fn ids_that_are_alike_do_not_crowd_together() {
+        let hashing = IdHashing {
+            mask: 0x243f_6a88_85a3_08d3,
+            factor: 0x9e37_79b9_7f4a_7c15,
+        };
+        let hash = |number: u64| {
+            let mut bytes = [0; ID_BYTES];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            hashing.hash_one(EntryId::from_bytes(bytes))
+        };
+        for shift in [0, 8, 20, 40, 54] {
+            let hashes = (0..1 << 10).map(|number: u64| hash(number << shift));
+            let (mut high, mut low) = (vec![0; 128], vec![0; 128]);
+            for hash in hashes {
+                high[(hash >> 57) as usize] += 1;
+                low[(hash & 127) as usize] += 1;
+            }
+            // Eight are expected in each place.
+            assert!(high.into_iter().max() < Some(32), "shifted by {shift}");
+            assert!(low.into_iter().max() < Some(32), "shifted by {shift}");
+        }
+    }
+
+    #[test]
+    fn a_map_keeps_ids_with_the_same_beginning_apart() {
+        let mut map = IdMap::default();
+        for last in 0..200 {
+            let mut bytes = [3; ID_BYTES];
+            bytes[31] = last;
+            map.insert(EntryId::from_bytes(bytes), last);
+        }
+        assert_eq!(map.len(), 200);
+        assert_eq!(map.get(&EntryId::from_bytes([3; ID_BYTES])), Some(&3));
     }
 }

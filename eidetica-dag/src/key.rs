@@ -24,15 +24,18 @@ pub enum Purpose {
     Response,
     /// A peer signs the addresses where it listens.
     AddressRecord,
+    /// The key of an invite signs who uses it.
+    Invite,
 }
 
 impl Purpose {
     /// Every purpose there is, for tests that try each against each.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Entry,
         Self::Request,
         Self::Response,
         Self::AddressRecord,
+        Self::Invite,
     ];
 
     /// Returns the domain tag. No tag is the beginning of another: each ends with a zero byte and
@@ -43,6 +46,7 @@ impl Purpose {
             Self::Request => b"eidetica/1/request\0",
             Self::Response => b"eidetica/1/response\0",
             Self::AddressRecord => b"eidetica/1/address-record\0",
+            Self::Invite => b"eidetica/1/invite\0",
         }
     }
 

@@ -61,7 +61,10 @@
 
 pub mod access;
 pub mod admit;
+pub mod assemble;
+pub mod buffer;
 pub mod check;
+pub mod encoding;
 pub mod entry;
 pub mod id;
 pub mod key;
@@ -75,11 +78,14 @@ pub mod walk;
 
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
 pub use admit::{Admission, Changes, Outcome, Refusal, Rule, admit};
+pub use assemble::Assembler;
+pub use buffer::Buffer;
 pub use check::{Problem, check};
+pub use encoding::{EncodedBody, EncodedEntry};
 pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
-pub use id::{EntryId, TreeId};
+pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;
 pub use set::ArrivalSet;
-pub use verify::{Forged, Verification, VerifiedEntry, verify_batch};
+pub use verify::{Forged, VOUCHING_BYTES_MAX, Verification, VerifiedEntry, Vouching, verify_batch};
 pub use view::{Arrival, DagView, EntryView, Node, current_access, tip_ids};

@@ -1,15 +1,17 @@
 //! A tree in memory: the reference that every other view is compared with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::access::{AccessId, AccessState};
 use crate::admit::{Changes, Outcome, admit};
+use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
-use crate::id::{EntryId, TreeId};
+use crate::id::{EntryId, IdMap, TreeId};
 use crate::verify::VerifiedEntry;
 use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
 
@@ -22,12 +24,23 @@ use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
 pub struct MemoryDag {
     tree: TreeId,
     nodes: Vec<Node>,
-    entries: Vec<SignedEntry>,
-    numbers: HashMap<EntryId, Arrival>,
+    /// The encodings: for each append one allocation.
+    appended: Vec<Bytes>,
+    /// Where each entry's encoding stands.
+    places: Vec<Place>,
+    numbers: IdMap<Arrival>,
     tips: Vec<Arrival>,
     checkpoints: Vec<Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
     access: Vec<Arc<AccessState>>,
+}
+
+/// The place of an entry's encoding.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    append: u32,
+    start: usize,
+    end: usize,
 }
 
 /// What a [`MemoryDag`] was when it had a certain number of entries.
@@ -47,8 +60,9 @@ impl MemoryDag {
         Self {
             tree,
             nodes: Vec::new(),
-            entries: Vec::new(),
-            numbers: HashMap::new(),
+            appended: Vec::new(),
+            places: Vec::new(),
+            numbers: IdMap::default(),
             tips: Vec::new(),
             checkpoints: Vec::new(),
             landmarks: BTreeMap::new(),
@@ -75,6 +89,14 @@ impl MemoryDag {
             self.entry_count(),
             "changes are of this moment"
         );
+        // One allocation for all, for one for each would cost more than it holds. They are copied,
+        // because what came together with them and is not stored must not stay in memory.
+        let bytes = changes
+            .entries
+            .iter()
+            .map(|(_, entry)| entry.encoded().len());
+        let mut encoded = Vec::with_capacity(bytes.sum());
+        let append = self.appended.len() as u32;
         for (node, entry) in changes.entries {
             let at = Arrival(self.entry_count());
             if node.height.is_multiple_of(LANDMARK_INTERVAL) {
@@ -82,8 +104,12 @@ impl MemoryDag {
             }
             self.numbers.insert(node.id, at);
             self.nodes.push(node);
-            self.entries.push(entry);
+            let start = encoded.len();
+            encoded.extend_from_slice(entry.encoded());
+            let end = encoded.len();
+            self.places.push(Place { append, start, end });
         }
+        self.appended.push(encoded.into());
         self.access.extend(changes.access);
         self.tips = changes.tips;
         self.checkpoints
@@ -143,10 +169,28 @@ impl DagView for MemoryDag {
 
 impl EntryView for MemoryDag {
     fn entry(&self, at: Arrival) -> Result<SignedEntry, Infallible> {
-        Ok(self.entries[at.index()].clone())
+        let decoded = SignedEntry::decode_stored(self.nodes[at.index()].id, self.encoded(at)?);
+        Ok(decoded.expect("these are the bytes of an entry"))
     }
 
     fn encoded(&self, at: Arrival) -> Result<Bytes, Infallible> {
-        Ok(self.entries[at.index()].encoded().clone())
+        let place = self.places[at.index()];
+        Ok(self.appended[place.append as usize].slice(place.start..place.end))
+    }
+
+    fn visit_encoded(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(EntryId, EncodedEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Infallible> {
+        for at in numbers.map(|number| number as usize) {
+            let Place { append, start, end } = self.places[at];
+            let encoded = &self.appended[append as usize][start..end];
+            let entry = EncodedEntry::parse(encoded).expect("these are the bytes of an entry");
+            if visit(self.nodes[at].id, entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

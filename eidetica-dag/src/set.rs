@@ -81,6 +81,20 @@ impl ArrivalSet {
             .flat_map(set_bits)
     }
 
+    /// Returns the lowest number that is not in and not below `from`.
+    pub fn gap_from(&self, from: Arrival) -> Arrival {
+        let first = from.index() / 64;
+        let mut mask = u64::MAX << (from.index() % 64);
+        for (word, bits) in self.words.iter().enumerate().skip(first) {
+            let free = !bits & mask;
+            if free != 0 {
+                return Arrival(word as u32 * 64 + free.trailing_zeros());
+            }
+            mask = u64::MAX;
+        }
+        Arrival(from.0.max(self.words.len() as u32 * 64))
+    }
+
     /// Returns the lowest number that is in and not below `from`.
     pub fn next_from(&self, from: Arrival) -> Option<Arrival> {
         let first = from.index() / 64;
@@ -137,6 +151,19 @@ mod tests {
         assert_eq!(set.next_from(Arrival(4)), Some(Arrival(64)));
         assert_eq!(set.next_from(Arrival(65)), Some(Arrival(300)));
         assert_eq!(set.next_from(Arrival(301)), None);
+    }
+
+    #[test]
+    fn gap_from_finds_the_end_of_a_run() {
+        let set: ArrivalSet = (3..64).chain(65..140).map(Arrival).collect();
+        let gaps = [(0, 0), (3, 64), (63, 64), (64, 64), (65, 140), (139, 140)];
+        for (from, gap) in gaps {
+            assert_eq!(set.gap_from(Arrival(from)), Arrival(gap), "from {from}");
+        }
+        assert_eq!(set.gap_from(Arrival(999)), Arrival(999));
+        let whole = ArrivalSet::all_below(128);
+        assert_eq!(whole.gap_from(Arrival(7)), Arrival(128));
+        assert_eq!(whole.gap_from(Arrival(130)), Arrival(130));
     }
 
     #[test]

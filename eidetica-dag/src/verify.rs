@@ -10,16 +10,16 @@
 //! A path ends at an entry of somebody else: that one vouches only for itself and for its own
 //! author. Each author's newest entries in a batch, the ends of the runs, are checked one by one.
 //!
-//! What the argument does not give: an author who vouches for an entry of its own whose signature
-//! is broken on purpose gets it into stores that receive both together, and not into a store that
-//! receives the broken one alone until the other arrives with it. It harms nobody's entries but
-//! this author's own.
-
-use std::collections::HashSet;
+//! It follows that a broken signature can be good: if its author has vouched for the entry by a later
+//! one. An entry alone may then be refused where both together are taken, and replicas would judge
+//! differently, if either could be stored without the other. So it cannot: [`crate::admit()`] stores
+//! what is vouched for only together with what vouches for it, every replica that has the one has the
+//! other, and a receiver to whom they come in different batches keeps the first until the second is
+//! there: [`Vouching`].
 
 use crate::entry::SignedEntry;
-use crate::id::EntryId;
-use crate::key::{PublicKey, SecretKey};
+use crate::id::{EntryId, IdMap};
+use crate::key::SecretKey;
 
 /// An entry that its author signed, or vouched for with a later one.
 ///
@@ -37,14 +37,23 @@ pub struct Forged {
 }
 
 /// What [`verify_batch`] found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verification {
-    /// The entries before the first forged one, in the order given.
+    /// The entries that are proved by themselves or by each other, up to the first that is not.
     pub verified: Vec<VerifiedEntry>,
-    /// The first forged entry. What came behind it in the batch is dropped.
-    pub forged: Option<Forged>,
+    /// That one and everything behind it, in the order given. It is forged, or what vouches for it
+    /// stands in another batch.
+    pub unproved: Vec<SignedEntry>,
     /// How many signatures were checked.
     pub signatures_checked: usize,
+}
+
+impl Verification {
+    /// Returns the first entry that is not proved.
+    pub fn forged(&self) -> Option<Forged> {
+        let first = self.unproved.first()?;
+        Some(Forged { id: first.id() })
+    }
 }
 
 impl VerifiedEntry {
@@ -73,6 +82,13 @@ impl VerifiedEntry {
         &self.0
     }
 
+    /// Returns the entry with its bytes in an allocation of their own: see
+    /// [`SignedEntry::detached`].
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self(self.0.detached())
+    }
+
     /// Returns the entry.
     pub fn into_inner(self) -> SignedEntry {
         self.0
@@ -81,30 +97,143 @@ impl VerifiedEntry {
 
 /// Checks a batch in which parents stand before their children, one signature for each run.
 pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
-    let Scan {
-        forged,
-        signatures_checked,
-    } = scan(&entries);
-    let first_forged = forged.last().copied();
-    let forged = first_forged.map(|index| Forged {
-        id: entries[index].id(),
-    });
-    let genuine = first_forged.unwrap_or(entries.len());
-    let verified = entries
-        .into_iter()
-        .take(genuine)
-        .map(VerifiedEntry)
-        .collect();
-    Verification {
-        verified,
-        forged,
-        signatures_checked,
+    let scan = scan(&entries);
+    let mut verification = Verification {
+        signatures_checked: scan.signatures_checked,
+        ..Verification::default()
+    };
+    let mut vouching = Vouching::default();
+    verification.verified = if scan.forged.is_empty() {
+        entries.into_iter().map(VerifiedEntry).collect()
+    } else {
+        // What is vouched for by an entry that is not proved yet must stay with it.
+        verification.signatures_checked += entries.len();
+        vouching.hold(entries);
+        let verified = vouching.look();
+        verification.unproved = vouching.held;
+        verified
+    };
+    verification
+}
+
+/// Keeps entries that are not proved until what vouches for them comes in a later batch, and
+/// everything behind them with them.
+///
+/// Here each signature is checked, so that what is given out is proved within itself. Nobody but
+/// who signs wrongly on purpose ever gets here.
+#[derive(Debug, Default)]
+pub struct Vouching {
+    held: Vec<SignedEntry>,
+    /// Whether the signature of each is its author's.
+    signed: Vec<bool>,
+    bytes: usize,
+    /// How many bytes came since it was last looked what is proved.
+    unseen_bytes: usize,
+}
+
+/// Most bytes from the beginning of an entry whose signature is not good to the end of what vouches
+/// for it, what stands between included. Whoever took both had them that close, stored them in one
+/// step, and hands them on like that: so whoever keeps as much, and one batch more, takes them too.
+pub const VOUCHING_BYTES_MAX: usize = 8 << 20;
+
+/// How many bytes come before it is looked again what is proved: each look is at all that is kept.
+const LOOK_BYTES: usize = 256 << 10;
+
+impl Vouching {
+    /// Takes the next batch as it was verified, and returns what is proved by now, in order.
+    pub fn handle(&mut self, batch: Verification) -> Vec<VerifiedEntry> {
+        if self.held.is_empty() && batch.unproved.is_empty() {
+            return batch.verified;
+        }
+        let begins = self.held.is_empty();
+        let arrived = batch.verified.into_iter().map(VerifiedEntry::into_inner);
+        self.hold(arrived.chain(batch.unproved).collect());
+        if begins || self.unseen_bytes >= LOOK_BYTES {
+            self.look()
+        } else {
+            Vec::new()
+        }
     }
+
+    fn hold(&mut self, arrived: Vec<SignedEntry>) {
+        let signed = arrived.iter().map(SignedEntry::has_valid_signature);
+        self.signed.extend(signed);
+        let bytes = bytes_of(&arrived);
+        self.bytes += bytes;
+        self.unseen_bytes += bytes;
+        self.held.extend(arrived);
+    }
+
+    /// Returns what is proved by now, in order: to be asked when nothing more comes.
+    pub fn look(&mut self) -> Vec<VerifiedEntry> {
+        self.unseen_bytes = 0;
+        let proved: Vec<SignedEntry> = self.held.drain(..self.proved()).collect();
+        self.signed.drain(..proved.len());
+        self.bytes -= bytes_of(&proved);
+        proved.into_iter().map(VerifiedEntry).collect()
+    }
+
+    /// Returns how many entries at the front are proved without those behind them.
+    fn proved(&self) -> usize {
+        let places: IdMap<usize> = (self.held.iter().enumerate())
+            .map(|(place, entry)| (entry.id(), place))
+            .collect();
+        let mut ends = Vec::with_capacity(self.held.len());
+        let mut end = 0;
+        for entry in &self.held {
+            end += entry.encoded().len();
+            ends.push(end);
+        }
+        let begins = |place: usize| ends[place] - self.held[place].encoded().len();
+        // For each entry, how far one has to read to know that it is proved.
+        let mut reaches: Vec<Option<usize>> = (self.signed.iter().enumerate())
+            .map(|(place, signed)| signed.then_some(place))
+            .collect();
+        for (place, entry) in self.held.iter().enumerate().rev() {
+            let (Some(reach), said) = (reaches[place], entry.entry()) else {
+                continue;
+            };
+            for parent in said.parents.iter().filter_map(|parent| places.get(parent)) {
+                // A second entry of the same id may stand behind.
+                let is_below = *parent < place;
+                let is_own = self.held[*parent].entry().author == said.author;
+                if is_below && is_own && ends[reach] - begins(*parent) <= VOUCHING_BYTES_MAX {
+                    let known = reaches[*parent].unwrap_or(reach);
+                    reaches[*parent] = Some(known.min(reach));
+                }
+            }
+        }
+        let mut proved = 0;
+        let mut furthest = 0;
+        for (place, reach) in reaches.into_iter().enumerate() {
+            let Some(reach) = reach else { break };
+            furthest = furthest.max(reach);
+            if furthest == place {
+                proved = place + 1;
+            }
+        }
+        proved
+    }
+
+    /// Returns the first entry that is not proved.
+    pub fn first_unproved(&self) -> Option<Forged> {
+        let first = self.held.first()?;
+        Some(Forged { id: first.id() })
+    }
+
+    /// Returns how many bytes of entries are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn bytes_of(entries: &[SignedEntry]) -> usize {
+    entries.iter().map(|entry| entry.encoded().len()).sum()
 }
 
 /// What [`scan`] found.
 pub(crate) struct Scan {
-    /// The places of all forged entries in the batch, descending.
+    /// The places of all entries in the batch that are neither signed nor vouched for, descending.
     pub(crate) forged: Vec<usize>,
     /// How many signatures were checked.
     pub(crate) signatures_checked: usize,
@@ -112,20 +241,28 @@ pub(crate) struct Scan {
 
 /// Finds every forged entry of a batch in which parents stand before their children.
 pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
-    let mut vouched: HashSet<(EntryId, PublicKey)> = HashSet::with_capacity(entries.len());
+    // A second entry of the same id, which no store needs, is not vouched for: it is checked.
+    let places: IdMap<usize> = entries
+        .iter()
+        .enumerate()
+        .map(|(place, entry)| (entry.id(), place))
+        .collect();
+    let mut is_vouched = vec![false; entries.len()];
     let mut forged = Vec::new();
     let mut signatures_checked = 0;
     // From the last to the first, so that whoever vouches is looked at before it is believed.
     for (index, entry) in entries.iter().enumerate().rev() {
-        let author = entry.entry().author;
-        if !vouched.contains(&(entry.id(), author)) {
+        if !is_vouched[index] {
             signatures_checked += 1;
             if !entry.has_valid_signature() {
                 forged.push(index);
                 continue;
             }
         }
-        vouched.extend(entry.entry().parents.iter().map(|parent| (*parent, author)));
+        let said = entry.entry();
+        for place in said.parents.iter().filter_map(|parent| places.get(parent)) {
+            is_vouched[*place] |= entries[*place].entry().author == said.author;
+        }
     }
     Scan {
         forged,

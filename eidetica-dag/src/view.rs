@@ -1,11 +1,13 @@
 //! How walks see a tree: numbers instead of hashes, parents below children.
 
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessId, AccessState};
+use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::EntryId;
 
@@ -86,6 +88,23 @@ pub trait EntryView: DagView {
 
     /// Returns the bytes of the entry with this number as they were stored.
     fn encoded(&self, at: Arrival) -> Result<Bytes, Self::Error>;
+
+    /// Shows the ids and the encodings of the entries with these numbers to `visit`, ascending,
+    /// until it breaks off. Nothing is decoded, and a store reads them in one sweep: this is how
+    /// many entries are sent. `visit` must not ask the view, which may be locked meanwhile.
+    fn visit_encoded(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(EntryId, EncodedEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        for at in numbers.map(Arrival) {
+            let entry = self.entry(at)?;
+            if visit(entry.id(), entry.parts()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Returns the ids of the tips, ascending.

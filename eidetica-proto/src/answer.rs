@@ -253,17 +253,15 @@ impl Receiver {
                 got: "a frame",
                 wanted: "the end of the request",
             }),
-            Received::Entries { entries, fault } => {
-                self.intake.handle_entries(entries);
-                match fault {
-                    Some(fault) => Err(fault),
-                    None if self.intake.received > self.announced => {
-                        Err(PeerFault::BadList("more entries than announced"))
-                    }
-                    None => Ok(()),
+            Received::Entries(batch) => {
+                self.intake.handle_entries(batch)?;
+                if self.intake.received > self.announced {
+                    return Err(PeerFault::BadList("more entries than announced"));
                 }
+                Ok(())
             }
             Received::End(_) => {
+                self.intake.handle_end()?;
                 self.ended = true;
                 Ok(())
             }

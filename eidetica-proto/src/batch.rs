@@ -26,11 +26,13 @@ use bytes::Bytes;
 use eidetica_dag::entry::PARENTS_MAX;
 use eidetica_dag::key::SIGNATURE_BYTES;
 use eidetica_dag::{
-    AccessChange, Body, ENTRY_BYTES_MAX, Entry, EntryId, Genesis, PublicKey, Signature,
-    SignedEntry, TreeId,
+    AccessChange, Assembler, Body, ENTRY_BYTES_MAX, EncodedBody, EncodedEntry, Entry, EntryId,
+    Genesis, IdMap, PublicKey, Signature, SignedEntry, TreeId,
 };
 
+use crate::compression::{compress, decompress};
 use crate::error::BatchError;
+use crate::varint::{Reader, put_difference, put_varint};
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -42,13 +44,6 @@ pub const BATCH_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 /// How many times its compressed size a batch may unpack to. What compresses better than that is
 /// sent as it is, so that a small frame never costs much to refuse.
 pub const COMPRESSION_RATIO_MAX: usize = 64;
-
-/// zstd's level. Signatures and hashes stand outside, so the level works on payloads alone. Measured
-/// with the programs' own benchmarks on 4 MB of technical documentation, in blocks of 180 kB and on
-/// one busy core, each to its share of the text: lz4 0.46 at 380 MB/s, zstd at level 1 0.32 at 140, at
-/// level 2 0.31 at 130, at level 3 0.30 at 90. Without compression, entries with 200 bytes of text take
-/// 0.72 of their canonical size, with it 0.42.
-const COMPRESSION_LEVEL: i32 = 1;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
@@ -67,11 +62,12 @@ pub struct Packer {
     authors: Vec<PublicKey>,
     author_index: HashMap<PublicKey, u64>,
     externals: Vec<EntryId>,
-    external_index: HashMap<EntryId, u64>,
-    position: HashMap<EntryId, u64>,
+    external_index: IdMap<u64>,
+    position: IdMap<u64>,
     signatures: Vec<u8>,
     records: Vec<u8>,
     payloads: Vec<u8>,
+    packed: Vec<u8>,
     previous: Previous,
 }
 
@@ -89,15 +85,15 @@ impl Packer {
 
     /// Puts an entry into the batch.
     pub fn push(&mut self, signed: &SignedEntry) {
-        let entry = signed.entry();
-        let index = self.position.len() as u64;
-        self.entry_bytes += signed.encoded().len();
+        self.push_encoded(signed.id(), signed.parts());
+    }
 
-        let authors = &mut self.authors;
-        let author = *self.author_index.entry(entry.author).or_insert_with(|| {
-            authors.push(entry.author);
-            authors.len() as u64 - 1
-        });
+    /// Puts an entry into the batch, as a store keeps it.
+    pub fn push_encoded(&mut self, id: EntryId, entry: EncodedEntry<'_>) {
+        let index = self.position.len() as u64;
+        self.entry_bytes += entry.bytes.len();
+
+        let author = self.author(entry.author);
         put_varint(&mut self.records, author);
         put_difference(
             &mut self.records,
@@ -114,52 +110,49 @@ impl Packer {
             timestamp_ms: entry.timestamp_ms,
         };
 
-        let before = self.payloads.len();
-        let kind = match &entry.body {
-            Body::Data(data) => {
-                self.payloads.extend_from_slice(data);
-                KIND_DATA
-            }
-            Body::Access(changes) => {
-                self.put_postcard(changes);
-                KIND_ACCESS
-            }
-            Body::Genesis(genesis) => {
-                self.put_postcard(genesis);
-                KIND_GENESIS
-            }
+        let (kind, payload) = match entry.body {
+            EncodedBody::Data(data) => (KIND_DATA, data),
+            EncodedBody::Access(changes) => (KIND_ACCESS, changes),
+            EncodedBody::Genesis(genesis) => (KIND_GENESIS, genesis),
         };
-        let payload_bytes = (self.payloads.len() - before) as u64;
-        put_varint(&mut self.records, payload_bytes << 2 | kind);
+        self.payloads.extend_from_slice(payload);
+        put_varint(&mut self.records, (payload.len() as u64) << 2 | kind);
 
         put_varint(&mut self.records, entry.parents.len() as u64);
-        for parent in &entry.parents {
-            let reference = match self.position.get(parent) {
+        for parent in entry.parents {
+            let parent = EntryId::from_bytes(*parent);
+            let reference = match self.position.get(&parent) {
                 Some(position) => (index - position) << 1,
-                None => {
-                    let externals = &mut self.externals;
-                    let external = *self.external_index.entry(*parent).or_insert_with(|| {
-                        externals.push(*parent);
-                        externals.len() as u64 - 1
-                    });
-                    external << 1 | 1
-                }
+                None => self.external(parent) << 1 | 1,
             };
             put_varint(&mut self.records, reference);
         }
-        self.signatures
-            .extend_from_slice(signed.signature().as_bytes());
-        self.position.insert(signed.id(), index);
+        self.signatures.extend_from_slice(entry.signature);
+        self.position.insert(id, index);
     }
 
-    fn put_postcard<T: serde::Serialize>(&mut self, value: &T) {
-        let payloads = std::mem::take(&mut self.payloads);
-        self.payloads = postcard::to_extend(value, payloads).expect("a vector takes every byte");
+    /// Returns the place of an author in the list.
+    fn author(&mut self, author: PublicKey) -> u64 {
+        let authors = &mut self.authors;
+        *self.author_index.entry(author).or_insert_with(|| {
+            authors.push(author);
+            authors.len() as u64 - 1
+        })
     }
 
-    /// Tells whether an entry may still come into the batch. An empty batch takes any.
-    pub fn has_room_for(&self, signed: &SignedEntry) -> bool {
-        self.is_empty() || self.entry_bytes + signed.encoded().len() <= BATCH_BYTES_TARGET
+    /// Returns the place in the list of a parent that is not in the batch.
+    fn external(&mut self, parent: EntryId) -> u64 {
+        let externals = &mut self.externals;
+        *self.external_index.entry(parent).or_insert_with(|| {
+            externals.push(parent);
+            externals.len() as u64 - 1
+        })
+    }
+
+    /// Tells whether an entry of so many encoded bytes may still come into the batch. An empty batch
+    /// takes any.
+    pub fn has_room_for(&self, encoded_bytes: usize) -> bool {
+        self.is_empty() || self.entry_bytes + encoded_bytes <= BATCH_BYTES_TARGET
     }
 
     /// Returns how many entries are in the batch.
@@ -174,17 +167,16 @@ impl Packer {
 
     /// Returns the packed batch and begins an empty one.
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut raw = std::mem::take(&mut self.records);
-        raw.append(&mut self.payloads);
-        let compressed = zstd::bulk::compress(&raw, COMPRESSION_LEVEL)
-            .ok()
-            .filter(|compressed| {
-                compressed.len() < raw.len()
-                    && raw.len() <= compressed.len() * COMPRESSION_RATIO_MAX
-            });
-        let (mode, packed) = match &compressed {
-            Some(compressed) => (ZSTD, compressed),
-            None => (STORED, &raw),
+        self.records.append(&mut self.payloads);
+        let raw = &self.records;
+        let packed = &mut self.packed;
+        let is_packed = compress(raw, packed)
+            && packed.len() < raw.len()
+            && raw.len() <= packed.len() * COMPRESSION_RATIO_MAX;
+        let (mode, packed) = if is_packed {
+            (ZSTD, &self.packed)
+        } else {
+            (STORED, raw)
         };
         let hashes = 32 * (self.authors.len() + self.externals.len());
         let mut batch = Vec::with_capacity(packed.len() + self.signatures.len() + hashes + 32);
@@ -207,8 +199,22 @@ impl Packer {
             .for_each(|id| batch.extend_from_slice(id.as_bytes()));
         batch.extend_from_slice(&self.signatures);
         batch.extend_from_slice(packed);
-        *self = Self::new();
+        self.clear();
         batch
+    }
+
+    /// Empties everything and keeps the memory for the next batch.
+    fn clear(&mut self) {
+        self.entry_bytes = 0;
+        self.authors.clear();
+        self.author_index.clear();
+        self.externals.clear();
+        self.external_index.clear();
+        self.position.clear();
+        self.signatures.clear();
+        self.records.clear();
+        self.payloads.clear();
+        self.previous = Previous::default();
     }
 }
 
@@ -219,7 +225,7 @@ impl Packer {
 /// # Errors
 /// The rule that the batch breaks; none of it is of use then.
 pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError> {
-    let mut input = Reader(batch);
+    let mut input = Reader::new(batch);
     let mode = input.byte()?;
     let packed_bytes = input.count(batch.len())?;
     let raw_bytes = input.count(BATCH_BYTES_MAX)?;
@@ -252,36 +258,34 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
             return Err(BatchError::RatioTooHigh);
         }
         ZSTD => {
-            let raw = zstd::bulk::decompress(packed, raw_bytes);
-            raw.ok()
-                .filter(|raw| raw.len() == raw_bytes)
-                .ok_or(BatchError::NotCompressed)?
-                .into()
+            let raw = decompress(packed, raw_bytes);
+            raw.ok_or(BatchError::NotCompressed)?
         }
         _ => return Err(BatchError::Malformed),
     };
-    let mut records = Reader(&raw);
-    let heads = read_heads(&mut records, entry_count)?;
-    let mut payloads = raw.slice_ref(records.0);
+    let mut records = Reader::new(&raw);
+    let heads = Heads::read(&mut records, entry_count)?;
+    let mut payloads = raw.slice_ref(records.rest());
 
-    let mut entries: Vec<SignedEntry> = Vec::with_capacity(entry_count);
-    let mut entry_bytes = 0;
-    for (index, (head, signature)) in heads.into_iter().zip(signatures).enumerate() {
-        let parent = |reference: u64| {
+    let encoded_bytes = payloads.len() + heads.encoded_bytes_max();
+    let encoded_bytes = encoded_bytes.min(BATCH_BYTES_MAX);
+    let mut entries = Assembler::with_capacity(entry_count, encoded_bytes);
+    let mut references = heads.references.as_slice();
+    for (index, (head, signature)) in heads.heads.iter().zip(signatures).enumerate() {
+        let (own, rest) = references.split_at(head.parent_count);
+        references = rest;
+        let parent = |reference: &u64| {
             let number = usize::try_from(reference >> 1).map_err(|_| BatchError::Malformed)?;
             let known = if reference & 1 == 1 {
                 externals.get(number).copied()
             } else {
                 let position = index.checked_sub(number).filter(|_| number > 0);
-                position.map(|position| entries[position].id())
+                position.and_then(|position| entries.id(position))
             };
             known.ok_or(BatchError::Malformed)
         };
-        let mut parents = head
-            .parents
-            .into_iter()
-            .map(parent)
-            .collect::<Result<Vec<EntryId>, _>>()?;
+        let parents = own.iter().map(parent);
+        let mut parents = parents.collect::<Result<Vec<EntryId>, _>>()?;
         parents.sort_unstable();
         if payloads.len() < head.payload_bytes {
             return Err(BatchError::Malformed);
@@ -293,30 +297,32 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
             KIND_GENESIS => Body::Genesis(from_postcard::<Genesis>(&payload)?),
             _ => return Err(BatchError::Malformed),
         };
-        let author = authors
-            .get(head.author)
-            .copied()
-            .ok_or(BatchError::Malformed)?;
+        let author = authors.get(head.author).ok_or(BatchError::Malformed)?;
         let entry = Entry {
             tree: (!matches!(body, Body::Genesis(_))).then_some(tree),
             parents,
             height: head.height,
             timestamp_ms: head.timestamp_ms,
-            author,
+            author: *author,
             body,
         };
-        let signed = SignedEntry::from_parts(entry, &Signature::from_bytes(*signature))?;
-        entry_bytes += signed.encoded().len();
-        if entry_bytes > BATCH_BYTES_MAX {
+        entries.push(entry, &Signature::from_bytes(*signature))?;
+        if entries.encoded_bytes() > BATCH_BYTES_MAX {
             return Err(BatchError::TooLarge);
         }
-        entries.push(signed);
     }
     if payloads.is_empty() {
-        Ok(entries)
+        Ok(entries.finish())
     } else {
         Err(BatchError::Malformed)
     }
+}
+
+/// The records of a batch.
+struct Heads {
+    heads: Vec<Head>,
+    /// The parents of all entries, one after the other.
+    references: Vec<u64>,
 }
 
 /// A record as it stands in the batch.
@@ -326,119 +332,53 @@ struct Head {
     timestamp_ms: u64,
     kind: u64,
     payload_bytes: usize,
-    parents: Vec<u64>,
+    parent_count: usize,
 }
 
-fn read_heads(records: &mut Reader<'_>, entry_count: usize) -> Result<Vec<Head>, BatchError> {
-    let mut heads = Vec::with_capacity(entry_count);
-    let mut previous = Previous::default();
-    for _ in 0..entry_count {
-        let author = records.count(entry_count)?;
-        let height = records.difference(previous.height.into())?;
-        let height = u32::try_from(height).map_err(|_| BatchError::Malformed)?;
-        let timestamp_ms = records.difference(previous.timestamp_ms)?;
-        previous = Previous {
-            height,
-            timestamp_ms,
-        };
-        let kind_and_bytes = records.varint()?;
-        let payload_bytes =
-            usize::try_from(kind_and_bytes >> 2).map_err(|_| BatchError::Malformed)?;
-        let parent_count = records.count(PARENTS_MAX)?;
-        let parents = (0..parent_count)
-            .map(|_| records.varint())
-            .collect::<Result<Vec<u64>, _>>()?;
-        let kind = kind_and_bytes & 3;
-        heads.push(Head {
-            author,
-            height,
-            timestamp_ms,
-            kind,
-            payload_bytes,
-            parents,
-        });
+impl Heads {
+    fn read(records: &mut Reader<'_>, entry_count: usize) -> Result<Self, BatchError> {
+        let mut heads = Vec::with_capacity(entry_count);
+        let mut references = Vec::with_capacity(entry_count);
+        let mut previous = Previous::default();
+        for _ in 0..entry_count {
+            let author = records.count(entry_count)?;
+            let height = records.difference(previous.height.into())?;
+            let height = u32::try_from(height).map_err(|_| BatchError::Malformed)?;
+            let timestamp_ms = records.difference(previous.timestamp_ms)?;
+            previous = Previous {
+                height,
+                timestamp_ms,
+            };
+            let kind_and_bytes = records.varint()?;
+            let payload_bytes =
+                usize::try_from(kind_and_bytes >> 2).map_err(|_| BatchError::Malformed)?;
+            let parent_count = records.count(PARENTS_MAX)?;
+            for _ in 0..parent_count {
+                references.push(records.varint()?);
+            }
+            heads.push(Head {
+                author,
+                height,
+                timestamp_ms,
+                kind: kind_and_bytes & 3,
+                payload_bytes,
+                parent_count,
+            });
+        }
+        Ok(Self { heads, references })
     }
-    Ok(heads)
+
+    /// Returns how many bytes the entries have at most when they are encoded, payloads excepted.
+    fn encoded_bytes_max(&self) -> usize {
+        // Version, tree, number of parents, height, timestamp, author, body and its length.
+        const FIXED_BYTES_MAX: usize = 1 + 33 + 2 + 5 + 10 + 32 + 1 + 5 + SIGNATURE_BYTES;
+        self.heads.len() * FIXED_BYTES_MAX + self.references.len() * 32
+    }
 }
 
 fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BatchError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(BatchError::Malformed),
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Writes `number` as its difference to `before`, small in either direction.
-fn put_difference(out: &mut Vec<u8>, number: u64, before: u64) {
-    let difference = number.wrapping_sub(before) as i64;
-    put_varint(out, (difference << 1 ^ difference >> 63) as u64);
-}
-
-/// Reads what a batch holds; every read is checked against what is left.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn byte(&mut self) -> Result<u8, BatchError> {
-        let (byte, rest) = self.0.split_first().ok_or(BatchError::Malformed)?;
-        self.0 = rest;
-        Ok(*byte)
-    }
-
-    fn varint(&mut self) -> Result<u64, BatchError> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(BatchError::Malformed)
-    }
-
-    fn count(&mut self, most: usize) -> Result<usize, BatchError> {
-        match usize::try_from(self.varint()?) {
-            Ok(count) if count <= most => Ok(count),
-            Ok(_) | Err(_) => Err(BatchError::TooLarge),
-        }
-    }
-
-    fn difference(&mut self, before: u64) -> Result<u64, BatchError> {
-        let zigzag = self.varint()?;
-        let difference = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-        Ok(before.wrapping_add(difference as u64))
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], BatchError> {
-        let (bytes, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(BatchError::Malformed)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self, count: usize) -> Result<&'a [[u8; N]], BatchError> {
-        let bytes = self.bytes(count.checked_mul(N).ok_or(BatchError::Malformed)?)?;
-        Ok(bytes.as_chunks().0)
-    }
-
-    fn end(&self) -> Result<(), BatchError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(BatchError::Malformed)
-        }
     }
 }

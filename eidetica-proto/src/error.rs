@@ -29,6 +29,12 @@ pub enum ErrorCode {
     Busy,
     /// The peer failed, through no fault of the asker.
     Internal,
+    /// The request does not prove who asks: its signature is of somebody else, over another
+    /// request or for another peer, it was made before, or it has none where one is needed.
+    Unproven,
+    /// The request was signed for another epoch of the peer, or for a time that is not now: sign it
+    /// again with what the answer's proof says.
+    StaleProof,
 }
 
 /// A refusal as it stands on the wire.

@@ -68,6 +68,16 @@ impl FrameDecoder {
         self.buffer.put_slice(bytes);
     }
 
+    /// Returns how many bytes it holds of frames that were not given out.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Returns how many bytes of memory it takes for them.
+    pub fn capacity_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Returns the next frame, or `None` if more bytes are needed.
     ///
     /// # Errors

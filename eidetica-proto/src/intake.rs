@@ -3,9 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::mem;
 
-use eidetica_dag::{EntryId, Outcome, TreeId, VerifiedEntry, verify_batch};
+use eidetica_dag::{
+    EntryId, Outcome, TreeId, VOUCHING_BYTES_MAX, Verification, VerifiedEntry, Vouching,
+    verify_batch,
+};
 
-use crate::batch::unpack;
+use crate::batch::{BATCH_BYTES_MAX, unpack};
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
 use crate::tips::EndTips;
@@ -24,12 +27,7 @@ pub const WAITING_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug)]
 pub enum Received {
     /// Entries, parents before children.
-    Entries {
-        /// Those whose authors signed them or vouched for them.
-        entries: Vec<VerifiedEntry>,
-        /// What is wrong with the one behind them, if there is one.
-        fault: Option<PeerFault>,
-    },
+    Entries(Verification),
     /// The sender has sent everything; its tips.
     End(EndTips),
     /// The sender cannot go on.
@@ -44,12 +42,8 @@ impl Received {
     pub fn from_frame(tree: TreeId, frame: &[u8]) -> Result<Self, PeerFault> {
         match Part::decode(frame)? {
             Part::Batch(batch) => {
-                let checked = verify_batch(unpack(tree, batch)?);
-                let fault = checked.forged.map(|forged| PeerFault::Forged(forged.id));
-                Ok(Self::Entries {
-                    entries: checked.verified,
-                    fault,
-                })
+                let entries = unpack(tree, batch)?;
+                Ok(Self::Entries(verify_batch(entries)))
             }
             Part::End { tips } => Ok(Self::End(tips)),
             Part::Failed(error) => Ok(Self::Failed(error)),
@@ -65,6 +59,7 @@ impl Received {
 /// [`Intake::retry_waiting`].
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
+    vouching: Vouching,
     ready: Vec<VerifiedEntry>,
     ready_bytes: usize,
     waiting: Vec<VerifiedEntry>,
@@ -77,10 +72,39 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn handle_entries(&mut self, entries: Vec<VerifiedEntry>) {
-        self.received += entries.len() as u64;
+    /// Takes a batch.
+    ///
+    /// # Errors
+    /// [`PeerFault::Forged`] if an entry has been kept for too long, and nobody has vouched for it.
+    pub(crate) fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
+        self.received += (batch.verified.len() + batch.unproved.len()) as u64;
+        let mut entries = self.vouching.handle(batch);
+        if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
+            entries.append(&mut self.vouching.look());
+            if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
+                self.handle_end()?;
+            }
+        }
+        self.take(entries);
+        Ok(())
+    }
+
+    fn take(&mut self, entries: Vec<VerifiedEntry>) {
         self.ready_bytes += bytes_of(&entries);
         self.ready.extend(entries);
+    }
+
+    /// Takes that no more entries come.
+    ///
+    /// # Errors
+    /// [`PeerFault::Forged`] if nobody has vouched for one.
+    pub(crate) fn handle_end(&mut self) -> Result<(), PeerFault> {
+        let entries = self.vouching.look();
+        self.take(entries);
+        match self.vouching.first_unproved() {
+            Some(forged) => Err(PeerFault::Forged(forged.id)),
+            None => Ok(()),
+        }
     }
 
     /// Returns how many bytes of entries are ready to be stored.
@@ -107,7 +131,15 @@ impl Intake {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
-        self.waiting.extend(outcome.waiting);
+        // What is vouched for must be stored with what vouches for it, and those that wait are put
+        // into another order.
+        let unsigned = |entry: &&VerifiedEntry| !entry.get().has_valid_signature();
+        if let Some(entry) = outcome.waiting.iter().find(unsigned) {
+            return Err(PeerFault::Forged(entry.get().id()));
+        }
+        // Those that came with them and are stored must not stay in memory for them.
+        let waiting = outcome.waiting.into_iter().map(VerifiedEntry::detached);
+        self.waiting.extend(waiting);
         let waiting_ids = &self.waiting_ids;
         self.missing.extend(
             outcome

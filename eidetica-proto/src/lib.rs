@@ -90,12 +90,16 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod compression;
 pub mod error;
 pub mod filter;
 pub mod frame;
 mod intake;
+pub mod joining;
 pub mod message;
 mod outgoing;
+pub mod proof;
+pub mod quota;
 pub mod schedule;
 pub mod session;
 #[cfg(any(test, feature = "test-utils"))]
@@ -103,6 +107,7 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
+mod varint;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.

@@ -8,7 +8,7 @@
 //! not know one answers [`ErrorCode::Malformed`].
 
 use bytes::Bytes;
-use eidetica_dag::{EntryId, PublicKey, TreeId};
+use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, TreeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub const VERSIONS_MAX: usize = 16;
 
 /// Most addresses in one message: every transport on every interface of a well-connected machine.
 pub const ADDRESSES_MAX: usize = 32;
+
+/// Longest note of a [`Join`] in bytes: a name and a sentence.
+pub const NOTE_BYTES_MAX: usize = 256;
 
 /// Most trees in one list; a longer list is asked for in several steps.
 pub const TREES_MAX: usize = 1_024;
@@ -51,9 +54,12 @@ pub enum Request {
     SyncTree(SyncTree),
     /// Here is what you lack of this tree. Parts follow.
     SendEntries(SendEntries),
+    /// Let me have a role on this tree.
+    Join(Join),
 }
 
-/// Who somebody is and where they listen. Nothing in it is proved: only the connection proves keys.
+/// Who somebody is and where they listen. Nothing in it is proved: the connection proves keys, or
+/// [`crate::proof`] does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The node's key.
@@ -116,6 +122,29 @@ pub struct SendEntries {
     pub entries: u32,
 }
 
+/// Asks for a role on a tree, for the key that the request proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The tree.
+    pub tree: TreeId,
+    /// The role.
+    pub role: Role,
+    /// Says to an admin who asks; at most [`NOTE_BYTES_MAX`] bytes.
+    pub note: String,
+    /// Shows an invite, which is granted at once, with the invite's role.
+    pub invite: Option<InviteProof>,
+}
+
+/// Shows that the asker holds the secret of an invite, without giving it to anyone who listens: it
+/// is of no use to another key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteProof {
+    /// The public half of the invite's key.
+    pub invite: PublicKey,
+    /// Made with the invite's key over the tree and the asker's key.
+    pub signature: Signature,
+}
+
 /// The first frame of every response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseHeader {
@@ -134,6 +163,20 @@ pub enum Reply {
     Sync(SyncReply),
     /// Answers [`Request::SendEntries`] once everything is durable.
     Stored(Stored),
+    /// Answers [`Request::Join`].
+    Join(JoinReply),
+}
+
+/// What became of a [`Join`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinReply {
+    /// The asker has this role, from before or from now on.
+    Granted(Role),
+    /// If the tree is here, the request waits until an admin approves or rejects it. Trees that are
+    /// not here are answered alike, so that nobody learns which there are.
+    Pending,
+    /// An admin has rejected it.
+    Rejected,
 }
 
 /// One tree in a list.
@@ -234,6 +277,9 @@ impl RequestHeader {
             Request::SyncTree(sync) if !is_ascending(&sync.wants) => {
                 Err(malformed("ids are not strictly ascending"))
             }
+            Request::Join(join) if join.note.len() > NOTE_BYTES_MAX => {
+                Err(WireError::new(ErrorCode::TooLarge, "the note is too long"))
+            }
             _ => Ok(header),
         }
     }
@@ -273,6 +319,28 @@ impl ResponseHeader {
             }
             _ => Ok(header),
         }
+    }
+}
+
+impl InviteProof {
+    /// Shows the invite whose key is `invite`, for an asker who proves to be `asker`.
+    pub fn new(invite: &SecretKey, tree: TreeId, asker: &PublicKey) -> Self {
+        Self {
+            invite: invite.public(),
+            signature: invite.sign(Purpose::Invite, &Self::message(tree, asker)),
+        }
+    }
+
+    /// Tells whether the asker holds the secret of the invite.
+    pub fn is_of(&self, tree: TreeId, asker: &PublicKey) -> bool {
+        let message = Self::message(tree, asker);
+        (self.invite)
+            .verify(Purpose::Invite, &message, &self.signature)
+            .is_ok()
+    }
+
+    fn message(tree: TreeId, asker: &PublicKey) -> Vec<u8> {
+        [tree.as_bytes().as_slice(), asker.as_bytes()].concat()
     }
 }
 

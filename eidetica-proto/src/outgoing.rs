@@ -1,7 +1,9 @@
 //! Sending entries: a set of them, read from a view and packed as it goes.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
-use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, SignedEntry, tip_ids};
+use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, tip_ids};
 
 use crate::batch::Packer;
 use crate::message::Part;
@@ -15,8 +17,6 @@ use crate::tips::{EndTips, TIPS_MAX};
 pub struct Outgoing {
     entries: ArrivalSet,
     next: Option<Arrival>,
-    /// An entry that was read and had no room in the last batch.
-    held: Option<SignedEntry>,
     packer: Packer,
     end: Option<EndTips>,
 }
@@ -28,7 +28,6 @@ impl Outgoing {
         Self {
             entries,
             next,
-            held: None,
             packer: Packer::new(),
             end: Some(end),
         }
@@ -47,29 +46,27 @@ impl Outgoing {
         &mut self,
         view: &V,
     ) -> Result<Option<(Bytes, usize)>, V::Error> {
-        while let Some(entry) = self.next_entry(view)? {
-            if !self.packer.has_room_for(&entry) {
-                self.held = Some(entry);
+        while let Some(first) = self.next {
+            let end = self.entries.gap_from(first);
+            let packer = &mut self.packer;
+            let mut at = first;
+            view.visit_encoded(first.0..end.0, &mut |id, entry| {
+                if !packer.has_room_for(entry.bytes.len()) {
+                    return ControlFlow::Break(());
+                }
+                packer.push_encoded(id, entry);
+                at.0 += 1;
+                ControlFlow::Continue(())
+            })?;
+            self.next = self.entries.next_from(at);
+            if at < end {
                 return Ok(Some(self.batch()));
             }
-            self.packer.push(&entry);
         }
         if !self.packer.is_empty() {
             return Ok(Some(self.batch()));
         }
         Ok(self.end.take().map(|tips| (Part::End { tips }.encode(), 0)))
-    }
-
-    fn next_entry<V: EntryView + ?Sized>(
-        &mut self,
-        view: &V,
-    ) -> Result<Option<SignedEntry>, V::Error> {
-        if let Some(held) = self.held.take() {
-            return Ok(Some(held));
-        }
-        let Some(at) = self.next else { return Ok(None) };
-        self.next = self.entries.next_from(Arrival(at.0 + 1));
-        view.entry(at).map(Some)
     }
 
     fn batch(&mut self) -> (Bytes, usize) {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use bytes::Bytes;
-use eidetica_dag::{EntryId, EntryView, Outcome, TreeId, VerifiedEntry, walk};
+use eidetica_dag::{
+    EntryId, EntryView, Outcome, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
+};
 use serde::Serialize;
 
 use crate::error::{ErrorCode, PeerFault, WireError};
@@ -83,6 +85,9 @@ pub enum Ending {
     PeerIsReadOnly,
     /// Each side got what the other had at first; one of them went on writing meanwhile.
     MovedOn,
+    /// This side has all that the peer had; the peer was not sent what it lacks, for it may not read
+    /// the tree, or did not prove that it may.
+    PeerMayNotRead,
     /// The peer could not store all that it was sent, for it lacks parents of it: it was asked at
     /// the moment when it lost something. The next sync heals that.
     PeerLacksParents,
@@ -172,6 +177,7 @@ pub struct SyncSession {
     /// The tips that the last request sketched, in the order of the sketch.
     sketched: Vec<EntryId>,
     state: State,
+    peer: Option<PublicKey>,
     intake: Intake,
     storing: bool,
     /// What was asked for by id in the last request.
@@ -234,6 +240,7 @@ impl SyncSession {
             },
             sketched: Vec::new(),
             state: State::Ask,
+            peer: None,
             intake: Intake::default(),
             storing: false,
             wants: BTreeSet::new(),
@@ -449,7 +456,11 @@ impl SyncSession {
             } else {
                 Ending::MovedOn
             });
-        } else if self.options.push {
+        } else if !self.options.push {
+            self.state = State::Done(Ending::Pulled);
+        } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
+            self.state = State::Done(Ending::PeerMayNotRead);
+        } else {
             let outgoing = Outgoing::new(lacking, EndTips::Untold);
             let entries = outgoing.entry_count();
             let request = Request::SendEntries(SendEntries {
@@ -457,10 +468,14 @@ impl SyncSession {
                 entries,
             });
             self.begin(request, Some(Box::new(outgoing)), State::Sent);
-        } else {
-            self.state = State::Done(Ending::Pulled);
         }
         Ok(Ok(()))
+    }
+
+    /// Takes the key that the peer has proved. Without one, nothing is sent to it but what anyone
+    /// may read.
+    pub fn handle_peer(&mut self, key: Option<PublicKey>) {
+        self.peer = key;
     }
 
     /// Takes the first frame of a response.
@@ -542,18 +557,16 @@ impl SyncSession {
             return Err(fault.into());
         }
         match part {
-            Received::Entries { entries, fault } => {
+            Received::Entries(batch) => {
                 self.stats.received_bytes += frame_bytes as u64;
-                self.intake.handle_entries(entries);
-                if let Some(fault) = fault {
-                    return Err(fault.into());
-                }
+                self.intake.handle_entries(batch)?;
                 if self.intake.received > self.progress.expected {
                     return Err(PeerFault::BadList("more entries than announced").into());
                 }
             }
             Received::End(peer_tips) => {
                 self.stats.response_bytes += frame_bytes as u64;
+                self.intake.handle_end()?;
                 if self.intake.received < self.progress.expected {
                     return Err(PeerFault::BadList("fewer entries than announced").into());
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use eidetica_dag::{PublicKey, TreeId};
+use eidetica_dag::{PublicKey, SecretKey, TreeId};
 
 use crate::address::{Address, AddressError};
 
@@ -15,11 +15,8 @@ pub const TICKET_ADDRESSES_MAX: usize = 16;
 /// every byte escaped. So whatever can be written can be read.
 pub const TICKET_BYTES_MAX: usize = 50 * 1024;
 
-/// Shortest secret of an invite in bytes: nobody guesses 128 bits.
-pub const INVITE_SECRET_BYTES_MIN: usize = 16;
-
-/// Longest secret of an invite in bytes: more would only make the ticket longer.
-pub const INVITE_SECRET_BYTES_MAX: usize = 32;
+/// Length of the secret of an invite in bytes: it is the secret half of a key.
+pub const INVITE_SECRET_BYTES: usize = 32;
 
 /// What a ticket begins with.
 const SCHEME: &str = "eidetica:";
@@ -27,8 +24,8 @@ const SCHEME: &str = "eidetica:";
 /// Where a tree is to be had, and perhaps the right to have it:
 /// `eidetica:<tree>?peer=<key>&at=<address>&at=<address>&invite=<secret>`.
 ///
-/// Everything behind the tree may be missing. The tree and the key are 64 hexadecimal digits, the
-/// secret is 32 to 64. In values, space, `%`, `&`, `#`, `+` and control characters are written as
+/// Everything behind the tree may be missing. The tree, the key and the secret are 64 hexadecimal
+/// digits each. In values, space, `%`, `&`, `#`, `+` and control characters are written as
 /// `%` and two hexadecimal digits for each byte; so a ticket survives being pasted into a form, a
 /// chat or a URL.
 ///
@@ -46,17 +43,10 @@ pub struct Ticket {
     pub invite: Option<InviteSecret>,
 }
 
-/// The secret of an invite: whoever shows it may join. Its `Debug` form does not show it.
+/// The secret of an invite: whoever has it may join. It is the secret half of a key, which signs who
+/// joins, so it never crosses the wire. Its `Debug` form does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct InviteSecret(Vec<u8>);
-
-/// The secret of an invite is too short or too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the secret of an invite has {INVITE_SECRET_BYTES_MIN} to {INVITE_SECRET_BYTES_MAX} bytes, \
-     but this one {0}"
-)]
-pub struct InviteLengthError(pub usize);
+pub struct InviteSecret([u8; INVITE_SECRET_BYTES]);
 
 /// Why a text is not a ticket. The texts never repeat the secret of an invite.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,8 +84,8 @@ pub enum TicketError {
     TooManyAddresses,
     /// The value of `invite` is not a secret.
     #[error(
-        "the value of \"invite\" is not a secret, which is 32 to 64 hexadecimal digits: copy all \
-         of the ticket"
+        "the value of \"invite\" is not a secret, which is 64 hexadecimal digits: copy all of the \
+         ticket"
     )]
     BadInvite,
     /// `peer` or `invite` stands there twice.
@@ -117,19 +107,18 @@ impl Ticket {
 
 impl InviteSecret {
     /// Wraps a secret, which must come from a secure random source.
-    ///
-    /// # Errors
-    /// It is shorter than [`INVITE_SECRET_BYTES_MIN`] or longer than [`INVITE_SECRET_BYTES_MAX`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InviteLengthError> {
-        if !(INVITE_SECRET_BYTES_MIN..=INVITE_SECRET_BYTES_MAX).contains(&bytes.len()) {
-            return Err(InviteLengthError(bytes.len()));
-        }
-        Ok(Self(bytes.to_vec()))
+    pub const fn from_bytes(bytes: [u8; INVITE_SECRET_BYTES]) -> Self {
+        Self(bytes)
     }
 
     /// Returns the secret bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub const fn as_bytes(&self) -> &[u8; INVITE_SECRET_BYTES] {
         &self.0
+    }
+
+    /// Returns the key that signs who joins.
+    pub fn key(&self) -> SecretKey {
+        SecretKey::from_bytes(&self.0)
     }
 }
 
@@ -218,13 +207,12 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(),
 }
 
 fn parse_invite(digits: &str) -> Option<InviteSecret> {
-    if digits.len() > 2 * INVITE_SECRET_BYTES_MAX {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != INVITE_SECRET_BYTES || !rest.is_empty() {
         return None;
     }
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     let bytes: Option<Vec<u8>> = pairs.iter().map(byte_from_hex).collect();
-    let secret = InviteSecret::from_bytes(&bytes?).ok()?;
-    rest.is_empty().then_some(secret)
+    bytes?.try_into().ok().map(InviteSecret)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -290,7 +278,7 @@ mod tests {
             addresses: ["http:[::1]:80", "odd:50%&a=b+c#d?"]
                 .map(|text| text.parse().expect("an address"))
                 .into(),
-            invite: Some(InviteSecret::from_bytes(&[0xa5; 16]).expect("long enough")),
+            invite: Some(InviteSecret::from_bytes([0xa5; 32])),
         }
     }
 
@@ -303,7 +291,7 @@ mod tests {
     fn a_ticket_reads_as_documented() {
         let text = format!(
             "eidetica:{TREE}?peer={KEY}&at=http:[::1]:80&at=odd:50%25%26a=b%2Bc%23d?&invite={}",
-            "a5".repeat(16)
+            "a5".repeat(32)
         );
         assert_eq!(full().to_string(), text);
         assert_eq!(text.parse(), Ok(full()));
@@ -347,16 +335,17 @@ mod tests {
         let many = "at=a:b&".repeat(TICKET_ADDRESSES_MAX + 1);
         assert_eq!(refused(&many), TicketError::TooManyAddresses);
         for digits in [
-            "a5".repeat(15),
+            "a5".repeat(31),
             "a5".repeat(33),
-            "a".repeat(33),
-            "g".repeat(32),
+            "a".repeat(63),
+            "a".repeat(65),
+            "g".repeat(64),
         ] {
             assert_eq!(refused(&format!("invite={digits}")), TicketError::BadInvite);
         }
         let twice = format!("peer={KEY}&peer={KEY}");
         assert_eq!(refused(&twice), TicketError::Repeated("peer"));
-        let secret = "a5".repeat(16);
+        let secret = "a5".repeat(32);
         let twice = format!("invite={secret}&invite={secret}");
         assert_eq!(refused(&twice), TicketError::Repeated("invite"));
     }
@@ -367,7 +356,7 @@ mod tests {
             let address = Address::new("a", &value.repeat(1_022)).expect("an address");
             let ticket = Ticket {
                 addresses: vec![address; TICKET_ADDRESSES_MAX],
-                invite: InviteSecret::from_bytes(&[0xa5; INVITE_SECRET_BYTES_MAX]).ok(),
+                invite: Some(InviteSecret::from_bytes([0xa5; INVITE_SECRET_BYTES])),
                 ..full()
             };
             assert_eq!(ticket.to_string().parse(), Ok(ticket));
@@ -389,13 +378,13 @@ mod tests {
             tree: [u8; 32],
             peer: Option<[u8; 32]>,
             addresses in addresses(),
-            invite in prop::option::of(prop::collection::vec(any::<u8>(), 16..=32)),
+            invite: Option<[u8; 32]>,
         ) {
             let ticket = Ticket {
                 tree: TreeId::from_root(EntryId::from_bytes(tree)),
                 peer: peer.map(PublicKey::from_bytes),
                 addresses,
-                invite: invite.map(|bytes| InviteSecret::from_bytes(&bytes).expect("a length")),
+                invite: invite.map(InviteSecret::from_bytes),
             };
             prop_assert_eq!(ticket.to_string().parse(), Ok(ticket));
         }

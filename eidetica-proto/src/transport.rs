@@ -32,14 +32,20 @@ pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> 
 /// run beside each other. Every wait inside has a deadline, so that each call ends.
 #[async_trait]
 pub trait SyncTransport: Send + Sync + 'static {
-    /// Returns the kind of address that this transport understands, such as `http`.
+    /// Returns the transport's name, such as `http`: the kind of address that it understands, or
+    /// the first of several.
     fn kind(&self) -> &'static str;
 
-    /// Tells whether [`SyncTransport::exchange`] can take this address. By default it looks at the
-    /// address's kind.
+    /// Tells whether [`SyncTransport::exchange`] can take this address. By default those of its own
+    /// kind; a transport with several kinds says so here.
     fn can_handle_address(&self, address: &Address) -> bool {
         address.kind() == self.kind()
     }
+
+    /// Tells whether every connection proves the keys of both sides to each other. If so,
+    /// [`Caller::key`] and [`Response::peer`] are always there; if not, never, and both sides prove
+    /// theirs by [`crate::proof`].
+    fn proves_keys(&self) -> bool;
 
     /// Starts to accept exchanges and hands each to `service`. When this returns, the server
     /// listens.

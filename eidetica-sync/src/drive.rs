@@ -6,17 +6,18 @@ use std::time::Duration;
 use eidetica_dag::{Outcome, PublicKey, TreeId};
 use eidetica_proto::{
     Address, FrameStream, PeerFault, Progress, Report, Step, SyncFault, SyncSession, SyncTransport,
-    TransportError, TransportErrorKind,
+    TransportError,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
+use crate::ask::{Asker, At};
 use crate::blocking;
 use crate::error::SyncError;
 use crate::event::{Origin, Publisher};
 use crate::store::{Snapshot, Store, StoreError};
 use crate::storing::Storing;
-use crate::wire::{Arrived, Meter, incoming, with_entries};
+use crate::wire::{Arrived, Meter, incoming, outgoing};
 
 /// How long entries that arrived wait for more, to be stored in one step with them, while nothing
 /// arrives. It bounds what a dying process loses on a slow connection.
@@ -25,9 +26,10 @@ const STORE_AFTER_IDLE: Duration = Duration::from_millis(250);
 /// One sync of one tree with the peer at one address.
 pub(crate) struct Drive {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) asker: Arc<Asker>,
     pub(crate) transport: Arc<dyn SyncTransport>,
     pub(crate) address: Address,
-    /// Whom the address must lead to, if that is known and the transport proves keys.
+    /// Whom the address must lead to, if that is known.
     pub(crate) peer: Option<PublicKey>,
     pub(crate) publisher: Publisher,
     pub(crate) progress: watch::Sender<Progress>,
@@ -97,16 +99,21 @@ impl Drive {
                     verdict.map_err(|fault| self.peer_error(fault))?;
                 }
                 Step::Exchange { header, entries } => {
-                    let request = match (entries, open.snapshot.take()) {
+                    let parts: Option<FrameStream> = match (entries, open.snapshot.take()) {
                         (Some(entries), Some(snapshot)) => {
-                            with_entries(header, snapshot, entries, open.sent.clone())
+                            Some(Box::pin(outgoing(snapshot, entries, open.sent.clone())))
                         }
-                        _ => crate::wire::just(header),
+                        _ => None,
                     };
-                    let response = self.transport.exchange(&self.address, request).await;
-                    let response = response.map_err(|error| self.transport_error(error))?;
-                    self.check_peer(response.peer)?;
-                    open.frames = Some(response.frames);
+                    let at = At {
+                        transport: &*self.transport,
+                        address: &self.address,
+                        peer: self.peer,
+                    };
+                    let answer = self.asker.exchange(at, header, parts).await;
+                    let answer = answer.map_err(|error| self.transport_error(error))?;
+                    machine.handle_peer(answer.peer);
+                    open.frames = Some(answer.frames);
                 }
                 Step::ReceiveHeader => {
                     let mut frames = open.frames.take().ok_or_else(|| self.incomplete())?;
@@ -200,17 +207,6 @@ impl Drive {
         machine
             .handle_part(part, bytes)
             .map_err(|fault| self.peer_error(fault))
-    }
-
-    fn check_peer(&self, proved: Option<PublicKey>) -> Result<(), SyncError> {
-        match (self.peer, proved) {
-            (Some(wanted), Some(proved)) if wanted != proved => {
-                let text = format!("it is {}, and not {} as expected", proved, wanted);
-                let error = TransportError::new(TransportErrorKind::WrongPeer, text);
-                Err(self.transport_error(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn transport_error(&self, source: TransportError) -> SyncError {

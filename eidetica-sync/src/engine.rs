@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::ask::Asker;
 use crate::drive::Drive;
 use crate::error::SyncError;
 use crate::event::{Event, Events, Origin, Publisher};
@@ -80,6 +81,7 @@ struct Ended {
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manager: Arc<TransportManager>,
+    pub(crate) asker: Arc<Asker>,
     pub(crate) publisher: Publisher,
     pub(crate) random: Random,
 }
@@ -272,6 +274,7 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
     let Engine {
         store,
         manager,
+        asker,
         publisher,
         random,
     } = engine;
@@ -282,9 +285,10 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
             Ok(transport) => {
                 let (store, transport) = (store.clone(), transport.clone());
                 let (publisher, progress) = (publisher.clone(), progress.clone());
-                let peer = peer.key;
+                let (asker, peer) = (asker.clone(), peer.key);
                 let drive = Drive {
                     store,
+                    asker,
                     transport,
                     address,
                     peer,

@@ -1,6 +1,7 @@
 //! What a program that uses a node can run into.
 
-use eidetica_dag::{EntryError, EntryId, Refusal, TreeId};
+use eidetica_dag::{EntryError, EntryId, PublicKey, Refusal, TreeId};
+use eidetica_proto::joining::INVITES_PER_TREE_MAX;
 use eidetica_proto::{Address, ErrorCode, SyncFault, TransportError};
 
 use crate::store::StoreError;
@@ -46,7 +47,10 @@ impl SyncError {
                 source: SyncFault::Refused(error),
                 ..
             } => {
-                matches!(error.code, ErrorCode::Busy | ErrorCode::Internal)
+                matches!(
+                    error.code,
+                    ErrorCode::Busy | ErrorCode::Internal | ErrorCode::StaleProof
+                )
             }
             Self::Peer { .. } | Self::NoAddress | Self::Closed => false,
             Self::Store(_) => true,
@@ -70,6 +74,17 @@ pub enum TreeError {
     /// An entry's parent is not stored.
     #[error("the parent {0} is not here; parents are stored before their children")]
     MissingParent(EntryId),
+    /// Nobody with this key asks to join the tree, or its request has expired.
+    #[error("{0} does not ask to join this tree; to let it in all the same, grant it a role")]
+    NoSuchRequest(PublicKey),
+    /// This node is not admin of the tree.
+    #[error("this device is not admin of the tree {0}; an admin can grant it that")]
+    NotAdmin(TreeId),
+    /// There are as many open invites as are kept.
+    #[error(
+        "the tree {0} has {INVITES_PER_TREE_MAX} open invites, which is the most; withdraw some"
+    )]
+    TooManyInvites(TreeId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

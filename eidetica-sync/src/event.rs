@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use eidetica_dag::{Arrival, SignedEntry, TreeId};
+use eidetica_dag::{Arrival, PublicKey, Role, SignedEntry, TreeId};
 use eidetica_proto::{Address, Report};
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::blocking;
 use crate::error::SyncError;
@@ -27,6 +28,15 @@ pub enum Event {
         arrivals: Range<u32>,
         /// Where they come from.
         origin: Origin,
+    },
+    /// Somebody asks to join a tree, and an admin has to decide.
+    JoinRequested {
+        /// The tree. It need not be here.
+        tree: TreeId,
+        /// Who asks; it has proved this key.
+        key: PublicKey,
+        /// The role that it wants.
+        role: Role,
     },
     /// A sync has begun. Its [`Event::SyncEnded`] follows, whatever happens.
     SyncStarted {
@@ -89,6 +99,10 @@ impl Publisher {
         }
     }
 
+    pub(crate) fn join_requested(&self, tree: TreeId, key: PublicKey, role: Role) {
+        self.tell(Event::JoinRequested { tree, key, role });
+    }
+
     /// Tells that a sync begins, and returns its number.
     pub(crate) fn sync_started(&self, tree: TreeId, addresses: Vec<Address>) -> u64 {
         let sync = self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -129,10 +143,23 @@ impl Events {
         loop {
             match self.receiver.recv().await {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "a listener is too slow and has missed events");
                 }
-                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Waits until entries of a tree may have been stored. `false` when the node is gone.
+    async fn stored(&mut self, wanted: TreeId) -> bool {
+        loop {
+            match self.receiver.recv().await {
+                Ok(Event::Stored { tree, .. }) if tree == wanted => return true,
+                Ok(_) => {}
+                // It may have been among those that were missed.
+                Err(RecvError::Lagged(_)) => return true,
+                Err(RecvError::Closed) => return false,
             }
         }
     }
@@ -166,12 +193,8 @@ impl Subscription {
                 self.next += 1;
                 return Ok(Some(entry));
             }
-            loop {
-                match self.events.next().await {
-                    None => return Ok(None),
-                    Some(Event::Stored { tree, .. }) if tree == self.tree => break,
-                    Some(_) => {}
-                }
+            if !self.events.stored(self.tree).await {
+                return Ok(None);
             }
         }
     }

@@ -9,9 +9,9 @@
 //! What to say to a peer is decided by [`proto`], what an entry is and who may write it by [`dag`];
 //! this crate reads, writes, sends and waits.
 //!
-//! Features: `http` and `iroh` add transports, `redb` the durable store `store::RedbStore`, `cli` the
-//! `eidetica` program with all three. Without any there is [`store::MemoryStore`], and whatever
-//! transport implements [`proto::SyncTransport`].
+//! Features: `http` and `iroh` add transports, `tls` HTTPS, `redb` the durable store
+//! `store::RedbStore`, `cli` the `eidetica` program with all of them. Without any there is
+//! [`store::MemoryStore`], and whatever transport implements [`proto::SyncTransport`].
 //!
 //! ```
 //! use eidetica_sync::dag::{AccessChange, Role, SecretKey, Subject};
@@ -31,19 +31,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ask;
 mod blocking;
 mod clock;
 mod drive;
 mod engine;
 pub mod error;
 pub mod event;
+mod gate;
 pub mod manager;
 pub mod node;
 mod random;
+mod register;
 mod serve;
 pub mod store;
 mod storing;
+mod taking;
+mod turns;
 mod wire;
+mod writer;
 
 pub use eidetica_dag as dag;
 pub use eidetica_proto as proto;
@@ -55,7 +61,11 @@ pub use eidetica_transport_iroh as iroh;
 pub use error::{SyncError, TreeError};
 pub use event::{Event, Events, Origin, Subscription};
 pub use manager::TransportManager;
-pub use node::{Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom, TreeInfo};
+pub use node::{
+    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom,
+    TreeInfo,
+};
+pub use register::{InviteInfo, JoinRequest};
 
 /// The examples of the README, compiled and run.
 #[cfg(all(doctest, feature = "http"))]

@@ -5,35 +5,44 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
-use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may};
+use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
     TreeSummary,
 };
-use eidetica_proto::session::STORE_BYTES_TARGET;
+use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, PeerFault, WireError};
+use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
 use futures::StreamExt;
 
 use crate::blocking;
-use crate::event::{Origin, Publisher};
+use crate::event::Publisher;
+use crate::gate::Gate;
 use crate::manager::TransportManager;
+use crate::register::Register;
 use crate::store::{Snapshot, Store, StoreError};
+use crate::storing::Storing;
+use crate::taking::Taking;
+use crate::turns::{Joins, Pushes};
 use crate::wire::{Meter, incoming, just, with_entries};
 
 /// Answers peers from a store.
 pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) key: PublicKey,
+    pub(crate) gate: Arc<Gate>,
     /// Weak, for the servers of the manager hold this service.
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) publisher: Publisher,
+    pub(crate) register: Arc<Register>,
+    pub(crate) joins: Joins,
+    pub(crate) pushes: Pushes,
 }
 
 /// Why a peer gets no answer.
-enum Refused {
+pub(crate) enum Refused {
     /// Say this.
     With(WireError),
     /// The connection broke: there is nobody to say anything to.
@@ -64,31 +73,81 @@ impl From<AnswerError<StoreError>> for Refused {
 
 #[async_trait]
 impl Service for Server {
-    async fn exchange(&self, caller: Caller, mut request: FrameStream) -> FrameStream {
-        let Some(Ok(header)) = request.next().await else {
-            let error = WireError::new(ErrorCode::Malformed, "there is no request");
-            return just(ResponseHeader::encode(Err(error)));
+    async fn exchange(&self, mut caller: Caller, mut request: FrameStream) -> FrameStream {
+        let first = match first_frame(&mut request).await {
+            Ok(first) => first,
+            Err(refused) => return self.say(&caller, refused),
         };
-        let answer = match RequestHeader::decode(&header) {
-            Ok(header) => self.answer(&caller, header.request, request).await,
-            Err(error) => Err(error.into()),
+        if caller.key.is_some() {
+            return self.answer_header(&caller, &first, request).await;
+        }
+        if first.len() > PROOF_BYTES_MAX {
+            let error = WireError::new(ErrorCode::Malformed, "the request has no proof before it");
+            return self.refuse(&caller, error);
+        }
+        let header = match first_frame(&mut request).await {
+            Ok(header) => header,
+            Err(refused) => return self.say(&caller, refused),
         };
-        answer.unwrap_or_else(|refused| match refused {
-            Refused::With(error) => {
-                tracing::debug!(?caller, %error, "a request is refused");
-                just(ResponseHeader::encode(Err(error)))
+        let (proof, key) = match self.gate.read(first, header.clone()) {
+            Ok(read) => read,
+            Err(error) => return self.refuse(&caller, error),
+        };
+        let answer = match key {
+            Ok(key) => {
+                caller.key = key;
+                self.answer_header(&caller, &header, request).await
             }
-            Refused::Gone => Box::pin(futures::stream::empty()),
-        })
+            Err(error) => self.refuse(&caller, error),
+        };
+        self.gate.prove(proof, answer)
     }
 
     async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.key);
+        let (store, key) = (self.store.clone(), self.gate.key());
         blocking::run(move || inspect(&*store, key, question)).await
     }
 }
 
+/// Reads a frame that a request begins with.
+async fn first_frame(request: &mut FrameStream) -> Result<Bytes, Refused> {
+    match request.next().await {
+        Some(Ok(frame)) => Ok(frame),
+        None => Err(WireError::new(ErrorCode::Malformed, "there is no request").into()),
+        Some(Err(error)) if error.kind() == TransportErrorKind::FrameTooLarge => {
+            Err(WireError::new(ErrorCode::TooLarge, error.to_string()).into())
+        }
+        Some(Err(_)) => Err(Refused::Gone),
+    }
+}
+
 impl Server {
+    fn say(&self, caller: &Caller, refused: Refused) -> FrameStream {
+        match refused {
+            Refused::With(error) => self.refuse(caller, error),
+            Refused::Gone => Box::pin(futures::stream::empty()),
+        }
+    }
+
+    fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
+        tracing::debug!(?caller, %error, "a request is refused");
+        just(ResponseHeader::encode(Err(error)))
+    }
+
+    /// Answers what follows a header, for a caller that has proved its key or has none.
+    async fn answer_header(
+        &self,
+        caller: &Caller,
+        header: &[u8],
+        parts: FrameStream,
+    ) -> FrameStream {
+        let answer = match RequestHeader::decode(header) {
+            Ok(header) => self.answer(caller, header.request, parts).await,
+            Err(error) => Err(error.into()),
+        };
+        answer.unwrap_or_else(|refused| self.say(caller, refused))
+    }
+
     async fn answer(
         &self,
         caller: &Caller,
@@ -102,7 +161,7 @@ impl Server {
                     None => Vec::new(),
                 };
                 let hello = Hello {
-                    key: self.key,
+                    key: self.gate.key(),
                     versions: vec![PROTOCOL_VERSION],
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
@@ -117,6 +176,13 @@ impl Server {
             Request::SendEntries(send) => {
                 let header = self.take_entries(caller, send, parts).await?;
                 Ok(just(header))
+            }
+            Request::Join(join) => {
+                let key = caller.key.ok_or_else(nobody_joins)?;
+                let _turn = self.joins.turn().await?;
+                let register = self.register.clone();
+                let reply = blocking::run(move || register.join(&key, &join)).await??;
+                Ok(just(ResponseHeader::encode(Ok(Reply::Join(reply)))))
             }
         }
     }
@@ -142,58 +208,23 @@ impl Server {
         parts: FrameStream,
     ) -> Result<Bytes, Refused> {
         let tree = send.tree;
+        let _turn = self.pushes.turn_of(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
         let allowed = move || Ok(may(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
         blocking::run(allowed)
             .await
             .map_err(|error: Refused| error)?;
 
-        let mut receiver = Receiver::new(send.entries);
-        let mut parts = incoming(tree, parts);
-        loop {
-            let (part, _) = match parts.next().await {
-                Some(Ok(part)) => part,
-                Some(Err(error)) => {
-                    tracing::debug!(?caller, %error, "a peer broke off while it sent entries");
-                    self.store_ready(caller, tree, &mut receiver).await?.ok();
-                    return Err(Refused::Gone);
-                }
-                None if receiver.is_complete() => break,
-                None => {
-                    self.store_ready(caller, tree, &mut receiver).await?.ok();
-                    return Err(refusal_of(&PeerFault::Incomplete).into());
-                }
-            };
-            let fault = part.and_then(|part| receiver.handle_part(part)).err();
-            let due = receiver.ready_bytes() >= STORE_BYTES_TARGET || receiver.is_complete();
-            let stored = if due || fault.is_some() {
-                self.store_ready(caller, tree, &mut receiver).await?
-            } else {
-                Ok(())
-            };
-            if let Some(fault) = stored.err().or(fault) {
-                return Err(refusal_of(&fault).into());
-            }
-        }
+        let taking = Taking {
+            tree,
+            receiver: Receiver::new(send.entries),
+            storing: Storing::new(self.store.clone(), tree),
+            publisher: self.publisher.clone(),
+            remote: caller.remote.clone(),
+        };
+        let receiver = taking.run(incoming(tree, parts)).await?;
         let store = self.store.clone();
         blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
-    }
-
-    /// Stores what is ready. The inner result is the peer's fault.
-    async fn store_ready(
-        &self,
-        caller: &Caller,
-        tree: TreeId,
-        receiver: &mut Receiver,
-    ) -> Result<Result<(), PeerFault>, Refused> {
-        let Some(entries) = receiver.poll_store() else {
-            return Ok(Ok(()));
-        };
-        let store = self.store.clone();
-        let outcome = blocking::run(move || store.append(tree, entries)).await?;
-        let origin = Origin::Pushed(caller.remote.clone());
-        self.publisher.stored(tree, outcome.stored.clone(), origin);
-        Ok(receiver.handle_outcome(outcome))
     }
 }
 

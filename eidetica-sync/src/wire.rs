@@ -61,7 +61,7 @@ struct Source {
 }
 
 /// The frames of `entries`, the next one being packed while the last one is on its way.
-fn outgoing(
+pub(crate) fn outgoing(
     snapshot: Snapshot,
     entries: Box<Outgoing>,
     meter: Arc<Meter>,

@@ -6,7 +6,7 @@ use common::{anyone, assert_equal, at, costs, node, texts, tree, write};
 use eidetica_dag::{Role, SecretKey, TreeId};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
 use eidetica_proto::{Ending, ErrorCode, SyncFault, TransportErrorKind};
-use eidetica_sync::{Event, Peer, SubscribeFrom, SyncError, TreeError};
+use eidetica_sync::{Event, JoinOptions, Joined, Peer, SubscribeFrom, SyncError, TreeError};
 
 #[tokio::test]
 async fn a_ticket_brings_the_whole_tree() {
@@ -15,7 +15,10 @@ async fn a_ticket_brings_the_whole_tree() {
     let tree = tree(&a, &["one", "two", "three"]).await;
     let ticket = a.ticket(tree).await;
     let ticket = ticket.to_string().parse().expect("a ticket is read back");
-    let report = b.join(&ticket).await.expect("everyone may read");
+    let joined = b.join(&ticket, JoinOptions::default()).await;
+    let Joined::Synced(report) = joined.expect("everyone may read") else {
+        panic!("nobody has to approve");
+    };
     assert_eq!(report.ending, Ending::Equal);
     assert_eq!(costs(&report), (4, 0, 1));
     assert_equal(&a, &b, tree).await;

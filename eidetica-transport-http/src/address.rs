@@ -1,21 +1,56 @@
-//! `http:host:port`.
+//! `http:host:port`, and with TLS `https:host:port`.
 
 use eidetica_proto::{Address, TransportError, TransportErrorKind};
 use hyper::http::uri::Authority;
 
-/// The kind of address that this transport understands.
-pub(crate) const KIND: &str = "http";
+/// What is spoken below HTTP, by the kind of the address and the scheme of the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// TCP.
+    Http,
+    /// TLS over TCP.
+    Https,
+}
+
+impl Scheme {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// Returns the scheme of a kind of address that this transport understands.
+    pub(crate) fn of(address: &Address) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|scheme| scheme.as_str() == address.kind())
+    }
+
+    /// Tells whether it can be spoken here.
+    pub(crate) fn is_built_in(self) -> bool {
+        self == Self::Http || cfg!(feature = "tls")
+    }
+}
+
+/// The kind of the transport, whatever is spoken below it.
+pub(crate) const KIND: &str = Scheme::Http.as_str();
 
 /// Reads the host and the port out of an address.
-pub(crate) fn parse(address: &Address) -> Result<Authority, TransportError> {
+pub(crate) fn parse(address: &Address) -> Result<(Scheme, Authority), TransportError> {
     let unusable = |why: &str| {
         TransportError::new(
             TransportErrorKind::UnusableAddress,
-            format!("{address} is not of the form http:host:port: {why}"),
+            format!("{address} is not of the form http:host:port or https:host:port: {why}"),
         )
     };
-    if address.kind() != KIND {
-        return Err(unusable("it is of another kind"));
+    let scheme = Scheme::of(address).ok_or_else(|| unusable("it is of another kind"))?;
+    if !scheme.is_built_in() {
+        let text = format!("{address} needs TLS: build this program with the feature tls");
+        return Err(TransportError::new(
+            TransportErrorKind::UnusableAddress,
+            text,
+        ));
     }
     let authority: Authority = address
         .value()
@@ -27,7 +62,7 @@ pub(crate) fn parse(address: &Address) -> Result<Authority, TransportError> {
     match authority.port_u16() {
         None => Err(unusable("the port is missing")),
         Some(0) => Err(unusable("nobody can listen on port 0")),
-        Some(_) => Ok(authority),
+        Some(_) => Ok((scheme, authority)),
     }
 }
 
@@ -43,8 +78,24 @@ mod tests {
             "http:sync.example:443",
         ] {
             let address: Address = text.parse().expect("an address");
-            let authority = parse(&address).expect("well formed");
+            let (scheme, authority) = parse(&address).expect("well formed");
+            assert_eq!(scheme, Scheme::Http);
             assert_eq!(authority.as_str(), address.value());
+        }
+    }
+
+    #[test]
+    fn https_needs_tls() {
+        let address: Address = "https:[::1]:443".parse().expect("an address");
+        match (cfg!(feature = "tls"), parse(&address)) {
+            (true, Ok((scheme, authority))) => {
+                assert_eq!((scheme, authority.as_str()), (Scheme::Https, "[::1]:443"));
+            }
+            (false, Err(error)) => {
+                assert_eq!(error.kind(), TransportErrorKind::UnusableAddress);
+                assert!(error.to_string().contains("feature tls"), "{error}");
+            }
+            (_, other) => panic!("{other:?}"),
         }
     }
 

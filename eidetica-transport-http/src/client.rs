@@ -21,8 +21,9 @@ use hyper_util::rt::TokioTimer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::address::Scheme;
 use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, Sending};
-use crate::builder::{Deadlines, HttpVersion};
+use crate::builder::{Deadlines, HttpTransportBuilder, HttpVersion};
 use crate::clock::Refill;
 use crate::limits::{
     ANSWER_WINDOW_BYTES, EXCHANGES_PER_CONNECTION_MAX, PING_INTERVAL, POOL_IDLE_CONNECTIONS_MAX,
@@ -30,11 +31,16 @@ use crate::limits::{
 };
 use crate::reader::FrameReader;
 use crate::tasks::{Tasks, TasksExecutor};
+#[cfg(feature = "tls")]
+use crate::tls::Connector;
 use crate::{address, error};
+
+#[cfg(not(feature = "tls"))]
+type Connector = HttpConnector;
 
 /// The connections to servers, and what runs on them.
 pub(crate) struct Client {
-    pool: Pool<HttpConnector, OutgoingBody>,
+    pool: Pool<Connector, OutgoingBody>,
     tasks: Arc<Tasks>,
     deadlines: Deadlines,
     closed: Arc<AtomicBool>,
@@ -43,17 +49,27 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(version: HttpVersion, deadlines: Deadlines) -> Self {
+    pub(crate) fn new(settings: &HttpTransportBuilder) -> Self {
+        let (version, deadlines) = (settings.version, settings.deadlines);
         let tasks = Tasks::new();
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(deadlines.connect));
         connector.set_nodelay(true);
+        #[cfg(feature = "tls")]
+        let connector = Connector::new(
+            connector,
+            settings.client_tls.clone(),
+            version,
+            deadlines.connect,
+        );
         let mut pool = Pool::builder(TasksExecutor(Arc::downgrade(&tasks)));
         pool.timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT.min(deadlines.idle / 2))
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
             .http2_only(version == HttpVersion::Http2)
+            // Until the server says how many it takes.
+            .http2_initial_max_send_streams(EXCHANGES_PER_CONNECTION_MAX as usize)
             .http2_initial_stream_window_size(ANSWER_WINDOW_BYTES)
             // One exchange that is not read must leave room for all others.
             .http2_initial_connection_window_size(
@@ -85,12 +101,12 @@ impl Client {
         address: &Address,
         request: FrameStream,
     ) -> Result<Response, TransportError> {
-        let authority = address::parse(address)?;
+        let (scheme, authority) = address::parse(address)?;
         let mut closing = self.closing.subscribe();
         let sending = CancelOnDrop(Arc::default());
         sending.0.clock.handed_over();
         let body = OutgoingBody::frames(request, Arc::clone(&sending.0), None);
-        let answer = self.pool.request(post(&authority, body)?);
+        let answer = self.pool.request(post(scheme, &authority, body)?);
         let answer = tokio::select! {
             biased;
             _ = closing.wait_for(|closed| *closed) => return Err(error::closed()),
@@ -119,11 +135,7 @@ impl Client {
                 .await);
         }
         let frames = AnswerFrames {
-            reader: Some(FrameReader::new(
-                body,
-                self.deadlines.idle,
-                Refill::ByFrames,
-            )),
+            reader: Some(FrameReader::new(body, self.deadlines, Refill::ByFrames)),
             sending,
             closed: Arc::clone(&self.closed),
         };
@@ -174,10 +186,14 @@ impl Client {
 }
 
 fn post(
+    scheme: Scheme,
     authority: &Authority,
     body: OutgoingBody,
 ) -> Result<Request<OutgoingBody>, TransportError> {
-    let uri = format!("http://{authority}/eidetica/v{PROTOCOL_VERSION}/exchange");
+    let uri = format!(
+        "{}://{authority}/eidetica/v{PROTOCOL_VERSION}/exchange",
+        scheme.as_str()
+    );
     Request::post(uri)
         .header(CONTENT_TYPE, FRAMES_MEDIA_TYPE)
         .body(body)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::builder::Deadlines;
 use crate::limits::PROGRESS_MIN_BYTES_PER_S;
 
 /// Takes a lock. No code panics while it holds one of this crate's.
@@ -56,25 +57,41 @@ pub(crate) struct ReceiveClock {
     refill: Refill,
     full: Duration,
     left: Duration,
+    stall: Duration,
+    /// What is left of `stall`, within a frame.
+    frame_left: Option<Duration>,
     waiting_since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReceiveClock {
-    pub(crate) fn new(full: Duration, refill: Refill) -> Self {
+    pub(crate) fn new(deadlines: Deadlines, refill: Refill) -> Self {
         Self {
             refill,
-            full,
-            left: full,
+            full: deadlines.idle,
+            left: deadlines.idle,
+            stall: deadlines.stall,
+            frame_left: None,
             waiting_since: None,
             sleep: None,
+        }
+    }
+
+    /// Notes whether the other side owes bytes now: it has begun something that it has at hand.
+    pub(crate) fn within_frame(&mut self, within: bool) {
+        match within {
+            true => _ = self.frame_left.get_or_insert(self.stall),
+            false => self.frame_left = None,
         }
     }
 
     /// Waits. `Ready` when the time is up.
     pub(crate) fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = || Instant::now();
-        let deadline = *self.waiting_since.get_or_insert_with(now) + self.left;
+        let left = self
+            .frame_left
+            .map_or(self.left, |left| left.min(self.left));
+        let deadline = *self.waiting_since.get_or_insert_with(now) + left;
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -87,15 +104,18 @@ impl ReceiveClock {
 
     /// Notes that bytes arrived.
     pub(crate) fn received(&mut self, bytes: usize) {
-        if let Some(since) = self.waiting_since.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
-        }
+        let waited = self.waiting_since.take().map(|since| since.elapsed());
+        let waited = waited.unwrap_or_default();
         let worth = Duration::from_micros(bytes as u64 * 1_000_000 / PROGRESS_MIN_BYTES_PER_S);
-        self.left = self.full.min(self.left + worth);
+        let refilled =
+            |left: Duration, full: Duration| full.min(left.saturating_sub(waited) + worth);
+        self.left = refilled(self.left, self.full);
+        self.frame_left = self.frame_left.map(|left| refilled(left, self.stall));
     }
 
     /// Notes that a frame is whole.
     pub(crate) fn framed(&mut self) {
+        self.frame_left = None;
         if self.refill == Refill::ByFrames {
             self.left = self.full;
         }

@@ -2,23 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 
 use eidetica_proto::Service;
+use eidetica_proto::quota::{Quota, Share};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+#[cfg(feature = "tls")]
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::body::Sending;
 use crate::builder::Deadlines;
 use crate::clock::lock;
-use crate::limits::{EXCHANGES_PER_CONNECTION_MAX, REQUEST_WINDOW_BYTES};
+use crate::limits::{EXCHANGES_PER_CONNECTION_MAX, READ_BYTES_MAX, REQUEST_WINDOW_BYTES};
 use crate::routes;
 use crate::tasks::{Tasks, TasksExecutor};
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// One connection that a caller opened.
 pub(crate) struct Connection {
@@ -26,9 +32,31 @@ pub(crate) struct Connection {
     pub(crate) remote: String,
     pub(crate) deadlines: Deadlines,
     pub(crate) tasks: Weak<Tasks>,
-    /// Whether all it gets is that the server is busy.
-    pub(crate) busy: bool,
+    this: Weak<Self>,
+    ip: IpAddr,
+    shared: Shared,
+    /// Its place among those without an answer, until it has one among the others.
+    place: Mutex<Place>,
+    /// Told when others need what this connection holds.
+    given_up: Notify,
     activity: Mutex<Activity>,
+}
+
+/// What all connections of a server share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// Places of those without an answer.
+    pub(crate) newcomers: Arc<Quota>,
+    /// Places of those with one.
+    pub(crate) answered: Arc<Semaphore>,
+    /// Memory for frames that are not whole.
+    pub(crate) memory: Arc<Quota>,
+}
+
+/// Where a connection is counted.
+enum Place {
+    Newcomer(Share),
+    Answered(#[expect(dead_code, reason = "held until the end")] OwnedSemaphorePermit),
 }
 
 /// What goes on over a connection.
@@ -57,23 +85,53 @@ impl Drop for UnderWay {
 impl Connection {
     pub(crate) fn new(
         service: Arc<dyn Service>,
-        remote: String,
+        remote: SocketAddr,
         deadlines: Deadlines,
         tasks: Weak<Tasks>,
-        busy: bool,
+        shared: Shared,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
             service,
-            remote,
+            remote: remote.to_string(),
             deadlines,
             tasks,
-            busy,
+            place: Mutex::new(Place::Newcomer(share_of(
+                this,
+                &shared.newcomers,
+                remote.ip(),
+            ))),
+            this: this.clone(),
+            ip: remote.ip(),
+            shared,
+            given_up: Notify::new(),
             activity: Mutex::new(Activity {
                 under_way: BTreeMap::new(),
                 begun: 0,
                 idle_since: Instant::now(),
             }),
         })
+    }
+
+    /// Takes a place among the newcomers. Another may lose its own.
+    pub(crate) fn arrive(&self) {
+        if let Place::Newcomer(share) = &mut *lock(&self.place) {
+            share.set(1);
+        }
+    }
+
+    /// Notes that a request got an answer: if there is room, the connection is a newcomer no more.
+    pub(crate) fn answered(&self) {
+        let mut place = lock(&self.place);
+        if let Place::Newcomer(_) = &*place
+            && let Ok(permit) = Arc::clone(&self.shared.answered).try_acquire_owned()
+        {
+            *place = Place::Answered(permit);
+        }
+    }
+
+    /// Returns what counts the memory for one request's frames.
+    pub(crate) fn memory(&self) -> Share {
+        share_of(&self.this, &self.shared.memory, self.ip)
     }
 
     /// Notes that a request begins.
@@ -90,8 +148,37 @@ impl Connection {
         }
     }
 
-    /// Serves the connection to its end. The stream may be any, so that one that speaks TLS can
-    /// stand here.
+    /// Does the handshake and serves the connection to its end. The handshake takes its time from
+    /// what the head of the first request has.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn serve_tls(
+        self: Arc<Self>,
+        tls: ServerTls,
+        stream: TcpStream,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let accepted = tokio::select! {
+            // An error says that the server is gone.
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            why = self.late() => {
+                tracing::debug!(remote = self.remote, why, "a handshake is given up");
+                return;
+            }
+            () = self.given_up.notified() => {
+                tracing::debug!(remote = self.remote, "a handshake makes room for others");
+                return;
+            }
+            accepted = tls.accept(stream) => accepted,
+        };
+        match accepted {
+            Ok(Some(stream)) => self.serve(stream, stopping).await,
+            Ok(None) => tracing::debug!(remote = self.remote, "no TLS is spoken here"),
+            // Most of them are nobody's fault but the caller's, and reach this connection alone.
+            Err(error) => tracing::debug!(remote = self.remote, %error, "a handshake failed"),
+        }
+    }
+
+    /// Serves the connection to its end, over TCP or TLS.
     pub(crate) async fn serve<S>(self: Arc<Self>, stream: S, mut stopping: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -101,7 +188,8 @@ impl Connection {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(None);
+            .header_read_timeout(None)
+            .max_buf_size(READ_BYTES_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -133,6 +221,10 @@ impl Connection {
                 }
                 why = late.as_mut() => {
                     tracing::debug!(remote = self.remote, why, "a connection is closed");
+                    return;
+                }
+                () = self.given_up.notified() => {
+                    tracing::debug!(remote = self.remote, "a connection makes room for others");
                     return;
                 }
             }
@@ -169,4 +261,14 @@ impl Connection {
         let since = oldest.unwrap_or_else(Instant::now);
         (since + self.deadlines.idle, "an answer was not taken")
     }
+}
+
+/// Makes a share of nothing, which costs the connection when it is lost.
+fn share_of(connection: &Weak<Connection>, quota: &Arc<Quota>, ip: IpAddr) -> Share {
+    let connection = connection.clone();
+    quota.share(ip.to_string(), move || {
+        if let Some(connection) = connection.upgrade() {
+            connection.given_up.notify_one();
+        }
+    })
 }

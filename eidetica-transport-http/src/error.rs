@@ -17,7 +17,9 @@ fn chain<'a>(
     })
 }
 
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+pub(crate) fn find<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
@@ -26,6 +28,12 @@ pub(crate) fn connect(
     address: &Address,
     error: impl StdError + Send + Sync + 'static,
 ) -> TransportError {
+    #[cfg(feature = "tls")]
+    if let Some(failed) = find::<crate::tls::Failed>(&error)
+        && let Some(tls) = crate::tls::error(address, failed)
+    {
+        return tls.with_source(error);
+    }
     let kind = find::<io::Error>(&error).map(io::Error::kind);
     let (kind, text) = match kind {
         Some(io::ErrorKind::ConnectionRefused) => (
@@ -57,7 +65,8 @@ pub(crate) fn exchange(
     match error_is_theirs {
         true => mismatch(
             address,
-            "what it answers is not HTTP of the version asked for",
+            "what it answers is not HTTP of the version asked for (whoever speaks TLS there is \
+             at https:host:port)",
         ),
         false => TransportError::connection_lost(format!(
             "the connection to {address} broke before the answer began"

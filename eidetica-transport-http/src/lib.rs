@@ -19,9 +19,16 @@
 //! GET /eidetica/v1/trees/<tree>/entries/<entry>
 //! ```
 //!
-//! Addresses are `http:host:port`. The transport proves no keys and hides nothing from the
-//! network: requests are signed by the layer above, and secrecy is the business of a proxy that
-//! speaks TLS before the server.
+//! # Secrecy
+//!
+//! Addresses are `http:host:port`, and with the feature `tls` also `https:host:port`.
+//!
+//! **Over `http`, whoever listens on the way reads everything**: the signatures of entries and
+//! requests prove who speaks, they hide nothing. Use `https`, or iroh, unless all that is sent is
+//! public or the network is trusted. A server speaks TLS with a certificate that an authority has
+//! signed, or with one that it makes itself and whose clients are given it (`ServerTls`,
+//! `ClientTls`); or a proxy before it does. TLS proves the server's name to the client; keys of
+//! peers are not proven by this transport, over `https` no more than over `http`.
 //!
 //! Every wait has a deadline ([`Deadlines`]) and everything that can pile up has a limit
 //! ([`limits`]). All tasks belong to the transport: none outlives
@@ -63,7 +70,11 @@ mod reader;
 mod routes;
 mod server;
 mod tasks;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 pub use builder::{Deadlines, HttpTransportBuilder, HttpVersion};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, ServerTls, TlsError};
 pub use transport::HttpTransport;

@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-/// Longest time to connect, and for the first request's head to arrive: anything slower than three
+/// Longest time to connect, the handshake of TLS included, and for the handshake and the first
+/// request's head to arrive at the server: anything slower than three
 /// lost packets in a row is not there.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time that the server waits for bytes that a caller has at hand: those of a frame that it
+/// has begun, of the first one, and of the end of a body. Each byte that arrives extends it by its
+/// share of [`PROGRESS_MIN_BYTES_PER_S`]. A connection that was lost for that long costs less to
+/// make anew than one that is never going to end costs to keep.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Longest time to wait for the other side to send or to take the next bytes.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,12 +27,25 @@ pub const PROGRESS_MIN_BYTES_PER_S: u64 = 1024;
 /// makes at least [`PROGRESS_MIN_BYTES_PER_S`].
 pub const PIECE_BYTES: usize = 32 << 10;
 
-/// Most connections served. At some 0.5 MiB of buffers each, 128 MiB.
+/// Most connections kept that have had an answer. At some 64 KiB of buffers each, 16 MiB.
 pub const CONNECTIONS_MAX: usize = 256;
 
-/// Most connections beyond [`CONNECTIONS_MAX`] that are told that the server is busy; others are
-/// closed at once.
-pub const BUSY_CONNECTIONS_MAX: usize = 64;
+/// Most connections that have had no answer yet. One more, and the oldest of them is closed, of
+/// those from the address that has most: a flood of connections that say nothing ends here, and
+/// whoever has something to say is answered before its turn comes. Peers are not limited one by
+/// one: this transport does not know them, and many may share one address.
+pub const NEWCOMERS_MAX: usize = 256;
+
+/// Most memory for frames that are not whole yet, of all requests together: eight of the largest.
+/// One more byte, and the connection whose frame got on least recently is closed, chosen as above.
+pub const UNFINISHED_BYTES_MAX: usize = 16 << 20;
+
+/// What is there of a frame is not counted up to here. The usual request is shorter, so no flood of
+/// large frames reaches it.
+pub const FRAME_FREE_BYTES: usize = 4 << 10;
+
+/// Most bytes read from a connection before somebody takes them, and the longest head.
+pub const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Most exchanges at once over one HTTP/2 connection.
 pub const EXCHANGES_PER_CONNECTION_MAX: u32 = 16;

@@ -3,36 +3,46 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_proto::TransportError;
 use eidetica_proto::frame::FrameDecoder;
+use eidetica_proto::quota::Share;
 use futures::Stream;
 use hyper::body::{Body, Incoming};
 
 use crate::body::END_MARK;
+use crate::builder::Deadlines;
 use crate::clock::{ReceiveClock, Refill};
 use crate::leftover::Leftover;
+use crate::limits::FRAME_FREE_BYTES;
 
 /// Reads the frames of a body.
 pub(crate) struct FrameReader {
     body: Option<Incoming>,
     decoder: FrameDecoder,
     clock: ReceiveClock,
+    refill: Refill,
+    /// Whether a frame was read.
+    begun: bool,
     /// Whether the end mark was seen.
     complete: bool,
+    /// The memory for what is there of a frame.
+    memory: Option<Share>,
     /// Where what is not read of the body goes.
     leftover: Option<Arc<Leftover>>,
 }
 
 impl FrameReader {
-    pub(crate) fn new(body: Incoming, idle: Duration, refill: Refill) -> Self {
+    pub(crate) fn new(body: Incoming, deadlines: Deadlines, refill: Refill) -> Self {
         Self {
             body: Some(body),
             decoder: FrameDecoder::new(),
-            clock: ReceiveClock::new(idle, refill),
+            clock: ReceiveClock::new(deadlines, refill),
+            refill,
+            begun: false,
             complete: false,
+            memory: None,
             leftover: None,
         }
     }
@@ -41,6 +51,28 @@ impl FrameReader {
     pub(crate) fn leaving_rest_to(mut self, leftover: Arc<Leftover>) -> Self {
         self.leftover = Some(leftover);
         self
+    }
+
+    /// Takes the memory for frames that are not whole from there.
+    pub(crate) fn within(mut self, memory: Share) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Tells whether the other side has begun something that it has at hand. Only callers owe it:
+    /// what goes into an answer may not be known yet.
+    fn is_owed(&self) -> bool {
+        let within = !self.begun || self.complete || self.decoder.buffered_bytes() > 0;
+        within && self.refill == Refill::ByBytes
+    }
+
+    fn count_memory(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.set(match self.decoder.buffered_bytes() > FRAME_FREE_BYTES {
+                true => self.decoder.capacity_bytes(),
+                false => 0,
+            });
+        }
     }
 
     fn next_frame(&mut self) -> Option<Result<Bytes, TransportError>> {
@@ -69,7 +101,9 @@ impl Stream for FrameReader {
             if !this.complete {
                 match this.next_frame() {
                     Some(Ok(frame)) => {
+                        this.begun = true;
                         this.clock.framed();
+                        this.count_memory();
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     Some(Err(error)) => return this.fail(error),
@@ -77,6 +111,15 @@ impl Stream for FrameReader {
                     None => {}
                 }
             }
+            if let Some(memory) = &mut this.memory
+                && this.decoder.buffered_bytes() > FRAME_FREE_BYTES
+                && memory.poll_room(context).is_pending()
+            {
+                // Not the caller's fault, so no clock runs.
+                return Poll::Pending;
+            }
+            let owed = this.is_owed();
+            this.clock.within_frame(owed);
             let Some(body) = &mut this.body else {
                 break;
             };
@@ -97,6 +140,7 @@ impl Stream for FrameReader {
                     if let Some(bytes) = piece.data_ref() {
                         this.clock.received(bytes.len());
                         this.decoder.feed(bytes);
+                        this.count_memory();
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {

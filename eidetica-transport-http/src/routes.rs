@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eidetica_proto::{Caller, PROTOCOL_VERSION};
 use futures::StreamExt;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::address::KIND;
@@ -28,10 +28,6 @@ pub(crate) async fn answer(
     let under_way = connection.begin();
     let leftover = Arc::new(Leftover::new(connection.tasks.clone()));
     let path = match versioned(request.uri().path()) {
-        _ if connection.busy => Err(Json::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server has no room for another connection, try later",
-        )),
         Ok(path) => Ok(path.to_owned()),
         Err(refusal) => Err(refusal),
     };
@@ -56,6 +52,7 @@ pub(crate) async fn answer(
         (None, Ok(_)) => Json::not_found(),
     };
     leftover.leave(request.into_body());
+    connection.answered();
     text(json, leftover, under_way)
 }
 
@@ -84,10 +81,11 @@ async fn exchange(
         key: None,
         remote: connection.remote.clone(),
     };
-    let idle = connection.deadlines.idle;
-    let reader = FrameReader::new(request.into_body(), idle, Refill::ByBytes)
+    let reader = FrameReader::new(request.into_body(), connection.deadlines, Refill::ByBytes)
+        .within(connection.memory())
         .leaving_rest_to(Arc::clone(&leftover));
     let frames = connection.service.exchange(caller, reader.boxed()).await;
+    connection.answered();
     let sending = Arc::clone(&under_way.sending);
     let guard = Answering {
         _under_way: under_way,
@@ -112,9 +110,6 @@ fn text(json: Json, leftover: Arc<Leftover>, under_way: UnderWay) -> Response<Ou
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(method) = json.allow {
         headers.insert(ALLOW, HeaderValue::from_static(method));
-    }
-    if json.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

@@ -4,20 +4,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use eidetica_proto::quota::Quota;
 use eidetica_proto::{Address, Service, TransportError, TransportErrorKind};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::address::KIND;
-use crate::builder::Deadlines;
-use crate::connection::Connection;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, BUSY_CONNECTIONS_MAX};
+use crate::address::Scheme;
+use crate::builder::{Deadlines, HttpTransportBuilder};
+use crate::connection::{Connection, Shared};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
 use crate::tasks::Tasks;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// A server that runs. Dropping it cuts everything.
 pub(crate) struct Server {
+    scheme: Scheme,
     address: SocketAddr,
     tasks: Arc<Tasks>,
     accepting: JoinHandle<()>,
@@ -29,8 +33,7 @@ impl Server {
     pub(crate) fn start(
         bind: SocketAddr,
         service: Arc<dyn Service>,
-        deadlines: Deadlines,
-        connections_max: usize,
+        settings: &HttpTransportBuilder,
     ) -> Result<Self, TransportError> {
         let listener = listen(bind).map_err(|error| listen_error(bind, error))?;
         let address = listener
@@ -40,14 +43,20 @@ impl Server {
         let stopping = watch::Sender::new(false);
         let door = Door {
             listener,
-            served: Arc::new(Semaphore::new(connections_max)),
-            turned_away: Arc::new(Semaphore::new(BUSY_CONNECTIONS_MAX)),
+            shared: Shared {
+                newcomers: Quota::new(settings.newcomers_max),
+                answered: Arc::new(Semaphore::new(settings.connections_max)),
+                memory: Quota::new(settings.unfinished_bytes_max),
+            },
             service,
-            deadlines,
+            deadlines: settings.deadlines,
+            #[cfg(feature = "tls")]
+            tls: settings.server_tls.clone(),
             tasks: Arc::downgrade(&tasks),
             stopping: stopping.subscribe(),
         };
         Ok(Self {
+            scheme: settings.server_scheme(),
             address,
             tasks,
             accepting: tokio::spawn(door.accept()),
@@ -57,12 +66,30 @@ impl Server {
 
     /// Returns where the server listens, as others see it.
     pub(crate) fn address(&self) -> Option<Address> {
-        let host = match self.address.ip() {
-            ip if ip.is_unspecified() => outward_ip(ip),
-            ip => ip,
-        };
-        let value = SocketAddr::new(host, self.address.port()).to_string();
-        Address::new(KIND, &value).ok()
+        let ip = reachable_ip(self.address.ip());
+        let value = SocketAddr::new(ip, self.address.port()).to_string();
+        Address::new(self.scheme.as_str(), &value).ok()
+    }
+
+    /// Lists the addresses that others are told.
+    pub(crate) fn addresses(&self, settings: &HttpTransportBuilder) -> Vec<Address> {
+        let port = self.address.port();
+        let mut addresses = settings.advertised.clone();
+        addresses.extend(settings.hosts.iter().filter_map(|host| {
+            let value = match host.parse::<Ipv6Addr>() {
+                Ok(ip) => SocketAddr::new(ip.into(), port).to_string(),
+                Err(_) => format!("{host}:{port}"),
+            };
+            let address = Address::new(self.scheme.as_str(), &value);
+            if let Err(error) = &address {
+                tracing::warn!(host, %error, "a host cannot stand in an address");
+            }
+            address.ok()
+        }));
+        if addresses.is_empty() {
+            addresses.extend(self.address());
+        }
+        addresses
     }
 
     /// Ends the server. Nothing of it is left when this returns.
@@ -125,6 +152,14 @@ fn listen_error(bind: SocketAddr, error: io::Error) -> TransportError {
     TransportError::new(kind, text).with_source(error)
 }
 
+/// Returns the address under which a server that listens on `ip` can be reached.
+pub(crate) fn reachable_ip(ip: IpAddr) -> IpAddr {
+    match ip.is_unspecified() {
+        true => outward_ip(ip),
+        false => ip,
+    }
+}
+
 /// Returns the address that this machine uses towards others, for a server that listens on all of
 /// them. Connecting a UDP socket sends nothing; the system only chooses the route. The targets are
 /// those reserved for documentation (RFC 5737, RFC 3849).
@@ -153,10 +188,11 @@ fn outward_ip(unspecified: IpAddr) -> IpAddr {
 /// What the accepting task needs.
 struct Door {
     listener: TcpListener,
-    served: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    shared: Shared,
     service: Arc<dyn Service>,
     deadlines: Deadlines,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
     tasks: std::sync::Weak<Tasks>,
     stopping: watch::Receiver<bool>,
 }
@@ -176,10 +212,6 @@ impl Door {
     }
 
     fn let_in(&self, stream: TcpStream, remote: SocketAddr) {
-        let Some((permit, busy)) = self.permit() else {
-            tracing::debug!(%remote, "too many connections, this one is closed");
-            return;
-        };
         let Some(tasks) = self.tasks.upgrade() else {
             return;
         };
@@ -188,24 +220,18 @@ impl Door {
         }
         let connection = Connection::new(
             Arc::clone(&self.service),
-            remote.to_string(),
+            remote,
             self.deadlines,
             self.tasks.clone(),
-            busy,
+            self.shared.clone(),
         );
+        connection.arrive();
         let stopping = self.stopping.clone();
-        tasks.spawn(async move {
-            let _permit = permit;
-            connection.serve(stream, stopping).await;
-        });
-    }
-
-    /// Returns the permission to serve a connection, and whether all it gets is that the server
-    /// is busy.
-    fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
-        let from = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
-        from(&self.served)
-            .map(|permit| (permit, false))
-            .or_else(|| from(&self.turned_away).map(|permit| (permit, true)))
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            tasks.spawn(connection.serve_tls(tls, stream, stopping));
+            return;
+        }
+        tasks.spawn(connection.serve(stream, stopping));
     }
 }

@@ -7,12 +7,11 @@ use eidetica_proto::{
     Address, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
 
-use crate::address::KIND;
+use crate::address::{KIND, Scheme};
 use crate::builder::HttpTransportBuilder;
 use crate::client::Client;
 use crate::clock::lock;
 use crate::error::closed;
-use crate::limits::CONNECTIONS_MAX;
 use crate::server::Server;
 
 /// Carries exchanges over HTTP.
@@ -35,7 +34,7 @@ impl HttpTransport {
 
     pub(crate) fn new(settings: HttpTransportBuilder) -> Self {
         Self {
-            client: Client::new(settings.version, settings.deadlines),
+            client: Client::new(&settings),
             settings,
             server: Mutex::new(None),
             changing: tokio::sync::Mutex::new(()),
@@ -47,6 +46,14 @@ impl HttpTransport {
 impl SyncTransport for HttpTransport {
     fn kind(&self) -> &'static str {
         KIND
+    }
+
+    fn can_handle_address(&self, address: &Address) -> bool {
+        Scheme::of(address).is_some_and(Scheme::is_built_in)
+    }
+
+    fn proves_keys(&self) -> bool {
+        false
     }
 
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
@@ -68,9 +75,7 @@ impl SyncTransport for HttpTransport {
                 format!("the server runs already, at {address}"),
             ));
         }
-        let connections_max = self.settings.connections_max.unwrap_or(CONNECTIONS_MAX);
-        let deadlines = self.settings.deadlines;
-        *server = Some(Server::start(bind, service, deadlines, connections_max)?);
+        *server = Some(Server::start(bind, service, &self.settings)?);
         Ok(())
     }
 
@@ -90,8 +95,7 @@ impl SyncTransport for HttpTransport {
     async fn server_addresses(&self) -> Vec<Address> {
         match lock(&self.server).as_ref() {
             None => Vec::new(),
-            Some(_) if !self.settings.advertised.is_empty() => self.settings.advertised.clone(),
-            Some(server) => server.address().into_iter().collect(),
+            Some(server) => server.addresses(&self.settings),
         }
     }
 

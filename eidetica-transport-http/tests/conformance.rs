@@ -1,4 +1,4 @@
-//! The rules for every transport, with a client of each version of HTTP.
+//! The rules for every transport, with a client of each version of HTTP, and with TLS.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -8,11 +8,49 @@ use eidetica_proto::testing::conformance::Fixture;
 use eidetica_proto::{Address, TransportError};
 use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, HttpVersion};
 
-struct HttpFixture(HttpVersion);
+struct HttpFixture {
+    version: HttpVersion,
+    /// What the servers prove themselves with, and the clients believe.
+    #[cfg(feature = "tls")]
+    tls: Option<eidetica_transport_http::ServerTls>,
+}
 
 impl HttpFixture {
+    fn plain(version: HttpVersion) -> Self {
+        Self {
+            version,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(version: HttpVersion) -> Self {
+        let tls = eidetica_transport_http::ServerTls::self_signed(["127.0.0.1"]);
+        Self {
+            version,
+            tls: Some(tls.expect("a name")),
+        }
+    }
+
     fn builder(&self, bind: SocketAddr) -> HttpTransportBuilder {
-        HttpTransport::builder().version(self.0).bind(bind)
+        let builder = HttpTransport::builder().version(self.version).bind(bind);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let trusted = eidetica_transport_http::ClientTls::trusting(tls.certificate_pem());
+            return builder
+                .server_tls(tls.clone())
+                .client_tls(trusted.expect("a certificate"));
+        }
+        builder
+    }
+
+    fn kind(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
     }
 }
 
@@ -46,12 +84,12 @@ impl Fixture for HttpFixture {
         let listener = TcpListener::bind(loopback()).expect("a free port");
         let address = listener.local_addr().expect("is bound");
         drop(listener);
-        Address::new("http", &address.to_string()).expect("an address")
+        Address::new(self.kind(), &address.to_string()).expect("an address")
     }
 
     fn malformed_addresses(&self) -> Vec<Address> {
-        ["http:localhost", "http:localhost:0", "http://localhost:80"]
-            .map(|text| text.parse().expect("an address"))
+        ["localhost", "localhost:0", "//localhost:80"]
+            .map(|value| Address::new(self.kind(), value).expect("an address"))
             .into()
     }
 
@@ -75,10 +113,34 @@ fn run(case: impl Future<Output = ()>) {
 
 mod http1 {
     use super::{HttpFixture, HttpVersion, run};
-    eidetica_proto::transport_conformance!(fixture: HttpFixture(HttpVersion::Http1), run: run);
+    eidetica_proto::transport_conformance!(
+        fixture: HttpFixture::plain(HttpVersion::Http1),
+        run: run
+    );
 }
 
 mod http2 {
     use super::{HttpFixture, HttpVersion, run};
-    eidetica_proto::transport_conformance!(fixture: HttpFixture(HttpVersion::Http2), run: run);
+    eidetica_proto::transport_conformance!(
+        fixture: HttpFixture::plain(HttpVersion::Http2),
+        run: run
+    );
+}
+
+#[cfg(feature = "tls")]
+mod http1_over_tls {
+    use super::{HttpFixture, HttpVersion, run};
+    eidetica_proto::transport_conformance!(
+        fixture: HttpFixture::tls(HttpVersion::Http1),
+        run: run
+    );
+}
+
+#[cfg(feature = "tls")]
+mod http2_over_tls {
+    use super::{HttpFixture, HttpVersion, run};
+    eidetica_proto::transport_conformance!(
+        fixture: HttpFixture::tls(HttpVersion::Http2),
+        run: run
+    );
 }

@@ -8,8 +8,9 @@ use eidetica_proto::{TransportError, TransportErrorKind};
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl};
 
-use crate::limits::{Deadlines, STREAMS_PER_CONNECTION_MAX};
+use crate::limits::{Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX};
 use crate::mount::EideticaProtocol;
+use crate::server::Server;
 use crate::transport::{Arrivals, IrohTransport};
 use crate::{ALPN, error};
 
@@ -39,6 +40,7 @@ pub struct IrohTransportBuilder {
     address_lookup: bool,
     bind_addr: Option<SocketAddr>,
     deadlines: Deadlines,
+    capacity: Capacity,
 }
 
 impl IrohTransportBuilder {
@@ -49,6 +51,7 @@ impl IrohTransportBuilder {
             address_lookup: true,
             bind_addr: None,
             deadlines: Deadlines::default(),
+            capacity: Capacity::default(),
         }
     }
 
@@ -86,6 +89,34 @@ impl IrohTransportBuilder {
         self
     }
 
+    /// Sets how long a caller may send nothing in the middle of a frame, or before the first one. By
+    /// default [`STALL_TIMEOUT`](crate::STALL_TIMEOUT).
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.deadlines.stall = timeout;
+        self
+    }
+
+    /// Sets how many connections, handshakes included, may be there without having completed an
+    /// exchange; at least one. By default 256. One more, and the oldest is closed.
+    pub fn newcomers_max(mut self, connections: usize) -> Self {
+        self.capacity.newcomers = connections.max(1);
+        self
+    }
+
+    /// Sets how many connections that completed an exchange are kept apart from the newcomers. By
+    /// default 512.
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.capacity.connections = connections;
+        self
+    }
+
+    /// Sets how many bytes of unfinished frames the server holds. By default 16 MiB. Below
+    /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not arrive.
+    pub fn unfinished_bytes_max(mut self, bytes: usize) -> Self {
+        self.capacity.unfinished_bytes = bytes;
+        self
+    }
+
     /// Sets the longest wait for the peer between two frames. By default
     /// [`IDLE_TIMEOUT`](crate::IDLE_TIMEOUT).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -118,8 +149,9 @@ impl IrohTransportBuilder {
         } else {
             Endpoint::builder(presets::Minimal)
         };
-        // Windows keep their defaults: larger receive windows break connections under load.
+        // The windows of streams keep their defaults: larger ones break connections under load.
         let streams = QuicTransportConfig::builder()
+            .receive_window(NEWCOMER_WINDOW_BYTES.into())
             .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0));
         // Finding peers on the local network is one more address lookup, to be added here.
@@ -139,9 +171,19 @@ impl IrohTransportBuilder {
         }
         let endpoint = builder.bind().await.map_err(error::of_bind)?;
         let arrivals = Arrivals::OwnEndpoint;
-        let transport = IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines);
+        let transport = self.transport(endpoint, arrivals, awaits_relay);
         transport.accept_arrivals();
         Ok(transport)
+    }
+
+    fn transport(
+        &self,
+        endpoint: Endpoint,
+        arrivals: Arrivals,
+        awaits_relay: bool,
+    ) -> IrohTransport {
+        let server = Server::new(self.deadlines, self.capacity);
+        IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines, server)
     }
 
     /// Uses an endpoint that the program has. The transport accepts its connections from the first
@@ -149,7 +191,7 @@ impl IrohTransportBuilder {
     /// [`mount`](Self::mount) if it speaks other protocols. The program closes the endpoint, and
     /// waits for its relay if the server's addresses shall name it.
     pub fn attach(self, endpoint: Endpoint) -> IrohTransport {
-        IrohTransport::new(endpoint, Arrivals::GivenEndpoint, false, self.deadlines)
+        self.transport(endpoint, Arrivals::GivenEndpoint, false)
     }
 
     /// Uses an endpoint whose connections the program's [`Router`](iroh::protocol::Router)
@@ -166,7 +208,7 @@ impl IrohTransportBuilder {
     /// # }
     /// ```
     pub fn mount(self, endpoint: Endpoint) -> (IrohTransport, EideticaProtocol) {
-        let transport = IrohTransport::new(endpoint, Arrivals::Router, false, self.deadlines);
+        let transport = self.transport(endpoint, Arrivals::Router, false);
         let protocol = transport.protocol();
         (transport, protocol)
     }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::ALPN;
 use crate::address::key_of;
 use crate::error::{self, CLOSE_LEAVING};
-use crate::limits::{ATTEMPTS_MAX, Deadlines};
+use crate::limits::{ATTEMPTS_MAX, Deadlines, WINDOW_BYTES};
 use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped};
 
 /// One peer's connection, or none. The lock is held while dialling, so that exchanges begun
@@ -80,6 +80,7 @@ impl Client {
             // verifier takes exactly that raw public key, and the handshake's signature proves that
             // the peer holds its secret half: with any other key there is no connection.
             let connection = connected.map_err(error::of_connect)?;
+            connection.set_receive_window(WINDOW_BYTES.into());
             *held = Some(connection.clone());
             Ok(connection)
         };

@@ -19,7 +19,7 @@ pub(crate) const RESET_ABANDONED: VarInt = VarInt::from_u32(1);
 pub(crate) const CLOSE_LEAVING: VarInt = VarInt::from_u32(1);
 /// Exchanges under way were cut.
 pub(crate) const CLOSE_CUT: VarInt = VarInt::from_u32(2);
-/// The peer has too many connections here, or too many newcomers have.
+/// The peer has too many connections here, or others need the room that this one takes.
 pub(crate) const CLOSE_BUSY: VarInt = VarInt::from_u32(3);
 /// The server does not run.
 pub(crate) const CLOSE_NOT_SERVING: VarInt = VarInt::from_u32(4);

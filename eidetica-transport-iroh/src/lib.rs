@@ -83,7 +83,7 @@ mod transport;
 
 pub use address::KIND;
 pub use builder::{IrohTransportBuilder, Relays};
-pub use limits::{CONNECT_TIMEOUT, IDLE_TIMEOUT, STOP_GRACE};
+pub use limits::{CONNECT_TIMEOUT, IDLE_TIMEOUT, STALL_TIMEOUT, STOP_GRACE};
 pub use mount::EideticaProtocol;
 pub use transport::IrohTransport;
 

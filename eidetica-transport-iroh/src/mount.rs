@@ -7,7 +7,7 @@ use iroh::endpoint::Connection;
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use tracing::warn;
 
-use crate::error::{CLOSE_BUSY, CLOSE_NOT_SERVING};
+use crate::error::CLOSE_NOT_SERVING;
 use crate::server::Server;
 
 /// Answers exchanges on the connections that a [`Router`](iroh::protocol::Router) accepts.
@@ -31,10 +31,9 @@ impl ProtocolHandler for EideticaProtocol {
             connection.close(CLOSE_NOT_SERVING, b"the server does not run");
             return Ok(());
         };
-        match run.admit() {
-            Some(newcomer) => run.serve(connection, newcomer).await,
-            None => connection.close(CLOSE_BUSY, b"too many newcomers"),
-        }
+        // The router has made the handshake: the key is known.
+        let newcomer = run.admit(&connection.remote_id().to_string());
+        run.serve(connection, newcomer).await;
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! The answering side: connections in, exchanges to the service.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use eidetica_proto::quota::{Quota, Share};
 use eidetica_proto::{Caller, Service, TransportError, TransportErrorKind};
 use iroh::EndpointId;
-use iroh::endpoint::{Accepting, Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use iroh::endpoint::{Accepting, Connection, SendStream, VarInt};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
@@ -14,10 +16,10 @@ use tracing::{debug, error};
 use crate::address::{KIND, key_of};
 use crate::error::{CLOSE_BUSY, CLOSE_CUT, CLOSE_LEAVING};
 use crate::limits::{
-    CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Deadlines, NEWCOMERS_MAX,
+    CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Capacity, Deadlines,
     NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
 };
-use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped};
+use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped, Watch};
 
 /// What a server's connections do.
 ///
@@ -46,7 +48,11 @@ pub(crate) struct Server {
 /// What outlives a stop: who is connected.
 #[derive(Clone)]
 struct Limits {
-    newcomers: Arc<Semaphore>,
+    newcomers: Arc<Quota>,
+    /// Room for those who are newcomers no more.
+    acquainted: Arc<Semaphore>,
+    /// Memory for frames that are not whole.
+    memory: Arc<Quota>,
     connections: Arc<Mutex<BTreeMap<EndpointId, usize>>>,
 }
 
@@ -66,12 +72,14 @@ pub(crate) struct Run {
 }
 
 impl Server {
-    pub(crate) fn new(deadlines: Deadlines) -> Self {
+    pub(crate) fn new(deadlines: Deadlines, capacity: Capacity) -> Self {
         Self {
             run: Mutex::default(),
             lifecycle: tokio::sync::Mutex::default(),
             limits: Limits {
-                newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
+                newcomers: Quota::new(capacity.newcomers),
+                acquainted: Arc::new(Semaphore::new(capacity.connections)),
+                memory: Quota::new(capacity.unfinished_bytes),
                 connections: Arc::default(),
             },
             deadlines,
@@ -139,14 +147,34 @@ impl Server {
 
 /// Leave to be connected without having completed an exchange.
 pub(crate) struct Newcomer {
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
+    /// Told when others need what the connection holds.
+    given_up: Arc<Notify>,
+}
+
+/// Why a connection is kept.
+enum Standing {
+    /// It may be about to begin an exchange. Held until one is complete.
+    Newcomer(#[expect(dead_code, reason = "it is held")] Newcomer),
+    /// It completed one. Held to the end.
+    Acquainted(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
 }
 
 impl Run {
-    /// Lets a newcomer in, unless too many are in already.
-    pub(crate) fn admit(&self) -> Option<Newcomer> {
-        let permit = self.limits.newcomers.clone().try_acquire_owned();
-        permit.ok().map(|_permit| Newcomer { _permit })
+    /// Tells whether so many newcomers are in that one more may cost another its place.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.limits.newcomers.is_scarce()
+    }
+
+    /// Lets a newcomer in. If there are too many, the oldest of the group that has most must leave.
+    pub(crate) fn admit(&self, group: &str) -> Newcomer {
+        let given_up = Arc::<Notify>::default();
+        let mut share = share_of(&self.limits.newcomers, group, &given_up);
+        share.set(1);
+        Newcomer {
+            _share: share,
+            given_up,
+        }
     }
 
     /// Completes the handshake and serves the connection to its end.
@@ -154,6 +182,10 @@ impl Run {
         let handshake = timeout(self.deadlines.connect, accepting);
         let connection = tokio::select! {
             _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            () = newcomer.given_up.notified() => {
+                debug!("a handshake makes room for others");
+                return;
+            }
             connection = handshake => connection,
         };
         match connection {
@@ -169,11 +201,20 @@ impl Run {
             connection.close(CLOSE_BUSY, b"too many connections of this peer");
             return;
         };
+        let given_up = newcomer.given_up.clone();
         connection.set_max_concurrent_bi_streams(STREAMS_PER_CONNECTION_MAX.into());
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
         let mut exchanges = JoinSet::new();
-        self.take_up(&connection, newcomer, &mut exchanges).await;
-        let code = self.drain(&connection, &mut exchanges).await;
+        let served = async {
+            self.take_up(&connection, newcomer, &mut exchanges).await;
+            self.drain(&connection, &mut exchanges).await
+        };
+        let code = tokio::select! {
+            code = served => code,
+            () = given_up.notified() => CLOSE_BUSY,
+        };
+        // In this order: what a closed connection has not read it keeps for a while.
+        exchanges.shutdown().await;
         connection.close(code, b"");
     }
 
@@ -189,12 +230,20 @@ impl Run {
             key: Some(key_of(connection.remote_id())),
             remote: remote_of(connection),
         };
-        let mut newcomer = Some(newcomer);
+        let stalled = Arc::<AtomicBool>::default();
+        let given_up = newcomer.given_up.clone();
+        let group: Arc<str> = connection.remote_id().to_string().into();
+        let mut standing = Standing::Newcomer(newcomer);
         loop {
-            // A newcomer keeps others out, so it has less time to begin than an old acquaintance.
-            let patience = match newcomer {
-                Some(_) => self.deadlines.idle,
-                None => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
+            if exchanges.is_empty() && stalled.load(Ordering::Acquire) {
+                debug!(caller = %caller.remote, "the caller stalled");
+                return;
+            }
+            // A newcomer connected because it has something to ask, so it has less time to begin
+            // than an old acquaintance.
+            let patience = match standing {
+                Standing::Newcomer(_) => self.deadlines.connect,
+                Standing::Acquainted(_) => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
             };
             // A peer's implementation may believe in more streams than it is allowed: what is
             // beyond waits here, within the connection's receive window.
@@ -205,6 +254,12 @@ impl Run {
                     Ok((send, recv)) => {
                         let service = self.service.clone();
                         let caller = caller.clone();
+                        let recv = FrameReader::new(recv).watched(Watch {
+                            connection: connection.clone(),
+                            timeout: self.deadlines.stall,
+                            stalled: stalled.clone(),
+                            memory: share_of(&self.limits.memory, &*group, &given_up),
+                        });
                         exchanges.spawn(answer(service, caller, send, recv, self.deadlines));
                     }
                     Err(reason) => {
@@ -213,7 +268,13 @@ impl Run {
                     }
                 },
                 Some(ended) = exchanges.join_next() => match ended {
-                    Ok(Completed(true)) => newcomer = None,
+                    Ok(Completed(true)) => {
+                        if let Standing::Newcomer(_) = standing
+                            && let Ok(permit) = self.limits.acquainted.clone().try_acquire_owned()
+                        {
+                            standing = Standing::Acquainted(permit);
+                        }
+                    }
                     Ok(Completed(false)) => {}
                     Err(panic) => error!(%panic, "the service panicked"),
                 },
@@ -244,6 +305,12 @@ impl Run {
     }
 }
 
+/// Makes a share of nothing, which costs the connection when it is lost.
+fn share_of(quota: &Arc<Quota>, group: impl Into<Arc<str>>, given_up: &Arc<Notify>) -> Share {
+    let given_up = given_up.clone();
+    quota.share(group, move || given_up.notify_one())
+}
+
 /// Where the connection's packets come from, for logs.
 fn remote_of(connection: &Connection) -> String {
     let paths = connection.paths();
@@ -262,13 +329,13 @@ async fn answer(
     service: Arc<dyn Service>,
     caller: Caller,
     send: SendStream,
-    recv: RecvStream,
+    recv: FrameReader,
     deadlines: Deadlines,
 ) -> Completed {
     let remote = caller.remote.clone();
     let writer = FrameWriter::new(send);
     let mut stopped = Box::pin(writer.stopped());
-    let request = FrameReader::new(recv).into_stream(deadlines.idle);
+    let request = recv.into_stream(deadlines.idle);
     let mut exchanging = service.exchange(caller, request);
     let frames = tokio::select! {
         biased;

@@ -5,18 +5,81 @@
 //! [`FrameWriter`] resets it unless [`FrameWriter::finish`] was called: a sender that is cancelled,
 //! fails or panics never looks as if it had said everything.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_proto::frame::{FrameDecoder, frame_prefix};
+use eidetica_proto::quota::Share;
 use eidetica_proto::{FrameStream, TransportError};
 use futures::StreamExt;
 use futures::stream::{self, Fuse};
-use iroh::endpoint::{RecvStream, SendStream, StoppedError, VarInt, WriteError};
-use tokio::time::{Instant, timeout, timeout_at};
+use iroh::endpoint::{Connection, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{self, RESET_ABANDONED};
-use crate::limits::{PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX};
+use crate::limits::{
+    FRAME_FREE_BYTES, PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX, WINDOW_BYTES, YIELDS_MAX,
+};
+
+/// How long a frame may still take.
+struct Patience {
+    full: Duration,
+    left: Duration,
+}
+
+impl Patience {
+    fn new(full: Duration) -> Self {
+        Self { full, left: full }
+    }
+
+    /// Notes that this many bytes came after this time.
+    fn moved(&mut self, bytes: usize, waited: Duration) {
+        let left = self.left.saturating_sub(waited);
+        self.left = self.full.min(left + earned(bytes));
+    }
+}
+
+/// What a server has against callers that stall.
+pub(crate) struct Watch {
+    /// Which may carry more once a whole frame has come.
+    pub(crate) connection: Connection,
+    pub(crate) timeout: Duration,
+    /// Set when a caller has stalled.
+    pub(crate) stalled: Arc<AtomicBool>,
+    /// The memory for what is there of a frame.
+    pub(crate) memory: Share,
+}
+
+impl Watch {
+    /// Counts the memory for the frame under way.
+    fn count(&mut self, decoder: &FrameDecoder) {
+        self.memory
+            .set(match decoder.buffered_bytes() > FRAME_FREE_BYTES {
+                true => decoder.capacity_bytes(),
+                false => 0,
+            });
+    }
+
+    /// Lets others go first while there is too little memory for more of a large frame.
+    async fn room(&mut self, decoder: &FrameDecoder) {
+        if decoder.buffered_bytes() <= FRAME_FREE_BYTES {
+            return;
+        }
+        for _ in 0..YIELDS_MAX {
+            let has_room =
+                |context: &mut Context<'_>| Poll::Ready(self.memory.poll_room(context).is_ready());
+            if poll_fn(has_room).await {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+}
 
 /// How much later a frame may be complete for each piece of it that has moved.
 fn earned(bytes: usize) -> Duration {
@@ -28,6 +91,9 @@ fn earned(bytes: usize) -> Duration {
 pub(crate) struct FrameReader {
     recv: RecvStream,
     decoder: FrameDecoder,
+    /// Whether a frame was read.
+    begun: bool,
+    watch: Option<Watch>,
 }
 
 impl FrameReader {
@@ -35,7 +101,15 @@ impl FrameReader {
         Self {
             recv,
             decoder: FrameDecoder::new(),
+            begun: false,
+            watch: None,
         }
+    }
+
+    /// Watches for stalls, besides the wait for each frame.
+    pub(crate) fn watched(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
+        self
     }
 
     /// Returns the next frame, or `None` at a clean end. `patience` bounds the wait for it, not the
@@ -44,26 +118,60 @@ impl FrameReader {
         &mut self,
         patience: Option<Duration>,
     ) -> Result<Option<Bytes>, TransportError> {
-        let mut deadline = patience.map(|patience| Instant::now() + patience);
+        let mut patience = patience.map(Patience::new);
+        let mut stall = self
+            .watch
+            .as_ref()
+            .map(|watch| Patience::new(watch.timeout));
         loop {
-            if let Some(frame) = self.decoder.poll_frame()? {
+            let frame = self.decoder.poll_frame()?;
+            let within = !self.begun || self.decoder.buffered_bytes() > 0;
+            if let Some(watch) = &mut self.watch
+                && frame.is_some()
+            {
+                watch.count(&self.decoder);
+                if !self.begun {
+                    watch.connection.set_receive_window(WINDOW_BYTES.into());
+                }
+            }
+            if let Some(frame) = frame {
+                self.begun = true;
                 return Ok(Some(frame));
             }
+            if let Some(watch) = &mut self.watch {
+                watch.room(&self.decoder).await;
+            }
             let read = self.recv.read_chunk(READ_BYTES_MAX);
-            let piece = match &mut deadline {
+            let owed = stall.as_mut().filter(|_| within);
+            let mut clocks: Vec<&mut Patience> =
+                patience.as_mut().into_iter().chain(owed).collect();
+            let piece = match clocks.iter().map(|clock| clock.left).min() {
                 None => read.await,
-                Some(deadline) => {
-                    let piece = timeout_at(*deadline, read).await.map_err(|_| {
-                        TransportError::timed_out("the peer fell silent before its last frame")
-                    })?;
+                Some(left) => {
+                    let began = Instant::now();
+                    let Ok(piece) = timeout(left, read).await else {
+                        if let Some(watch) = self.watch.as_ref().filter(|_| within) {
+                            watch.stalled.store(true, Ordering::Release);
+                        }
+                        let text = "the peer fell silent before its last frame";
+                        return Err(TransportError::timed_out(text));
+                    };
                     if let Ok(Some(bytes)) = &piece {
-                        *deadline += earned(bytes.len());
+                        let waited = began.elapsed();
+                        clocks
+                            .iter_mut()
+                            .for_each(|clock| clock.moved(bytes.len(), waited));
                     }
                     piece
                 }
             };
             match piece.map_err(error::of_read)? {
-                Some(bytes) => self.decoder.feed(&bytes),
+                Some(bytes) => {
+                    self.decoder.feed(&bytes);
+                    if let Some(watch) = &mut self.watch {
+                        watch.count(&self.decoder);
+                    }
+                }
                 None => return self.decoder.finish().map(|()| None),
             }
         }
@@ -113,10 +221,11 @@ impl FrameWriter {
 
     /// Writes what is left of the frame under way. Nothing is lost if the future is dropped.
     async fn flush(&mut self, patience: Duration) -> Result<(), SendStopped> {
-        let mut deadline = Instant::now() + patience;
+        let mut patience = Patience::new(patience);
         while self.written < self.pieces.len() {
             let mut rest = &mut self.pieces[self.written..];
-            let write = timeout_at(deadline, self.send.write_many_chunks(&mut rest));
+            let began = Instant::now();
+            let write = timeout(patience.left, self.send.write_many_chunks(&mut rest));
             let bytes = match write.await {
                 Err(_) => {
                     let text = "the peer takes no frames: it is stuck or very slow";
@@ -128,7 +237,7 @@ impl FrameWriter {
             };
             let left = rest.len();
             self.written = self.pieces.len() - left;
-            deadline += earned(bytes);
+            patience.moved(bytes, began.elapsed());
         }
         Ok(())
     }

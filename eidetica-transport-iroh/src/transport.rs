@@ -9,6 +9,7 @@ use eidetica_proto::{
     Address, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
 use iroh::Endpoint;
+use iroh::endpoint::IncomingAddr;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -66,6 +67,7 @@ impl IrohTransport {
         arrivals: Arrivals,
         awaits_relay: bool,
         deadlines: Deadlines,
+        server: Server,
     ) -> Self {
         Self {
             endpoint,
@@ -73,7 +75,7 @@ impl IrohTransport {
             awaits_relay,
             relay_waited: OnceCell::new(),
             client: Client::default(),
-            server: Arc::new(Server::new(deadlines)),
+            server: Arc::new(server),
             acceptor: Mutex::default(),
             deadlines,
         }
@@ -122,13 +124,19 @@ async fn accept(endpoint: Endpoint, server: Arc<Server>) {
             },
             Some(_) = connections.join_next() => continue,
         };
-        let Some((run, newcomer)) = server
-            .run()
-            .and_then(|run| run.admit().map(|newcomer| (run, newcomer)))
-        else {
+        let Some(run) = server.run() else {
             incoming.refuse();
             continue;
         };
+        if run.is_crowded() && !incoming.remote_addr_validated() {
+            // Anyone can send packets from addresses that are not theirs. Before others lose their
+            // place, whoever comes shows that answers reach them. It costs them a round trip.
+            if let Err(error) = incoming.retry() {
+                debug!(%error, "not a connection");
+            }
+            continue;
+        }
+        let newcomer = run.admit(&group_of(incoming.remote_addr()));
         match incoming.accept() {
             Ok(accepting) => {
                 connections.spawn(run.handshake(accepting, newcomer));
@@ -139,10 +147,24 @@ async fn accept(endpoint: Endpoint, server: Arc<Server>) {
     }
 }
 
+/// Returns what newcomers from the same place have in common.
+fn group_of(addr: IncomingAddr) -> String {
+    match addr {
+        IncomingAddr::Ip(addr) => addr.ip().to_string(),
+        IncomingAddr::Relay { endpoint_id, .. } => endpoint_id.to_string(),
+        // What a program's own transport calls an address.
+        other => format!("{other:?}"),
+    }
+}
+
 #[async_trait]
 impl SyncTransport for IrohTransport {
     fn kind(&self) -> &'static str {
         KIND
+    }
+
+    fn proves_keys(&self) -> bool {
+        true
     }
 
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {

@@ -11,7 +11,7 @@ use eidetica_dag::testing::{Drawing, Shape, build, dag_of, draw, genesis, key, o
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
     AccessChange, AccessId, AccessState, Arrival, Body, DagView, Entry, EntryError, EntryId,
-    EntryView, MemoryDag, Node, Role, Signature, SignedEntry, Subject,
+    EntryView, MemoryDag, Node, Role, Signature, SignedEntry, Subject, verify_batch,
 };
 
 /// A tree of which some answers are replaced.
@@ -206,6 +206,43 @@ fn forged_signatures_all_of_them() {
         expected.push(Problem::Forged { at, id });
     }
     assert_eq!(view.problems(), expected);
+}
+
+/// Its author signed an entry badly and vouches for it with the next one. Wherever a chunk ends, that
+/// is no damage; and where nobody vouches for it, it is.
+#[test]
+fn a_bad_signature_that_is_vouched_for() {
+    let mut entries = vec![sign_on_top(None, [], &key(0), 0, open_genesis("long"))];
+    let tree = entries[0].get().tree();
+    let body = |n: u32| Body::Data(n.to_string().into());
+    for n in 1..4_095 {
+        let last = entries.last().unwrap();
+        entries.push(sign_on_top(Some(tree), [last], &key(0), 0, body(n)));
+    }
+    let bad = sign_on_top(Some(tree), [&entries[4_094]], &key(0), 0, body(4_095));
+    let signature = Signature::from_bytes([1; 64]);
+    let bad = SignedEntry::from_parts(bad.get().entry().clone(), &signature).unwrap();
+    let vouches = Entry {
+        parents: vec![bad.id()],
+        height: 4_096,
+        ..bad.entry().clone()
+    };
+    let vouches = SignedEntry::sign(vouches, &key(0)).unwrap();
+    let mut dag = MemoryDag::new(tree);
+    assert_eq!(dag.append(entries).stored.len(), 4_095);
+    let both = verify_batch(vec![bad.clone(), vouches.clone()]).verified;
+    assert_eq!(dag.append(both).stored, 4_095..4_097);
+    let mut view = Tampered::new(dag);
+    assert_eq!(view.problems(), []);
+
+    // The same entry by somebody else vouches for nothing.
+    let other = Entry {
+        author: key(1).public(),
+        ..vouches.entry().clone()
+    };
+    view.replace(4_096, &SignedEntry::sign(other, &key(1)).unwrap());
+    let (at, id) = (Arrival(4_095), bad.id());
+    assert!(view.problems().contains(&Problem::Forged { at, id }));
 }
 
 #[test]

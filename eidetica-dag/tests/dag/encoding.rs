@@ -5,8 +5,8 @@ use eidetica_dag::access::CHANGES_MAX;
 use eidetica_dag::entry::{ENTRY_VERSION, NAME_BYTES_MAX};
 use eidetica_dag::testing::{Random, genesis, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId, PARENTS_MAX, PublicKey, Role,
-    Signature, SignedEntry, Subject, TreeId,
+    AccessChange, Assembler, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId, Genesis,
+    PARENTS_MAX, PublicKey, Role, Signature, SignedEntry, Subject, TreeId,
 };
 use proptest::prelude::*;
 
@@ -301,6 +301,48 @@ fn stored_bytes_are_read_back_with_their_id() {
     assert_eq!(error, EntryError::NotCanonical);
 }
 
+#[test]
+fn entries_put_together_at_once_are_those_put_together_alone() {
+    let signature = Signature::from_bytes([5; 64]);
+    let payloads = [0, 1, 70_000, 3, ENTRY_BYTES_MAX, 9];
+    let entries = payloads.map(|bytes| Entry {
+        body: Body::Data(vec![bytes as u8; bytes].into()),
+        ..plain()
+    });
+    let mut assembler = Assembler::default();
+    let mut alone = Vec::new();
+    for entry in entries {
+        let added = assembler.push(entry.clone(), &signature);
+        let signed = SignedEntry::from_parts(entry, &signature);
+        assert_eq!(added.err(), signed.as_ref().err().copied());
+        alone.extend(signed);
+    }
+    assert_eq!(alone.len(), payloads.len() - 1, "one is too large");
+    assert_eq!(assembler.id(4), Some(alone[4].id()));
+    assert_eq!(assembler.id(5), None);
+    assert_eq!(assembler.finish(), alone);
+}
+
+#[test]
+fn a_detached_entry_is_the_same_elsewhere() {
+    let mut assembler = Assembler::default();
+    for _ in 0..2 {
+        let pushed = assembler.push(plain(), &Signature::from_bytes([5; 64]));
+        pushed.unwrap();
+    }
+    let entries = assembler.finish();
+    let together = entries[0].encoded().as_ptr_range().end;
+    assert_eq!(together, entries[1].encoded().as_ptr(), "one allocation");
+    let detached = entries[1].clone().detached();
+    assert_eq!(detached, entries[1]);
+    let own = detached.encoded().as_ptr_range();
+    assert!(!own.contains(&entries[1].encoded().as_ptr()));
+    let Body::Data(data) = &detached.entry().body else {
+        panic!("it has data");
+    };
+    assert!(own.contains(&data.as_ptr()), "the payload is a slice of it");
+}
+
 fn subjects() -> impl Strategy<Value = Subject> {
     prop_oneof![
         Just(Subject::Anyone),
@@ -349,7 +391,51 @@ fn entries() -> impl Strategy<Value = Entry> {
     )
 }
 
+/// The canonical form as postcard writes it, which is what the format is defined by.
+#[derive(serde::Serialize)]
+struct Canonical<'a> {
+    version: u8,
+    tree: Option<TreeId>,
+    parents: &'a [EntryId],
+    height: u32,
+    timestamp_ms: u64,
+    author: PublicKey,
+    body: CanonicalBody<'a>,
+}
+
+#[derive(serde::Serialize)]
+enum CanonicalBody<'a> {
+    Data(&'a serde_bytes::Bytes),
+    Access(&'a [AccessChange]),
+    Genesis(&'a Genesis),
+}
+
+fn by_postcard(entry: &Entry) -> Vec<u8> {
+    let canonical = Canonical {
+        version: ENTRY_VERSION,
+        tree: entry.tree,
+        parents: &entry.parents,
+        height: entry.height,
+        timestamp_ms: entry.timestamp_ms,
+        author: entry.author,
+        body: match &entry.body {
+            Body::Data(data) => CanonicalBody::Data(serde_bytes::Bytes::new(data)),
+            Body::Access(changes) => CanonicalBody::Access(changes),
+            Body::Genesis(genesis) => CanonicalBody::Genesis(genesis),
+        },
+    };
+    postcard::to_stdvec(&canonical).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn the_encoding_is_postcards(entry in entries()) {
+        let signed = SignedEntry::from_parts(entry.clone(), &Signature::from_bytes([9; 64])).unwrap();
+        prop_assert_eq!(&signed.encoded()[..], [by_postcard(&entry), vec![9; 64]].concat());
+        prop_assert_eq!(signed.parts().height, entry.height);
+        prop_assert_eq!(signed.parts().signature, &[9; 64]);
+    }
+
     #[test]
     fn entries_survive_the_round_trip(entry in entries(), signature: [u8; 32]) {
         let signature = Signature::from_bytes([signature, signature].concat().try_into().unwrap());

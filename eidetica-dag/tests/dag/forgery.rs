@@ -4,7 +4,8 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Random, Shape, build, build_with, key, open_genesis};
 use eidetica_dag::{
-    Body, Entry, Forged, Signature, SignedEntry, TreeId, Verification, VerifiedEntry, verify_batch,
+    Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, VOUCHING_BYTES_MAX,
+    VerifiedEntry, Vouching, verify_batch,
 };
 use proptest::prelude::*;
 
@@ -58,16 +59,29 @@ fn chain(links: &[Link]) -> Vec<SignedEntry> {
 
 /// Asserts that everything before an entry is believed, and it is not.
 fn assert_stops_at(entries: &[SignedEntry], index: usize) {
-    let Verification {
-        verified, forged, ..
-    } = verify_batch(entries.to_vec());
+    let verification = verify_batch(entries.to_vec());
     let id = entries[index].id();
-    assert_eq!(forged, Some(Forged { id }));
-    let verified: Vec<SignedEntry> = verified
+    assert_eq!(verification.forged(), Some(Forged { id }));
+    assert_eq!(verification.unproved, entries[index..]);
+    let verified: Vec<SignedEntry> = verification
+        .verified
         .into_iter()
         .map(VerifiedEntry::into_inner)
         .collect();
     assert_eq!(verified, entries[..index]);
+}
+
+#[test]
+fn an_entry_that_stands_twice_in_a_batch_is_judged_each_time() {
+    let entries = chain(&[Genuine(ANN), Genuine(ANN), Genuine(ANN)]);
+    let twice: Vec<_> = entries.iter().chain(&entries).cloned().collect();
+    let checked = verify_batch(twice);
+    assert_eq!(checked.forged(), None);
+    assert_eq!(checked.verified.len(), 8);
+
+    let forged = chain(&[Genuine(ANN), Fake(ANN), Genuine(BEN)]);
+    let twice: Vec<_> = forged.iter().chain(&forged).cloned().collect();
+    assert_stops_at(&twice, 2);
 }
 
 #[test]
@@ -122,7 +136,8 @@ fn a_forged_entry_vouches_for_nothing() {
 }
 
 /// Ann merges a branch that has her name on it but not her signature: her own store would not have
-/// admitted it, so this is her doing.
+/// admitted it, so this is her doing. Her own entry below the merge, which she has not signed either,
+/// is only as good as the merge, which cannot be stored.
 #[test]
 fn an_author_vouches_for_what_bears_its_name_only() {
     let root = put(None, &[], &Genuine(ANN), open_genesis("merge"));
@@ -131,7 +146,7 @@ fn an_author_vouches_for_what_bears_its_name_only() {
     let own = put(tree, &[&root], &Fake(ANN), data("own"));
     let other = put(tree, &[&root], &Fake(BEN), data("other"));
     let merge = put(tree, &[&own, &other], &Genuine(ANN), data("merge"));
-    assert_stops_at(&[root, own, other, merge], 2);
+    assert_stops_at(&[root, own, other, merge], 1);
 }
 
 #[test]
@@ -151,7 +166,7 @@ fn one_signature_is_checked_for_each_run() {
         let links: Vec<Link> = authors.iter().map(|author| Genuine(*author)).collect();
         let count = links.len() + 1;
         let verification = verify_batch(chain(&links));
-        assert_eq!(verification.forged, None);
+        assert_eq!(verification.forged(), None);
         assert_eq!(verification.verified.len(), count);
         verification.signatures_checked
     };
@@ -169,7 +184,7 @@ fn merges_of_one_author_are_one_run() {
         let tips = eidetica_dag::testing::dag_of(entries.clone()).prefix().tips;
         let entries = entries.into_iter().map(VerifiedEntry::into_inner);
         let verification = verify_batch(entries.collect());
-        assert_eq!(verification.forged, None);
+        assert_eq!(verification.forged(), None);
         assert_eq!(verification.signatures_checked, tips.len(), "{shape:?}");
     }
 }
@@ -184,7 +199,7 @@ fn runs_of_several_authors_cost_less_than_entries() {
 #[test]
 fn an_empty_batch_is_fine() {
     let verification = verify_batch(vec![]);
-    assert_eq!(verification.forged, None);
+    assert_eq!(verification.forged(), None);
     assert_eq!(verification.signatures_checked, 0);
 }
 
@@ -230,9 +245,154 @@ proptest! {
         }
         match first_forged {
             Some(index) => assert_stops_at(&entries, index),
-            None => prop_assert_eq!(verify_batch(entries).forged, None),
+            None => prop_assert_eq!(verify_batch(entries).forged(), None),
         }
     }
+}
+
+/// Tells whether every entry is signed, or vouched for by another of these.
+fn is_proved(entries: &[SignedEntry]) -> bool {
+    let mut proved = vec![false; entries.len()];
+    for (place, entry) in entries.iter().enumerate().rev() {
+        let vouches = |above: usize| {
+            let above = entries[above].entry();
+            above.author == entry.entry().author && above.parents.contains(&entry.id())
+        };
+        let vouched = (place + 1..entries.len()).any(|above| proved[above] && vouches(above));
+        proved[place] = vouched || entry.has_valid_signature();
+    }
+    proved.into_iter().all(|proved| proved)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// An author who signs wrongly on purpose, on a tree of any shape, in batches of any size: what
+    /// is given out is proved within itself at every moment, in order, and no more is kept than must
+    /// be.
+    #[test]
+    fn what_is_vouched_for_waits_for_what_vouches(
+        shape in prop::sample::select(Shape::ALL.to_vec()),
+        seed: u64,
+        cuts in prop::collection::vec(1..20_usize, 1..60),
+    ) {
+        let mut random = Random::new(seed);
+        let parents = shape.parents(2 + random.below(60), seed);
+        let mut entries = vec![put(None, &[], &Genuine(ANN), open_genesis("random"))];
+        let tree = TreeId::from_root(entries[0].id());
+        for (index, parents) in parents.iter().enumerate().skip(1) {
+            let link = match random.below(6) {
+                0 => Fake(ANN),
+                1 => Fake(BEN),
+                even if even % 2 == 0 => Genuine(ANN),
+                _ => Genuine(BEN),
+            };
+            let root = [0];
+            let parents = if parents.is_empty() { &root[..] } else { parents };
+            let below: Vec<&SignedEntry> = parents.iter().map(|at| &entries[*at as usize]).collect();
+            entries.push(put(Some(tree), &below, &link, Body::Data(index.to_string().into())));
+        }
+        let mut vouching = Vouching::default();
+        let (mut left, mut given) = (entries.as_slice(), Vec::new());
+        for cut in cuts.into_iter().chain([usize::MAX]) {
+            let (batch, rest) = left.split_at(cut.min(left.len()));
+            left = rest;
+            let out = vouching.handle(verify_batch(batch.to_vec()));
+            given.extend(out.into_iter().map(VerifiedEntry::into_inner));
+            prop_assert!(is_proved(&given));
+            let out = vouching.look();
+            given.extend(out.into_iter().map(VerifiedEntry::into_inner));
+            prop_assert!(is_proved(&given));
+            prop_assert_eq!(&given, &entries[..given.len()]);
+            let came = entries.len() - left.len();
+            let longest = (0..=came).rev().find(|count| is_proved(&entries[..*count]));
+            prop_assert_eq!(Some(given.len()), longest);
+        }
+        let first = entries.get(given.len()).map(SignedEntry::id);
+        prop_assert_eq!(vouching.first_unproved().map(|forged| forged.id), first);
+        let kept: usize = entries[given.len()..].iter().map(|it| it.encoded().len()).sum();
+        prop_assert_eq!(vouching.bytes(), kept);
+    }
+}
+
+/// Whoever takes what is vouched for hands it on, so it must be found as near there as here: what
+/// vouches from too far away does not count, however it is cut into batches.
+#[test]
+fn what_vouches_from_too_far_away_does_not_count() {
+    let root = put(None, &[], &Genuine(ANN), open_genesis("far"));
+    let tree = Some(TreeId::from_root(root.id()));
+    let fake = put(
+        tree,
+        &[&root],
+        &Fake(ANN),
+        Body::Data(Bytes::from_static(b"fake")),
+    );
+    let vouches = put(
+        tree,
+        &[&fake],
+        &Genuine(ANN),
+        Body::Data(Bytes::from_static(b"true")),
+    );
+    let large = Body::Data(vec![7; 1_000_000].into());
+    let filler = put(tree, &[&root], &Genuine(BEN), large);
+    let ends = fake.encoded().len() + vouches.encoded().len();
+    let fit = (VOUCHING_BYTES_MAX - ends) / filler.encoded().len();
+    for (between, counts) in [(fit, true), (fit + 1, false)] {
+        let mut vouching = Vouching::default();
+        let mut given = vouching.handle(verify_batch(vec![root.clone(), fake.clone()]));
+        for _ in 0..between {
+            given.extend(vouching.handle(verify_batch(vec![filler.clone()])));
+        }
+        given.extend(vouching.handle(verify_batch(vec![vouches.clone()])));
+        given.extend(vouching.look());
+        let expected = if counts { between + 3 } else { 1 };
+        assert_eq!(given.len(), expected, "{between} between");
+        assert_eq!(vouching.first_unproved().is_none(), counts);
+    }
+}
+
+/// What vouches for an entry is refused, or waits, or stands behind what is refused: then the entry
+/// has to stand for itself.
+#[test]
+fn what_is_vouched_for_is_not_stored_alone() {
+    let entries = chain(&[Genuine(ANN), Fake(ANN), Genuine(ANN)]);
+    let tree = TreeId::from_root(entries[0].id());
+    let [root, below, fake, above] = entries.try_into().expect("four");
+    let liar = Entry {
+        height: 9,
+        ..above.entry().clone()
+    };
+    let liar = VerifiedEntry::sign(liar, &key(ANN)).expect("well formed");
+    let orphan = Entry {
+        parents: vec![eidetica_dag::EntryId::from_bytes([1; 32])],
+        ..above.entry().clone()
+    };
+    let orphan = VerifiedEntry::sign(orphan, &key(ANN)).expect("well formed");
+    let whole = [root, below.clone(), fake.clone(), above.clone()];
+    let whole = verify_batch(whole.into()).verified;
+    let [root, below, fake, above] = whole.try_into().expect("all are vouched for");
+
+    let mut dag = MemoryDag::new(tree);
+    let batch = vec![
+        root.clone(),
+        below.clone(),
+        fake.clone(),
+        liar,
+        above.clone(),
+    ];
+    let outcome = dag.append(batch);
+    assert_eq!(outcome.stored, 0..2);
+    let refusal = outcome.refused.expect("it stands for nothing");
+    assert_eq!(
+        (refusal.id, refusal.rule),
+        (fake.get().id(), Rule::Unvouched)
+    );
+
+    let outcome = dag.append(vec![fake.clone(), orphan]);
+    assert_eq!(outcome.stored, 2..2);
+    assert_eq!(outcome.refused.expect("as above").rule, Rule::Unvouched);
+    let outcome = dag.append(vec![fake, above]);
+    assert_eq!((outcome.stored, outcome.refused), (2..4, None), "together");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn the_real_history_is_a_tree_without_problems() {
         .peekable();
     while left.peek().is_some() {
         let verification = verify_batch(left.by_ref().take(1_000).collect());
-        assert_eq!(verification.forged, None);
+        assert_eq!(verification.forged(), None);
         signatures += verification.signatures_checked;
         replica.append(verification.verified);
     }

@@ -112,6 +112,7 @@ pub struct Link<'a> {
     b: &'a mut MemoryDag,
     session: SyncSession,
     asker: Option<PublicKey>,
+    answerer_key: Option<PublicKey>,
     names: Names<'a>,
     tamper: Tamper<'a>,
     between: Between<'a>,
@@ -155,6 +156,7 @@ impl<'a> Link<'a> {
             b,
             session,
             asker: None,
+            answerer_key: None,
             names: Box::new(EntryId::short),
             tamper: Box::new(|_, _, frame| vec![frame]),
             between: Box::new(|_, _, _| ()),
@@ -190,6 +192,13 @@ impl<'a> Link<'a> {
     #[must_use]
     pub fn asker(mut self, key: PublicKey) -> Self {
         self.asker = Some(key);
+        self
+    }
+
+    /// Says whose key B has proved. Otherwise it has proved none.
+    #[must_use]
+    pub fn answerer(mut self, key: PublicKey) -> Self {
+        self.answerer_key = Some(key);
         self
     }
 
@@ -267,7 +276,10 @@ impl<'a> Link<'a> {
             }
             Step::Exchange { header, entries } => self.exchange(header, entries)?,
             Step::ReceiveHeader => match self.next_frame()? {
-                Some(frame) => self.session.handle_header(&frame)?,
+                Some(frame) => {
+                    self.session.handle_peer(self.answerer_key);
+                    self.session.handle_header(&frame)?;
+                }
                 None => self.session.handle_end()?,
             },
             Step::ReceivePart => self.receive_part()?,

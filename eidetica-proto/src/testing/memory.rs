@@ -207,6 +207,10 @@ impl SyncTransport for MemoryTransport {
         KIND
     }
 
+    fn proves_keys(&self) -> bool {
+        self.key.is_some()
+    }
+
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         self.check_open()?;
         let address = self.address()?;

@@ -78,6 +78,35 @@ fn a_writer_gives_too() {
     let writer = AccessChange::grant(Subject::Key(key(1).public()), Role::Write);
     let drawn = drawn_with(vec![writer]);
     let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
-    let run = Link::new(&mut a, &mut b).asker(key(1).public()).run();
+    let run = Link::new(&mut a, &mut b)
+        .asker(key(1).public())
+        .answerer(key(0).public())
+        .run();
     assert_eq!(run.report().ending, Ending::Equal);
+}
+
+/// Whoever was revoked still answers; what it has comes here, and what is new here does not go
+/// there.
+#[test]
+fn a_peer_that_may_not_read_is_sent_nothing() {
+    let writer = AccessChange::grant(Subject::Key(key(1).public()), Role::Write);
+    let drawn = drawn_with(vec![writer]);
+    for answerer in [None, Some(key(2).public())] {
+        let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
+        let mut link = Link::new(&mut a, &mut b)
+            .named(&drawn)
+            .asker(key(1).public());
+        if let Some(key) = answerer {
+            link = link.answerer(key);
+        }
+        let run = link.run();
+        run.assert_conversation(
+            "A -> B SyncTree tips=[C] filter
+             B -> A Entries(1)
+             B -> A batch X
+             B -> A end tips=[X]
+             A stores X",
+        );
+        assert_eq!(run.report().ending, Ending::PeerMayNotRead);
+    }
 }

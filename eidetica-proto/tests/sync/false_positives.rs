@@ -4,8 +4,8 @@
 //! exchanged for that of a replica that has more.
 
 use bytes::Bytes;
-use eidetica_dag::MemoryDag;
 use eidetica_dag::testing::{Drawn, draw};
+use eidetica_dag::{MemoryDag, Verification};
 use eidetica_proto::filter::{Filter, FilterBudget};
 use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};
 use eidetica_proto::session::PULL_ROUNDS_MAX;
@@ -198,10 +198,10 @@ fn what_came_after_the_outcome_is_not_asked_for() {
     session.handle_header(&header).expect("an answer");
     let entries = drawn.entries(&["G", "C"]);
     let parts = [
-        Received::Entries {
-            entries,
-            fault: None,
-        },
+        Received::Entries(Verification {
+            verified: entries,
+            ..Verification::default()
+        }),
         Received::End(EndTips::Listed(drawn.ids(&["C"]))),
     ];
     for part in parts {

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Drawn, draw, draw_with, key};
-use eidetica_dag::{Body, DagView, Entry, EntryId, Rule, Signature, SignedEntry, VerifiedEntry};
+use eidetica_dag::{
+    Body, DagView, Entry, EntryId, Rule, Signature, SignedEntry, VerifiedEntry, verify_batch,
+};
 use eidetica_proto::batch::Packer;
 use eidetica_proto::error::BatchError;
 use eidetica_proto::message::{Part, Reply, ResponseHeader, Stored, SyncReply};
@@ -194,6 +196,7 @@ fn entries_of_another_tree_do_not_get_in() {
     let data = vec![
         announce(2),
         batch(&[drawn.entry("A").into_inner(), other.entry("L").into_inner()]),
+        end(&drawn, &["A"]),
     ];
     let (run, stored) = lied_to(&drawn, vec![data]);
     // Unpacked as an entry of this tree, it is one that nobody signed.
@@ -397,6 +400,46 @@ fn a_forged_entry_is_refused_by_the_answerer_too() {
         other => panic!("{other:?}"),
     }
     assert_eq!(tips(&b), drawn.ids(&["C"]));
+}
+
+/// An author who signs wrongly on purpose, and vouches for it later, in another batch: whoever has
+/// both gives both, and whoever gets both takes both.
+#[test]
+fn what_is_vouched_for_in_the_next_batch_is_taken() {
+    let drawn = draw("A-B");
+    let author = key(7);
+    let sign = |parents: &[EntryId], height, text: &str| {
+        let entry = Entry {
+            tree: Some(drawn.tree()),
+            parents: parents.to_vec(),
+            height,
+            timestamp_ms: 0,
+            author: author.public(),
+            body: Body::Data(text.as_bytes().to_vec().into()),
+        };
+        SignedEntry::sign(entry, &author).expect("well formed")
+    };
+    let genuine = sign(&drawn.ids(&["B"]), 2, "wrong");
+    let wrong = SignedEntry::from_parts(genuine.entry().clone(), &Signature::from_bytes([7; 64]));
+    let wrong = wrong.expect("well formed");
+    let vouches = sign(&[wrong.id()], 3, "right");
+    let mut b = drawn.dag.clone();
+    let both = verify_batch(vec![wrong.clone(), vouches.clone()]).verified;
+    assert_eq!(b.append(both).stored.len(), 2);
+    let mut a = empty(&drawn);
+    // 0 SyncTree, 1 Entries, 2 batch, 3 end.
+    let own = [
+        drawn.entry("A").into_inner(),
+        drawn.entry("B").into_inner(),
+        wrong,
+    ];
+    let split = |_, number, frame| match number {
+        2 => vec![batch(&own), batch(std::slice::from_ref(&vouches))],
+        _ => vec![frame],
+    };
+    let run = Link::new(&mut a, &mut b).tamper(split).run();
+    assert_eq!(run.report().ending, Ending::Equal);
+    assert_eq!(tips(&a), [vouches.id()]);
 }
 
 /// Entries that come before their parents are kept by the answerer as well, and what it lacks at

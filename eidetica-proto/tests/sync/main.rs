@@ -2,6 +2,7 @@
 
 mod access;
 mod attacks;
+mod concurrent;
 mod conversations;
 mod cuts;
 mod damage;

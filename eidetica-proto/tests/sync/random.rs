@@ -45,7 +45,7 @@ impl Pair {
 }
 
 /// Stores the ancestors of `heads`, in an order that follows `order` as far as parents allow.
-fn replica(
+pub(crate) fn replica(
     whole: &MemoryDag,
     history: &[VerifiedEntry],
     heads: &[Arrival],
@@ -64,7 +64,7 @@ fn replica(
     dag
 }
 
-fn ids(dag: &MemoryDag) -> BTreeSet<EntryId> {
+pub(crate) fn ids(dag: &MemoryDag) -> BTreeSet<EntryId> {
     Oracle::of(dag).all()
 }
 
@@ -76,7 +76,7 @@ fn options() -> impl Strategy<Value = SyncOptions> {
     proptest::sample::select(vec![SyncOptions::default(), TIPS_FIRST])
 }
 
-fn assert_whole(dag: &MemoryDag) {
+pub(crate) fn assert_whole(dag: &MemoryDag) {
     let Ok(problems) = check(dag, dag.tree(), |_| ());
     assert!(problems.is_empty(), "{problems:?}");
 }

@@ -2,9 +2,11 @@
 //!
 //! A change here is a change of the protocol: it needs another [`PROTOCOL_VERSION`].
 
+use bytes::Bytes;
 use eidetica_dag::testing::key;
-use eidetica_dag::{EntryId, TreeId};
+use eidetica_dag::{EntryId, PublicKey, Role, Signature, TreeId};
 use eidetica_proto::message::*;
+use eidetica_proto::proof::{Acquaintance, Proving, read_request};
 use eidetica_proto::tips::{EndTips, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, WireError};
 
@@ -142,6 +144,58 @@ fn responses() {
 }
 
 #[test]
+fn joining() {
+    let mut join = Join {
+        tree: tree(),
+        role: Role::Write,
+        note: "Ada".into(),
+        invite: None,
+    };
+    request(Request::Join(join.clone()), "0104{11*32}010341646100");
+    let signature = Signature::from_bytes([0x33; 64]);
+    join.invite = Some(InviteProof {
+        invite: PublicKey::from_bytes([0x22; 32]),
+        signature,
+    });
+    let golden = "0104{11*32}010341646101{22*32}40{33*64}";
+    request(Request::Join(join), golden);
+    response(Ok(Reply::Join(JoinReply::Granted(Role::Admin))), "00040002");
+    response(Ok(Reply::Join(JoinReply::Pending)), "000401");
+    response(Ok(Reply::Join(JoinReply::Rejected)), "000402");
+}
+
+#[test]
+fn proofs() {
+    let frames = |proving: Proving| proving.frames().map(|frame| short(&frame));
+    let header = Bytes::from_static(b"header");
+    let challenge = Proving::challenge([5; 16], None, header.clone());
+    assert_eq!(frames(challenge), ["0101{05*16}", "686561646572"]);
+    let to = Acquaintance {
+        key: key(2).public(),
+        epoch: [4; 8],
+        clock_ahead_ms: -1,
+    };
+    let signed = Proving::sign(&key(1), &to, 301, [5; 16], header);
+    let asker = key(1).public();
+    let [proof, _] = frames(signed.clone());
+    let golden = format!("0102{asker}{{04*8}}ac02{{05*16}}40");
+    assert_eq!(proof.strip_prefix(&golden).map(str::len), Some(128));
+    let [proof, header] = signed.frames();
+    let (answering, _) = read_request(proof.clone(), header).expect("a request");
+    let answer = answering
+        .prove(&key(2), [4; 8], 300, b"yes")
+        .expect("asked for");
+    let golden = format!("{}{{04*8}}ac0240", key(2).public());
+    assert_eq!(
+        short(&answer).strip_prefix(&golden).map(str::len),
+        Some(128)
+    );
+    // Ed25519 signs alike each time, so these bytes pin what is signed.
+    let pinned = [&proof[proof.len() - 8..], &answer[answer.len() - 8..]].map(hex);
+    assert_eq!(pinned, ["aa10e92893c5190a", "fee8ada84a842e0e"]);
+}
+
+#[test]
 fn errors() {
     let codes = [
         ErrorCode::Malformed,
@@ -152,6 +206,8 @@ fn errors() {
         ErrorCode::EntryRefused,
         ErrorCode::Busy,
         ErrorCode::Internal,
+        ErrorCode::Unproven,
+        ErrorCode::StaleProof,
     ];
     for (number, code) in codes.into_iter().enumerate() {
         response(

@@ -4,3 +4,4 @@ mod batches;
 mod corpus;
 mod golden;
 mod messages;
+mod proofs;

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use eidetica_dag::memory::Prefix;
 use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, MemoryDag, Node, Outcome,
-    SignedEntry, TreeId, VerifiedEntry,
+    AccessId, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, MemoryDag, Node,
+    Outcome, SignedEntry, TreeId, VerifiedEntry,
 };
 
 use super::{Snapshot, Store, StoreError, check_meta};
@@ -20,6 +21,9 @@ pub struct MemoryStore {
     trees: RwLock<BTreeMap<TreeId, Arc<RwLock<MemoryDag>>>>,
     meta: RwLock<BTreeMap<String, Vec<u8>>>,
 }
+
+/// How many entries are shown to a visitor at most before the lock is given back.
+const VISITED_UNDER_LOCK_MAX: u32 = 64;
 
 /// Nothing that runs under a lock of this file panics, unless a rule of `MemoryDag` is broken.
 const UNPOISONED: &str = "nobody panics while holding the lock";
@@ -176,5 +180,27 @@ impl EntryView for MemorySnapshot {
     fn encoded(&self, at: Arrival) -> Result<Bytes, StoreError> {
         self.check(at);
         sure(self.dag().encoded(at))
+    }
+
+    fn visit_encoded(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(EntryId, EncodedEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if let Some(last) = numbers.end.checked_sub(1) {
+            self.check(Arrival(last));
+        }
+        let mut rest = numbers;
+        let mut visited = ControlFlow::Continue(());
+        while !rest.is_empty() && visited.is_continue() {
+            // The lock is given back now and then, so that appending waits for no reader.
+            let part = rest.start..rest.end.min(rest.start + VISITED_UNDER_LOCK_MAX);
+            rest.start = part.end;
+            sure(self.dag().visit_encoded(part, &mut |id, entry| {
+                visited = visit(id, entry);
+                visited
+            }))?;
+        }
+        Ok(())
     }
 }

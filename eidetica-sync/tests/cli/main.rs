@@ -2,7 +2,11 @@
 #![cfg(feature = "cli")]
 
 mod import;
+mod joining;
 mod place;
+#[cfg(unix)]
+mod serving;
+mod tls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -246,38 +250,34 @@ fn a_tree_that_may_not_be_read_cannot_be_told_from_none() {
     let unknown = format!("eidetica:{}?{places}", "0".repeat(64));
     let mut said = Vec::new();
     for ticket in [ticket, &unknown] {
-        let text = refusal(&place.run("b", &["join", ticket, "--loopback"]), 1);
-        assert!(
-            text.contains("or does not let this device read it"),
-            "{text}"
+        let mut texts = String::new();
+        for (args, code, expected) in [
+            (
+                ["sync", ticket, "--loopback"],
+                1,
+                "or does not let this device read it",
+            ),
+            (
+                ["join", ticket, "--loopback"],
+                3,
+                "does not tell whether it has the tree",
+            ),
+        ] {
+            let text = refusal(&place.run("b", &args), code);
+            assert!(text.contains(expected), "{text}");
+            texts.push_str(&text);
+        }
+        let names = [(&ticket[9..73], "<tree>"), (&ticket[9..19], "<tree>")];
+        said.push(
+            names
+                .iter()
+                .fold(texts, |said, (from, to)| said.replace(from, to)),
         );
-        said.push(text.replace(&ticket[9..19], "<tree>"));
     }
     assert_eq!(said[0], said[1]);
     assert_eq!(place.lines("b", &["ls"]), [""; 0]);
-    refusal(&place.run("b", &["sync", &unknown[9..73]]), 1);
-}
-
-#[test]
-fn a_store_has_one_user_at_a_time() {
-    let place = Place::new();
-    place.line("a", &["new", "notes"]);
-    let mut server = place.serve("a");
-    let said = refusal(&place.run("a", &["append", "notes", "no"]), 1);
-    assert!(said.contains("is open already"), "{said}");
-    assert!(
-        said.contains(&format!("process {}", server.child.id())),
-        "{said}"
-    );
-    assert_eq!(place.line("a", &["ticket", "notes"]), server.tickets[0]);
-    let said = refusal(&place.run("a", &["ticket", "other"]), 1);
-    assert!(said.contains("no tree \"other\""), "{said}");
-
-    // One that was killed leaves nothing behind that anyone believes.
-    server.kill();
-    let said = refusal(&place.run("a", &["ticket", "notes"]), 1);
-    assert!(said.contains("no server runs"), "{said}");
-    place.line("a", &["append", "notes", "yes"]);
+    refusal(&place.run("b", &["sync", &unknown[9..73]]), 3);
+    refusal(&place.run("b", &["sync", &"1".repeat(64)]), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,6 +45,13 @@ impl Place {
         })
     }
 
+    /// Begins a command that goes on for a while.
+    pub(crate) fn begin(&self, store: &str, args: &[&str]) -> Started {
+        let mut command = self.command(store, args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Started(Some(command.spawn().expect("the program starts")))
+    }
+
     pub(crate) fn run(&self, store: &str, args: &[&str]) -> Output {
         self.run_with(store, args, b"")
     }
@@ -66,15 +73,37 @@ impl Place {
     }
 
     pub(crate) fn serve(&self, store: &str) -> Server {
+        self.serve_with(store, &[])
+    }
+
+    /// Serves over HTTP at a certain address.
+    pub(crate) fn serve_at(&self, store: &str, http: &str) -> Server {
+        self.serve_with(store, &["--http", http])
+    }
+
+    pub(crate) fn serve_with(&self, store: &str, args: &[&str]) -> Server {
         let log = self.path(&format!("{store}.log"));
+        let mut command = self.command(store, &[&["serve", "--loopback"], args].concat());
+        command.stderr(File::create(&log).expect("a log"));
+        Self::start(command, || fs::read_to_string(&log).unwrap_or_default())
+    }
+
+    /// Serves, and gives what the server says on stderr as it says it.
+    pub(crate) fn serve_heard(&self, store: &str) -> (Server, BufReader<ChildStderr>) {
         let mut command = self.command(store, &["serve", "--loopback"]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"));
+        command.stderr(Stdio::piped());
+        let mut server = Self::start(command, String::new);
+        let stderr = server.child.stderr.take().expect("it is piped");
+        (server, BufReader::new(stderr))
+    }
+
+    fn start(mut command: Command, log: impl Fn() -> String) -> Server {
+        command.stdout(Stdio::piped());
         let mut server = Server {
             child: command.spawn().expect("the program starts"),
             addresses: Vec::new(),
             tickets: Vec::new(),
+            certificate: None,
         };
         let stdout = server.child.stdout.take().expect("it is piped");
         for line in BufReader::new(stdout).lines() {
@@ -82,11 +111,12 @@ impl Place {
             match line.split_once(' ') {
                 Some(("listening", address)) => server.addresses.push(address.to_owned()),
                 Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
+                Some(("certificate", file)) => server.certificate = Some(file.to_owned()),
                 _ if line == "ready" => return server,
                 _ => panic!("the server says {line:?}"),
             }
         }
-        panic!("no server: {}", fs::read_to_string(log).unwrap_or_default());
+        panic!("no server: {}", log());
     }
 }
 
@@ -95,6 +125,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) addresses: Vec<String>,
     pub(crate) tickets: Vec<String>,
+    pub(crate) certificate: Option<String>,
 }
 
 impl Server {
@@ -107,6 +138,14 @@ impl Server {
         assert_eq!(status.code(), Some(0));
     }
 
+    /// Returns the first address of a kind.
+    pub(crate) fn address(&self, kind: &str) -> &str {
+        let mut addresses = self.addresses.iter();
+        addresses
+            .find(|it| it.starts_with(kind))
+            .expect("it listens")
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
@@ -117,6 +156,46 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _has_ended = self.child.kill();
         let _has_ended = self.child.wait();
+    }
+}
+
+/// A command under way, which ends with the test, however that ends.
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    /// Returns what it says on stderr, as it says it.
+    pub(crate) fn stderr(&mut self) -> BufReader<ChildStderr> {
+        let child = self.0.as_mut().expect("it runs until it is finished");
+        BufReader::new(child.stderr.take().expect("it is piped"))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Output {
+        let child = self.0.take().expect("it runs until it is finished");
+        child.wait_with_output().expect("it ends")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _has_ended = child.kill();
+            let _has_ended = child.wait();
+        }
+    }
+}
+
+/// Reads lines until one has this in it.
+pub(crate) fn hear(from: &mut impl BufRead, wanted: &str) -> String {
+    let mut heard = String::new();
+    loop {
+        let mut line = String::new();
+        let n = from.read_line(&mut line).expect("text");
+        assert_ne!(n, 0, "it only says {heard}");
+        heard.push_str(&line);
+        if line.contains(wanted) {
+            return heard;
+        }
     }
 }
 
@@ -133,6 +212,11 @@ pub(crate) fn refusal(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(output.stdout.is_empty(), "data despite an error");
-    assert!(stderr.contains("error: "), "{stderr}");
+    let kind = match code {
+        3 => "pending: ",
+        4 => "rejected: ",
+        _ => "error: ",
+    };
+    assert!(stderr.contains(kind), "{stderr}");
     stderr
 }

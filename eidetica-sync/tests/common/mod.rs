@@ -5,6 +5,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod raw;
+
 use std::collections::BTreeSet;
 
 use eidetica_dag::{AccessChange, Body, EntryId, Role, SecretKey, Subject, TreeId};
@@ -29,7 +31,11 @@ pub async fn node(network: &MemoryNetwork, name: &str) -> Node {
     node
 }
 
-fn seed(name: &str) -> [u8; 32] {
+pub fn secret(name: &str) -> SecretKey {
+    SecretKey::from_bytes(&seed(name))
+}
+
+pub fn seed(name: &str) -> [u8; 32] {
     let mut seed = [0; 32];
     seed[..name.len()].copy_from_slice(name.as_bytes());
     seed

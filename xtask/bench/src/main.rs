@@ -3,12 +3,14 @@
 mod cli;
 mod clock;
 mod history;
+mod hostile;
 mod latency;
 mod machine;
 mod negotiation;
 mod nodes;
 mod report;
 mod transfer;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,8 @@ const COMMANDS: &[cli::Command] = &[
     transfer::COMMAND,
     transfer::SIDE_COMMAND,
     latency::COMMAND,
+    hostile::COMMAND,
+    hostile::SERVER_COMMAND,
 ];
 
 fn main() -> ExitCode {

@@ -24,6 +24,8 @@ Usage: cargo xtask bench <what> [options]
 micro:       the parts by themselves: differences, filters, entries, signatures, batches
 negotiation: round trips, bytes and redundancy of syncs, on histories of every shape; more of its
              kind are told by `bench list`, and the options of each by `bench <what> help`
+hostile:     a server under attack by 1,000 connections that stall, and by requests that are too
+             large: its memory, and how those fare who only want to sync
 
 peers:       the protocol beside git fetch, Automerge, negentropy and rateless IBLTs
 bootstrap:   with processes and durable stores of their own, on 127.0.0.1, fetch the shape of a real

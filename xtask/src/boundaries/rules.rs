@@ -146,8 +146,21 @@ const HTTP: CrateRule = CrateRule {
         "tokio-util",
         "tracing",
     ],
-    optional: &["rustls", "rustls-pki-types", "tokio-rustls", "webpki-roots"],
-    never: &["eidetica-sync", "eidetica-transport-iroh", "iroh*", "redb"],
+    // For TLS. The other library of cryptography would be a second one beside that of iroh.
+    optional: &[
+        "rcgen",
+        "rustls",
+        "rustls-platform-verifier",
+        "tokio-rustls",
+        "tower-service",
+    ],
+    never: &[
+        "aws-lc-*",
+        "eidetica-sync",
+        "eidetica-transport-iroh",
+        "iroh*",
+        "redb",
+    ],
     unnamed: &[Segments("eidetica_dag")],
 };
 

@@ -17,12 +17,14 @@ pub const ROWS: &[Row] = &[
     Row::Package(library("eidetica-proto", &["test-utils"])),
     Row::Package(library("eidetica-sync", &[])),
     Row::Package(library("eidetica-transport-http", &[])),
+    Row::Package(library("eidetica-transport-http", &["tls"])),
     Row::Package(library("eidetica-sync", &["http"]).tested_with("test-utils")),
+    Row::Package(library("eidetica-sync", &["tls"]).tested_with("test-utils")),
     Row::Package(library("eidetica-sync", &["redb"]).tested_with("test-utils")),
     Row::Package(library("eidetica-transport-iroh", &[])),
     Row::Package(library("eidetica-sync", &["iroh"]).tested_with("test-utils")),
     Row::Package(library("eidetica-sync", &["http", "iroh"]).tested_with("test-utils")),
-    // `cli` implies the other three: with the test helpers, this is everything.
+    // `cli` implies the other four: with the test helpers, this is everything.
     Row::Package(library_and_program("eidetica-sync", &["cli"]).tested_with("test-utils")),
     // Behind everything that it measures.
     Row::Package(program("eidetica-bench", &[])),

@@ -2,7 +2,7 @@
 
 use eidetica_dag::testing::fuzz::assert_entry;
 use eidetica_dag::testing::key;
-use eidetica_dag::{DagView, EntryId, MemoryDag};
+use eidetica_dag::{DagView, EntryId, MemoryDag, Role, SecretKey};
 
 use super::replicas::{genuine_frames, pairs};
 use super::{assert_shortest, batches, filters, tips};
@@ -12,8 +12,9 @@ use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};
 use crate::filter::Filter;
 use crate::intake::Received;
 use crate::message::{
-    ADDRESSES_MAX, Hello, ListTrees, Part, Reply, Request, RequestHeader, ResponseHeader, Sample,
-    SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, VERSIONS_MAX, WANTS_MAX,
+    ADDRESSES_MAX, Hello, InviteProof, Join, JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Reply,
+    Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree, TREES_MAX,
+    TreeSummary, VERSIONS_MAX, WANTS_MAX,
 };
 use crate::testing::Way;
 use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipSet, TipSketch};
@@ -33,6 +34,7 @@ pub fn request(data: &[u8]) -> bool {
     assert_shortest(data, &written);
     match &header.request {
         Request::Hello(hello) => assert_hello(hello),
+        Request::Join(join) => assert!(join.note.len() <= NOTE_BYTES_MAX),
         Request::SyncTree(sync) => {
             if let TipSet::Listed(ids) = &sync.tips {
                 assert_ids(ids, TIPS_LISTED_MAX);
@@ -81,13 +83,11 @@ pub fn part(data: &[u8]) -> bool {
         (Part::Batch(batch), received) => {
             let unpacked = unpack(tree, batch);
             assert_eq!(received.is_ok(), unpacked.is_ok());
-            let (Ok(Received::Entries { entries, fault }), Ok(unpacked)) = (received, unpacked)
-            else {
+            let (Ok(Received::Entries(batch)), Ok(unpacked)) = (received, unpacked) else {
                 return false;
             };
-            assert_eq!(fault.is_none(), entries.len() == unpacked.len());
-            let genuine = entries.iter().map(|entry| entry.get());
-            assert!(genuine.eq(&unpacked[..entries.len()]));
+            let genuine = batch.verified.iter().map(|entry| entry.get());
+            assert!(genuine.chain(&batch.unproved).eq(&unpacked));
         }
         (Part::End { tips }, Ok(Received::End(received))) => {
             assert_ids(tips.listed(), TIPS_MAX);
@@ -187,7 +187,17 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
             wants,
         })
     };
+    let join = |invite: Option<SecretKey>| {
+        Request::Join(Join {
+            tree,
+            role: Role::Write,
+            note: "Ada".to_owned(),
+            invite: invite.map(|invite| InviteProof::new(&invite, tree, &key(1).public())),
+        })
+    };
     let requests = [
+        join(None),
+        join(Some(key(2))),
         Request::Hello(hello()),
         Request::ListTrees(ListTrees { after: None }),
         Request::ListTrees(ListTrees { after: Some(tree) }),
@@ -215,6 +225,8 @@ pub(super) fn response_seeds() -> Vec<Vec<u8>> {
         Ok(Reply::Hello(hello())),
         Ok(Reply::Trees(vec![summary])),
         Ok(Reply::Sync(SyncReply::SendFilter)),
+        Ok(Reply::Join(JoinReply::Granted(Role::Read))),
+        Ok(Reply::Join(JoinReply::Pending)),
         Err(busy),
     ];
     let made = replies.map(|reply| ResponseHeader::encode(reply).to_vec());

@@ -5,6 +5,7 @@ mod batches;
 mod filters;
 mod frames;
 mod messages;
+mod proofs;
 mod records;
 mod replicas;
 mod syncs;
@@ -17,6 +18,7 @@ pub use batches::{batch, batch_edit};
 pub use filters::{filter, filter_build};
 pub use frames::frames;
 pub use messages::{part, request, response};
+pub use proofs::{request_proof, response_proof};
 pub use records::batch_records;
 pub use syncs::sync;
 pub use texts::{address, ticket, ticket_build};
@@ -29,6 +31,12 @@ type Seeds = fn() -> Vec<Vec<u8>>;
 pub const TARGETS: &[Target] = &[
     target("request", request, messages::request_seeds),
     target("response", response, messages::response_seeds),
+    target("request_proof", request_proof, proofs::request_proof_seeds),
+    target(
+        "response_proof",
+        response_proof,
+        proofs::response_proof_seeds,
+    ),
     target("part", part, messages::part_seeds),
     target("frames", frames, frames::seeds),
     target("batch", batch, batches::batch_seeds),

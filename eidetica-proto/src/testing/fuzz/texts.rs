@@ -28,8 +28,7 @@ pub fn ticket_build(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let mut ticket = Ticket::new(TreeId::from_root(EntryId::from_bytes(input.array())));
     ticket.peer = Some(PublicKey::from_bytes(input.array()));
-    let secret = usize::from(input.byte());
-    ticket.invite = InviteSecret::from_bytes(input.take(secret)).ok();
+    ticket.invite = Some(InviteSecret::from_bytes(input.array()));
     while !input.is_empty() && ticket.addresses.len() < TICKET_ADDRESSES_MAX {
         let character = char::from(input.byte());
         let value = character.to_string().repeat(input.below(ADDRESS_BYTES_MAX));
@@ -72,7 +71,7 @@ pub(super) fn ticket_seeds() -> Vec<Vec<u8>> {
     let full = Ticket {
         peer: Some(key(1).public()),
         addresses: addresses.into(),
-        invite: Some(InviteSecret::from_bytes(&[0xa5; 16]).expect("long enough")),
+        invite: Some(InviteSecret::from_bytes([0xa5; 32])),
         ..bare.clone()
     };
     let later = format!("{full}&later=%zz&");
@@ -81,7 +80,7 @@ pub(super) fn ticket_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn ticket_build_seeds() -> Vec<Vec<u8>> {
-    let plan = |addresses: &[u8]| [&[1; 64], &[16][..], &[0xa5; 16], addresses].concat();
+    let plan = |addresses: &[u8]| [&[1; 64][..], &[0xa5; 32], addresses].concat();
     vec![plan(b"a\x01\0"), plan(b"b\x01\x02%\x03\0\xe9\x05\0")]
 }
 

@@ -1,23 +1,36 @@
 //! The command line.
 
+mod access;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use eidetica_sync::dag::Role;
 use eidetica_sync::proto::{Address, Ticket, TicketError};
 
+pub(crate) use self::access::{
+    Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
+};
+use crate::tls::{AskTls, ServeTls};
+
 const EXAMPLES: &str = "\
 Examples:
-  eidetica new notes --anyone write       create a tree; its id is printed
+  eidetica new notes                      create a tree; its id is printed
   eidetica append notes 'buy milk'        write an entry on top of all tips
-  eidetica serve                          serve it; a ticket for each tree is printed
-  eidetica join 'eidetica:…'              on another device: fetch a copy
+  eidetica serve                          serve all trees, and carry out commands meanwhile
+  eidetica invite notes                   print a ticket that lets one device in
+  eidetica join 'eidetica:…'              on the other device: fetch a copy
   eidetica sync notes                     make both copies equal again
+  eidetica requests                       who wants to join without an invite
+  eidetica approve notes 3f2a             let one of them in
   eidetica import git . --name history    every commit becomes an entry
 
 Wherever a tree is asked for, its id, at least 4 digits of the id's beginning or its name will do, \
 if only one tree fits. Put tickets in quotes: the shell cuts them at '&'.
+
+Exit codes: 0 when all went well, 1 when something failed, 2 when the command line makes no sense, \
+3 when an admin has to approve a request to join, 4 when one has rejected it.
 
 Environment:
   EIDETICA_STORE               the store's folder, if --store is not given
@@ -25,7 +38,7 @@ Environment:
 
 const ANYONE_HELP: &str = "\
 Opens the tree to everyone who can reach a server of it, known or not. Without this only this \
-device can read it and write to it, and nobody can join it";
+device can read it and write to it, until `eidetica invite` or `approve` lets others in";
 
 /// Keeps copies of signed, append-only trees equal between devices.
 #[derive(Debug, Parser)]
@@ -56,15 +69,79 @@ pub(crate) enum Command {
     /// Prints the entries of a tree in the order that is the same on every device
     Log(Log),
     /// Serves all trees to others until it is interrupted
+    ///
+    /// Prints a ticket for each tree, and says who asks to join. Other commands on the same store
+    /// are carried out by the server meanwhile.
     Serve(Serve),
     /// Prints the ticket for a tree that is being served from this store
+    ///
+    /// It says where the tree is. It lets nobody in: `eidetica invite` prints one that does.
     Ticket(OneTree),
     /// Fetches the tree of a ticket and remembers where it came from
+    ///
+    /// With a ticket of `eidetica invite`, or to a tree that is open to anyone, it gets in at once.
+    /// Otherwise it asks to be let in, and an admin of the tree has to approve: then the exit code
+    /// is 3, and the same again fetches the tree later. It is 4 if an admin has rejected it.
     Join(Join),
     /// Fetches what others have written, then sends them what they lack
     Sync(Sync),
+    /// Lists who wants to join: tree, key, role, since when, and what they say of themselves
+    Requests(Requests),
+    /// Lets somebody in who asks to join
+    Approve(Approve),
+    /// Does not let somebody in who asks to join, and tells it so
+    Reject(Reject),
+    /// Gives a role to a key, or to everyone who can reach a server of the tree
+    Grant(Grant),
+    /// Takes every role from a key, or from everyone without a role of their own
+    ///
+    /// What was fetched stays where it is, and what was written stays in the tree.
+    Revoke(Revoke),
+    /// Lists who may do what
+    Access(OfTree),
+    /// Prints a ticket that lets whoever has it join, without asking
+    ///
+    /// It is a secret. A server must run on this store, and it must still run when it is used.
+    Invite(MakeInvite),
+    /// Lists the invites of a tree that can still be used
+    Invites(OfTree),
+    /// Lets an invite grant nothing from here on
+    Withdraw(Withdraw),
+    /// Forgets which key was found at an HTTP address, so that whoever is there next is believed
+    Forget(Forget),
     /// Reads whole trees and looks for damage: hashes, signatures, parents, heights, tips
     Verify(Verify),
+}
+
+/// What a command reads besides the command line.
+pub(crate) enum Input<'a> {
+    Stdin,
+    File(&'a Path),
+}
+
+impl Command {
+    /// Returns what the command reads: whoever hands it over sends that along.
+    pub(crate) fn input(&self) -> Option<Input<'_>> {
+        match self {
+            Self::Append(args) => match (&args.text, &args.file) {
+                (Some(_), _) => None,
+                (None, Some(file)) => Some(Input::File(file)),
+                (None, None) => Some(Input::Stdin),
+            },
+            Self::Import(Import::Dag(args)) => Some(args.input()),
+            _ => None,
+        }
+    }
+}
+
+impl ImportDag {
+    /// Returns where the lines are.
+    pub(crate) fn input(&self) -> Input<'_> {
+        match self.file == Path::new("-") {
+            true => Input::Stdin,
+            false => Input::File(&self.file),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -188,6 +265,8 @@ pub(crate) struct Serve {
     /// Does not serve over HTTP
     #[arg(long, conflicts_with_all = ["http", "no_iroh"])]
     pub(crate) no_http: bool,
+    #[command(flatten)]
+    pub(crate) tls: ServeTls,
     /// Does not serve over iroh
     #[arg(long)]
     pub(crate) no_iroh: bool,
@@ -199,28 +278,21 @@ pub(crate) struct Serve {
 /// A kind of transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
-    /// HTTP, which proves no keys: only trees open to anyone are to be had
+    /// HTTP: requests are signed and answers checked, but without TLS whoever is on the way can read
+    /// them
     Http,
     /// QUIC between devices that prove their keys
     Iroh,
 }
 
 impl Via {
-    /// Returns the kind of its addresses.
-    pub(crate) fn kind(self) -> &'static str {
+    /// Returns the kinds of its addresses.
+    pub(crate) fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Http => "http",
-            Self::Iroh => "iroh",
+            Self::Http => &["http", "https"],
+            Self::Iroh => &["iroh"],
         }
     }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Join {
-    /// The ticket, in quotes
-    pub(crate) ticket: Ticket,
-    #[command(flatten)]
-    pub(crate) how: How,
 }
 
 #[derive(Debug, clap::Args)]
@@ -241,6 +313,8 @@ pub(crate) struct How {
     /// Uses only addresses of this kind
     #[arg(long)]
     pub(crate) via: Option<Via>,
+    #[command(flatten)]
+    pub(crate) tls: AskTls,
     /// Prints how it went as a JSON object on one line
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use eidetica_sync::store::BoxedError;
 
@@ -19,9 +20,30 @@ pub(crate) enum Stop {
     Failed(Box<Failure>),
 }
 
+impl Stop {
+    /// Says why data could not be printed.
+    pub(crate) fn from_stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Failure::new("could not write to stdout")
+                .caused_by(error)
+                .into(),
+        }
+    }
+}
+
+/// What a script has to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Error,
+    Pending,
+    Rejected,
+}
+
 /// What was tried, why it failed, and what to do next.
 #[derive(Debug)]
 pub(crate) struct Failure {
+    kind: Kind,
     text: String,
     source: Option<BoxedError>,
     hint: Option<String>,
@@ -31,9 +53,37 @@ impl Failure {
     /// Says what could not be done.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
+            kind: Kind::Error,
             text: text.into(),
             source: None,
             hint: None,
+        }
+    }
+
+    /// Says what somebody else has to do first.
+    pub(crate) fn pending(text: impl Into<String>) -> Self {
+        let kind = Kind::Pending;
+        Self {
+            kind,
+            ..Self::new(text)
+        }
+    }
+
+    /// Says what somebody else does not want.
+    pub(crate) fn rejected(text: impl Into<String>) -> Self {
+        let kind = Kind::Rejected;
+        Self {
+            kind,
+            ..Self::new(text)
+        }
+    }
+
+    /// Returns the exit code of the program. 2 is for a command line that makes no sense.
+    pub(crate) fn code(&self) -> u8 {
+        match self.kind {
+            Kind::Error => 1,
+            Kind::Pending => 3,
+            Kind::Rejected => 4,
         }
     }
 
@@ -60,7 +110,12 @@ impl From<Failure> for Stop {
 /// so nothing in it can steer a terminal.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", printable(&self.text))?;
+        let kind = match self.kind {
+            Kind::Error => "error",
+            Kind::Pending => "pending",
+            Kind::Rejected => "rejected",
+        };
+        write!(f, "{kind}: {}", printable(&self.text))?;
         let mut said = self.text.clone();
         let first = self
             .source

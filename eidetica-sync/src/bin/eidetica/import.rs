@@ -12,9 +12,9 @@ use eidetica_sync::dag::{Body, Entry, EntryId, SecretKey, TreeId, VerifiedEntry}
 use self::git::{Commit, CommitId, Commits};
 use crate::args::ImportGit;
 use crate::failure::{Context, Failure, Hint, Result};
-use crate::output::{Out, count, note};
+use crate::output::count;
 use crate::progress::Progress;
-use crate::store_dir::StoreDir;
+use crate::session::Session;
 use crate::tree;
 
 /// How many commits are stored in one step: a commit of the store costs little beside so many.
@@ -23,20 +23,21 @@ const BATCH_ENTRIES: usize = 4_096;
 /// How many bytes of commits are stored in one step. It bounds memory where messages are long.
 const BATCH_BYTES: usize = 8 << 20;
 
-pub(crate) async fn git(dir: &StoreDir, args: ImportGit) -> Result<()> {
-    git::check_repository(&args.repo)?;
-    let commits = git::count_commits(&args.repo)?;
+pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
+    let repo = session.path(&args.repo);
+    git::check_repository(&repo)?;
+    let commits = git::count_commits(&repo)?;
     if commits == 0 {
-        let text = format!("there are no commits in {}", args.repo.display());
+        let text = format!("there are no commits in {}", repo.display());
         return Err(Failure::new(text)
             .hint("commit something first, or name another repository")
             .into());
     }
     let limit = args.limit.map_or(u64::MAX, u64::from);
-    let name = args.name.unwrap_or_else(|| name_of(&args.repo));
+    let name = args.name.unwrap_or_else(|| name_of(&repo));
 
-    let opened = dir.open_or_create()?;
-    let node = opened.node()?.start();
+    let opened = session.open_or_create()?;
+    let node = opened.start()?;
     let tree = node
         .create_tree(name, tree::access_of(args.anyone))
         .await
@@ -52,23 +53,25 @@ pub(crate) async fn git(dir: &StoreDir, args: ImportGit) -> Result<()> {
         shortened: 0,
         stored: 0,
     };
-    let result = import.run(&args.repo, limit, commits.min(limit)).await;
+    let console = &session.console;
+    let progress = console.progress("importing");
+    let result = import.run(&repo, limit, commits.min(limit), progress).await;
     if result.is_err() {
         let stored = count(import.stored, "commit", "commits");
-        note(format_args!(
+        console.note(format_args!(
             "the tree {tree} is here with {stored}; the import does not go on from it"
         ));
     }
     result?;
     let stored = count(import.stored, "commit", "commits");
     match import.shortened {
-        0 => note(format_args!("imported {stored}")),
-        n => note(format_args!(
+        0 => console.note(format_args!("imported {stored}")),
+        n => console.note(format_args!(
             "imported {stored}; {} too long for an entry and cut short",
             count(n, "message was", "messages were")
         )),
     }
-    let mut out = Out::new();
+    let mut out = console.out();
     out.line(tree)?;
     out.flush()
 }
@@ -98,9 +101,14 @@ struct Importer {
 }
 
 impl Importer {
-    async fn run(&mut self, repo: &Path, limit: u64, total: u64) -> Result<()> {
+    async fn run(
+        &mut self,
+        repo: &Path,
+        limit: u64,
+        total: u64,
+        mut progress: Progress,
+    ) -> Result<()> {
         let mut commits = Commits::read(repo)?;
-        let mut progress = Progress::new("importing");
         progress.set(0, Some(total));
         let mut taken = 0;
         while taken < limit {

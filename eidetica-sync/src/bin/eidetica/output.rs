@@ -1,43 +1,38 @@
 //! What the program prints: data on stdout, everything else on stderr.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use crate::failure::{Failure, Result, Stop};
+use crate::failure::{Result, Stop};
+
+/// How many bytes of data are printed at once: with fewer, a long log is mostly calls.
+const OUT_BYTES: usize = 64 << 10;
 
 /// Data on its way to stdout. What was not flushed is not printed: end with [`Out::flush`].
-pub(crate) struct Out(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Out(BufWriter<Box<dyn Write>>);
 
 impl Out {
-    pub(crate) fn new() -> Self {
-        Self(BufWriter::new(io::stdout().lock()))
+    pub(crate) fn new(stdout: impl Write + 'static) -> Self {
+        Self(BufWriter::with_capacity(OUT_BYTES, Box::new(stdout)))
     }
 
     /// Prints a line.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<()> {
-        writeln!(self.0, "{text}").map_err(stop)
+        writeln!(self.0, "{text}").map_err(Stop::from_stdout)
     }
 
     /// Prints a value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.0, value).map_err(|error| stop(error.into()))?;
+        serde_json::to_writer(&mut self.0, value)
+            .map_err(|error| Stop::from_stdout(error.into()))?;
         self.line("")
     }
 
     /// Hands everything over.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        self.0.flush().map_err(stop)
-    }
-}
-
-fn stop(error: io::Error) -> Stop {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Stop::OutputClosed,
-        _ => Failure::new("could not write to stdout")
-            .caused_by(error)
-            .into(),
+        self.0.flush().map_err(Stop::from_stdout)
     }
 }
 

@@ -1,16 +1,23 @@
 //! How far something has come: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
+use crate::console::Remote;
+use crate::control::Answer;
 use crate::output::note;
 
 /// How long to wait between two lines where there is no terminal: often enough to see that it goes
 /// on, seldom enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long to wait between two messages to another process, which shows them: as smooth as a bar
+/// need be.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar has room for a number of this size before its parts begin to jump.
 const BAR: &str = "{msg} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left";
@@ -20,24 +27,42 @@ const SPINNER: &str = "{msg} {spinner} {human_pos} {per_sec}";
 
 /// Shows on stderr how far something has come. What is dropped disappears from the terminal.
 pub(crate) struct Progress {
-    what: &'static str,
-    bar: Option<ProgressBar>,
+    what: String,
+    shown: Shown,
     begun: Instant,
     last_line: Instant,
     total: Option<u64>,
 }
 
+enum Shown {
+    Bar(ProgressBar),
+    Lines,
+    Remote(Arc<Remote>),
+}
+
 impl Progress {
     /// Begins to show `what` is being done.
     pub(crate) fn new(what: &'static str) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            ProgressBar::no_length()
-                .with_message(what)
-                .with_style(style(SPINNER))
-        });
+        let shown = match io::stderr().is_terminal() {
+            true => Shown::Bar(
+                ProgressBar::no_length()
+                    .with_message(what)
+                    .with_style(style(SPINNER)),
+            ),
+            false => Shown::Lines,
+        };
+        Self::with(shown, what)
+    }
+
+    /// Begins to have it shown by another process.
+    pub(crate) fn remote(remote: Arc<Remote>, what: &'static str) -> Self {
+        Self::with(Shown::Remote(remote), what)
+    }
+
+    fn with(shown: Shown, what: &str) -> Self {
         Self {
-            what,
-            bar,
+            what: what.to_owned(),
+            shown,
             begun: Instant::now(),
             last_line: Instant::now(),
             total: None,
@@ -46,21 +71,39 @@ impl Progress {
 
     /// Shows that something is being done with so many, and that nobody knows how far it is.
     pub(crate) fn say(&mut self, what: &'static str, n: u64) {
-        self.what = what;
-        if let Some(bar) = &self.bar {
-            bar.set_message(what);
+        self.show(what.to_owned(), n, None);
+    }
+
+    /// Shows how far something is that may be something else than before.
+    pub(crate) fn show(&mut self, what: String, done: u64, total: Option<u64>) {
+        if self.what != what {
+            if let Shown::Bar(bar) = &self.shown {
+                bar.set_message(what.clone());
+            }
+            self.what = what;
         }
-        self.set(n, None);
+        self.set(done, total);
     }
 
     /// Shows that `done` is done, of `total` if that is known.
     pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
-        let Some(bar) = &self.bar else {
-            if self.last_line.elapsed() >= LINE_INTERVAL {
-                self.last_line = Instant::now();
-                note(line(self.what, done, total, self.begun.elapsed()));
+        let bar = match &self.shown {
+            Shown::Bar(bar) => bar,
+            Shown::Lines => {
+                if self.last_line.elapsed() >= LINE_INTERVAL {
+                    self.last_line = Instant::now();
+                    note(line(&self.what, done, total, self.begun.elapsed()));
+                }
+                return;
             }
-            return;
+            Shown::Remote(remote) => {
+                if self.last_line.elapsed() >= MESSAGE_INTERVAL {
+                    self.last_line = Instant::now();
+                    let what = self.what.clone();
+                    let _nobody_reads = remote.tell(&Answer::Progress { what, done, total });
+                }
+                return;
+            }
         };
         if self.total != total {
             self.total = total;
@@ -78,8 +121,12 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        match &self.shown {
+            Shown::Bar(bar) => bar.finish_and_clear(),
+            Shown::Lines => {}
+            Shown::Remote(remote) => {
+                let _nobody_reads = remote.tell(&Answer::ProgressEnd);
+            }
         }
     }
 }

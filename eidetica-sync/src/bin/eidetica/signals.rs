@@ -1,18 +1,47 @@
-//! The wish to end, from the keyboard or from the system.
+//! The wish to end, from the keyboard, from the system, or from whoever started a command.
+
+use tokio::sync::watch;
 
 use crate::failure::{Context, Result};
 
 /// Waits for an interruption. While it lives, the system does not end the program by itself.
+pub(crate) enum Interruption {
+    Signals(Signals),
+    Remote(watch::Receiver<bool>),
+}
+
+impl Interruption {
+    /// Begins to listen for signals, so that none is missed from here on.
+    pub(crate) fn listen() -> Result<Self> {
+        Signals::listen().map(Self::Signals)
+    }
+
+    /// Waits for this to become true, or to be dropped.
+    pub(crate) fn when(gone: watch::Receiver<bool>) -> Self {
+        Self::Remote(gone)
+    }
+
+    /// Waits for it.
+    pub(crate) async fn wait(&mut self) {
+        match self {
+            Self::Signals(signals) => signals.wait().await,
+            Self::Remote(gone) => {
+                let _is_gone = gone.wait_for(|gone| *gone).await;
+            }
+        }
+    }
+}
+
+/// The system's signals.
 #[cfg(unix)]
-pub(crate) struct Interruption {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Interruption {
-    /// Begins to listen, so that none is missed from here on.
-    pub(crate) fn listen() -> Result<Self> {
+impl Signals {
+    fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = "could not listen for signals";
         Ok(Self {
@@ -21,8 +50,7 @@ impl Interruption {
         })
     }
 
-    /// Waits for it.
-    pub(crate) async fn wait(&mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -30,19 +58,17 @@ impl Interruption {
     }
 }
 
-/// Waits for an interruption.
+/// The system's signals.
 #[cfg(not(unix))]
-pub(crate) struct Interruption;
+pub(crate) struct Signals;
 
 #[cfg(not(unix))]
-impl Interruption {
-    /// Begins to listen.
-    pub(crate) fn listen() -> Result<Self> {
+impl Signals {
+    fn listen() -> Result<Self> {
         Ok(Self)
     }
 
-    /// Waits for it.
-    pub(crate) async fn wait(&mut self) {
+    async fn wait(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }

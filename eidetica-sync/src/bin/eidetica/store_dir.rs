@@ -19,6 +19,11 @@ const KEY_FILE: &str = "key";
 const DATABASE_FILE: &str = "eidetica.redb";
 const SERVING_FILE: &str = "serving.json";
 
+/// The socket of a server has a folder of its own, which is for the owner alone even where the
+/// store's folder was made by somebody less careful.
+const CONTROL_FOLDER: &str = "control";
+const CONTROL_SOCKET: &str = "socket";
+
 /// Memory for the database's pages in bytes. A command is short, so little of what it reads is read
 /// twice; the system's own cache has the rest.
 const CACHE_BYTES: usize = 8 << 20;
@@ -28,10 +33,13 @@ pub(crate) struct StoreDir {
     path: PathBuf,
 }
 
-/// An open store and the key of this device. Nobody else has the store open meanwhile.
+/// An open store and the key of this device. No other process has the store open meanwhile.
+#[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) key: SecretKey,
+    /// The server's node, within a server.
+    pub(crate) server: Option<Node>,
 }
 
 /// What a server says of itself to other commands, which cannot open the store while it runs.
@@ -70,7 +78,11 @@ impl StoreDir {
     pub(crate) fn open(&self) -> Result<Opened> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
         let store = self.open_database()?;
-        Ok(Opened { store, key })
+        Ok(Opened {
+            store,
+            key,
+            server: None,
+        })
     }
 
     /// Opens the store, and makes what is missing of it.
@@ -97,7 +109,11 @@ impl StoreDir {
                     .into());
             }
         };
-        Ok(Opened { store, key })
+        Ok(Opened {
+            store,
+            key,
+            server: None,
+        })
     }
 
     /// Returns the public half of the key, without opening the store.
@@ -128,9 +144,16 @@ impl StoreDir {
     /// Forgets the server, which has ended or must have.
     pub(crate) fn remove_serving(&self) {
         let _is_usually_absent = fs::remove_file(self.file(SERVING_FILE));
+        let _is_usually_absent = fs::remove_file(self.control_socket());
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Returns where a server on this store listens for commands.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.file(CONTROL_FOLDER).join(CONTROL_SOCKET)
+    }
+
+    /// Returns where a file of the store is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -214,7 +237,7 @@ impl StoreDir {
     }
 
     /// Writes a file that nobody else can read, all of it or nothing.
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
         let (file, partial) = (self.file(name), self.file(&format!("{name}.partial")));
         let write = || {
             let _left_by_a_crash = fs::remove_file(&partial);
@@ -241,16 +264,26 @@ impl Opened {
             seed,
         ))
     }
+
+    /// Returns the server's node, or starts one without transports.
+    pub(crate) fn start(&self) -> Result<Node> {
+        match &self.server {
+            Some(node) => Ok(node.clone()),
+            None => Ok(self.node()?.start()),
+        }
+    }
 }
 
-fn random_bytes() -> Result<[u8; 32]> {
+/// Returns 32 bytes from the system's secure random source.
+pub(crate) fn random_bytes() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
     Ok(bytes)
 }
 
+/// Makes a folder for its owner alone, and those above it, unless they are there.
 #[cfg(unix)]
-fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
@@ -280,8 +313,9 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Warns of a file with a secret that is none.
 #[cfg(unix)]
-fn warn_if_others_can_read(file: &Path) {
+pub(crate) fn warn_if_others_can_read(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(file).map_or(0o600, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
@@ -293,4 +327,4 @@ fn warn_if_others_can_read(file: &Path) {
 }
 
 #[cfg(not(unix))]
-fn warn_if_others_can_read(_: &Path) {}
+pub(crate) fn warn_if_others_can_read(_: &Path) {}

@@ -1,102 +1,121 @@
-//! `join` and `sync`: makes a tree equal with a peer.
+//! `sync`, and what `join` has in common with it: makes a tree equal with a peer.
+
+mod told;
 
 use std::sync::Arc;
 
 use eidetica_sync::dag::{PublicKey, TreeId};
-use eidetica_sync::proto::{Address, Ending, ErrorCode, Report, SyncFault, SyncOptions, Ticket};
-use eidetica_sync::{Node, Peer, SyncError};
-use serde_json::json;
+use eidetica_sync::http::HttpTransport;
+use eidetica_sync::proto::{Address, InviteSecret, Report, SyncFault, SyncOptions};
+use eidetica_sync::store::Store;
+use eidetica_sync::{JoinOptions, Node, Peer, SyncError};
 use tokio::time::Instant;
 
-use crate::args::{How, Join, Sync, Target, Via};
+use self::told::failure;
+use crate::args::{Forget, How, Sync, Target, Via};
+use crate::console::Console;
 use crate::failure::{Context, Failure, Result};
-use crate::output::{Out, bytes, count, first_line, note, printable};
+use crate::join::{self, Waiting};
+use crate::output::printable;
 use crate::peers::{self, Known};
-use crate::progress::Progress;
-use crate::signals::Interruption;
-use crate::store_dir::{Opened, StoreDir};
+use crate::session::Session;
+use crate::store_dir::Opened;
 use crate::transports::{with_http, with_iroh};
 use crate::tree;
 
-/// How much of a tree's name stands in a summary, in characters.
-const NAME_CHARS_MAX: usize = 60;
-
-pub(crate) async fn join(dir: &StoreDir, args: Join) -> Result<()> {
-    let opened = dir.open_or_create()?;
-    let done = follow(&opened, &args.ticket, &args.how).await?;
-    let tree = args.ticket.tree;
-    done.print(tree, &args.how)?;
-    let entries = opened.store.snapshot(tree).map(|it| it.entry_count());
-    let entries = entries.context("could not read what was fetched")?;
-    let name = tree::find(&*opened.store, &tree.to_string())?.name;
-    if !args.how.json {
-        let mut out = Out::new();
-        out.line(tree)?;
-        out.flush()?;
+pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
+    let how = &args.how;
+    let is_ticket = matches!(args.target, Target::Ticket(_));
+    let given = !args.addresses.is_empty() && !is_ticket;
+    let (opened, tree, known, invite) = match args.target {
+        Target::Ticket(mut ticket) => {
+            ticket.addresses.splice(..0, args.addresses);
+            let known = Known::new(ticket.peer, ticket.addresses);
+            let opened = session.open_or_create()?;
+            (opened, ticket.tree, vec![known], ticket.invite)
+        }
+        Target::Tree(text) => {
+            let opened = session.open()?;
+            let mut trees = tree::all(&*opened.store)?;
+            trees.extend(join::asked_for(&*opened.store, &trees)?);
+            let tree = tree::choose(trees, &text)?.tree;
+            let known = match given {
+                true => vec![Known::new(None, args.addresses)],
+                false => peers::load(&*opened.store, tree)?,
+            };
+            (opened, tree, known, None)
+        }
+    };
+    let asked = join::asked(&*opened.store, tree)?;
+    let plan = Plan {
+        tree,
+        how,
+        invite,
+        was_asked: asked.is_some(),
+        ask: asked,
+        wait: false,
+    };
+    let routes = routes(known.clone(), how.via)?;
+    if is_ticket {
+        for known in known {
+            peers::remember(&*opened.store, tree, known)?;
+        }
     }
-    note(format_args!(
-        "{:?} is here, with {}; `eidetica sync {}` fetches and sends what is new",
-        first_line(&name, NAME_CHARS_MAX),
-        count(entries.into(), "entry", "entries"),
-        tree.short()
+    let done = make_equal(session, &opened, routes, plan).await?;
+    if given {
+        let known = Known::new(None, vec![done.route.address.clone()]);
+        peers::remember(&*opened.store, tree, known)?;
+    }
+    done.print(&session.console, tree, how)
+}
+
+pub(crate) async fn forget(session: &Session, args: Forget) -> Result<()> {
+    let node = session.open()?.start()?;
+    let forgotten = node.forget_address(&args.address).await;
+    forgotten.context("could not forget who was at the address")?;
+    session.console.note(format_args!(
+        "whoever answers next at {} is believed to be who is meant",
+        args.address
     ));
     Ok(())
 }
 
-pub(crate) async fn sync(dir: &StoreDir, args: Sync) -> Result<()> {
-    let (opened, named) = match args.target {
-        Target::Ticket(mut ticket) => {
-            let opened = dir.open_or_create()?;
-            ticket.addresses.splice(..0, args.addresses);
-            let done = follow(&opened, &ticket, &args.how).await?;
-            return done.print(ticket.tree, &args.how);
-        }
-        Target::Tree(text) => {
-            let opened = dir.open()?;
-            let named = tree::find(&*opened.store, &text)?;
-            (opened, named)
-        }
-    };
-    let given = !args.addresses.is_empty();
-    let known = match given {
-        true => vec![Known::new(None, args.addresses)],
-        false => peers::load(&*opened.store, named.tree)?,
-    };
-    let routes = routes(known, args.how.via)?;
-    let done = try_all(&opened, named.tree, routes, &args.how).await?;
-    if given {
-        let known = Known::new(None, vec![done.route.address.clone()]);
-        peers::remember(&*opened.store, named.tree, known)?;
-    }
-    done.print(named.tree, &args.how)
-}
-
-/// Syncs with the peer of a ticket, and remembers it.
-async fn follow(opened: &Opened, ticket: &Ticket, how: &How) -> Result<Done> {
-    let (store, tree) = (&*opened.store, ticket.tree);
-    let known = Known::new(ticket.peer, ticket.addresses.clone());
-    let routes = routes(vec![known.clone()], how.via)?;
-    // It is remembered first, so that a join which is cut off can be continued with `sync`.
-    peers::remember(store, tree, known)?;
-    let result = try_all(opened, tree, routes, how).await;
-    if result.is_err() {
-        let got = store.snapshot(tree).map(|it| it.entry_count());
-        if got.context("could not read the store")? == 0 {
-            peers::forget(store, tree)?;
-        }
-    }
-    result
-}
-
 /// One way to a peer.
 #[derive(Debug, Clone)]
-struct Route {
-    peer: Option<PublicKey>,
-    address: Address,
+pub(crate) struct Route {
+    pub(crate) peer: Option<PublicKey>,
+    pub(crate) address: Address,
+}
+
+/// What is to be done with a peer.
+pub(crate) struct Plan<'a> {
+    pub(crate) tree: TreeId,
+    pub(crate) how: &'a How,
+    pub(crate) invite: Option<InviteSecret>,
+    /// What to ask for where this device is not let in; `None` to leave it at that.
+    pub(crate) ask: Option<JoinOptions>,
+    /// Whether it has been asked for before.
+    pub(crate) was_asked: bool,
+    /// Whether to wait until an admin has decided.
+    pub(crate) wait: bool,
+}
+
+/// How far it came with a peer.
+pub(crate) enum Outcome {
+    Synced(Done),
+    Pending(Route),
+    Rejected(Route),
+}
+
+/// A sync that came to its end.
+pub(crate) struct Done {
+    pub(crate) route: Route,
+    report: Report,
+    seconds: f64,
 }
 
 /// Lists the ways that may be taken, in the order of trying.
-fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
+pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
     let mut all = Vec::new();
     for known in known {
         let peer = known.key();
@@ -115,9 +134,10 @@ fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
     }
     if let Some(via) = via {
         let found: Vec<String> = all.iter().map(|it| it.address.to_string()).collect();
-        all.retain(|route| route.address.kind() == via.kind());
+        all.retain(|route| via.kinds().contains(&route.address.kind()));
         if all.is_empty() {
-            let text = format!("none of the addresses is of the kind {}", via.kind());
+            let kinds = via.kinds().join(" or ");
+            let text = format!("none of the addresses is of the kind {kinds}");
             let hint = format!("without --via; there are: {}", found.join(", "));
             return Err(Failure::new(text).hint(hint).into());
         }
@@ -125,56 +145,152 @@ fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
     Ok(all)
 }
 
-/// A sync that came to its end.
-struct Done {
-    route: Route,
-    report: Report,
-    seconds: f64,
+/// Carries a plan out, and remembers what comes of it.
+pub(crate) async fn make_equal(
+    session: &Session,
+    opened: &Opened,
+    routes: Vec<Route>,
+    mut plan: Plan<'_>,
+) -> Result<Done> {
+    let (store, tree) = (&*opened.store, plan.tree);
+    match try_all(session, opened, routes, &mut plan).await {
+        Ok(Outcome::Synced(done)) => {
+            join::forget_asked(store, tree)?;
+            Ok(done)
+        }
+        Ok(Outcome::Pending(route)) => {
+            join::print_state(&session.console, "pending", &plan, &route)?;
+            Err(join::pending(&opened.key.public(), &plan, &route).into())
+        }
+        Ok(Outcome::Rejected(route)) => {
+            join::forget_asked(store, tree)?;
+            forget_if_absent(store, tree)?;
+            join::print_state(&session.console, "rejected", &plan, &route)?;
+            Err(join::rejected(&plan, &route).into())
+        }
+        Err(stop) => {
+            if !plan.was_asked {
+                forget_if_absent(store, tree)?;
+            }
+            Err(stop)
+        }
+    }
+}
+
+/// Forgets the peers of a tree of which nothing is here.
+fn forget_if_absent(store: &dyn Store, tree: TreeId) -> Result<()> {
+    let got = store.snapshot(tree).map(|it| it.entry_count());
+    match got.context("could not read the store")? {
+        0 => peers::forget(store, tree),
+        _ => Ok(()),
+    }
 }
 
 /// Tries one way after the other until one leads to the end.
-async fn try_all(opened: &Opened, tree: TreeId, routes: Vec<Route>, how: &How) -> Result<Done> {
-    let mut interruption = Interruption::listen()?;
-    let mut node = with_http(opened.node()?, None)?;
-    if routes
-        .iter()
-        .any(|route| route.address.kind() == Via::Iroh.kind())
-    {
-        node = with_iroh(node, &opened.key, how.loopback).await?;
-    }
-    let node = node.start();
+async fn try_all(
+    session: &Session,
+    opened: &Opened,
+    routes: Vec<Route>,
+    plan: &mut Plan<'_>,
+) -> Result<Outcome> {
+    let mut interruption = session.console.interruption()?;
+    let shared = opened.server.as_ref();
+    // What the server trusts was settled when it began; the same store can have a node that trusts
+    // somebody else.
+    let shared = shared.filter(|_| !plan.how.tls.is_given());
+    let node = match shared {
+        Some(node) => node.clone(),
+        None => connect(session, opened, &routes, plan.how).await?,
+    };
     let outcome = tokio::select! {
-        outcome = try_in_order(&node, tree, routes) => outcome,
+        outcome = try_until_decided(&session.console, &node, &routes, plan) => outcome,
         () = interruption.wait() => Err(Failure::new("interrupted")
             .hint("the same again: it goes on from what is stored")
             .into()),
     };
-    let stopped = node.shutdown().await;
-    let done = outcome?;
-    if let Err(error) = stopped {
+    if shared.is_none()
+        && let Err(error) = node.shutdown().await
+    {
         tracing::warn!(%error, "the transports did not close in good order");
     }
-    Ok(done)
+    outcome
 }
 
-async fn try_in_order(node: &Node, tree: TreeId, routes: Vec<Route>) -> Result<Done> {
-    let mut worst: Option<Arc<SyncError>> = None;
+/// Starts a node with the transports that it takes.
+async fn connect(session: &Session, opened: &Opened, routes: &[Route], how: &How) -> Result<Node> {
+    let http = how.tls.apply(session, HttpTransport::builder())?;
+    let mut node = with_http(opened.node()?, http)?;
+    let is_iroh = |route: &Route| Via::Iroh.kinds().contains(&route.address.kind());
+    // A device's key has one endpoint, and that is the server's.
+    if opened.server.is_none() && routes.iter().any(is_iroh) {
+        node = with_iroh(node, &opened.key, how.loopback).await?;
+    }
+    Ok(node.start())
+}
+
+/// Tries all ways, and again for as long as the plan is to wait and waiting may help.
+async fn try_until_decided(
+    console: &Console,
+    node: &Node,
+    routes: &[Route],
+    plan: &mut Plan<'_>,
+) -> Result<Outcome> {
+    let mut waiting = Waiting::new()?;
+    let mut told = String::new();
+    loop {
+        let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
+        let why = match &result {
+            Ok(Outcome::Pending(route)) => {
+                // At once: whoever stops to wait can go on later.
+                join::remember_asked(&**node.store(), plan)?;
+                plan.was_asked = true;
+                join::whose_turn(&node.key(), plan, route)
+            }
+            Err(Failed { error, .. }) if error.is_transient() => error.to_string(),
+            _ => String::new(),
+        };
+        if why.is_empty() || !plan.wait {
+            return result.map_err(|failed| failure(node, plan, failed).into());
+        }
+        if told != why {
+            console.note(printable(&format!("waiting: {why}")));
+            told = why;
+        }
+        waiting.wait().await;
+    }
+}
+
+/// A way that did not lead to the end, and why.
+struct Failed {
+    route: Route,
+    error: Arc<SyncError>,
+}
+
+async fn try_in_order(
+    console: &Console,
+    node: &Node,
+    routes: &[Route],
+    plan: &Plan<'_>,
+    is_quiet: bool,
+) -> Result<Outcome, Failed> {
+    let mut worst: Option<Failed> = None;
+    let mut pending: Option<&Route> = None;
     let mut left = routes.len();
     for route in routes {
         left -= 1;
-        let begun = Instant::now();
-        let error = match one(node, tree, &route).await {
-            Ok(report) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                return Ok(Done {
-                    route,
-                    report,
-                    seconds,
-                });
+        // A peer whose admin has to decide says the same everywhere; another may be open.
+        if pending.is_some_and(|it| it.peer.is_some() && it.peer == route.peer) {
+            continue;
+        }
+        let error = match join::attempt(console, node, plan, route).await {
+            Ok(Outcome::Pending(_)) => {
+                pending = pending.or(Some(route));
+                continue;
             }
+            Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
-        // The same peer can answer otherwise where its transport proves our key.
+        // The same peer can answer otherwise at another address, where it may be somebody else.
         let another_may_help = matches!(
             &*error,
             SyncError::Transport { .. }
@@ -183,27 +299,33 @@ async fn try_in_order(node: &Node, tree: TreeId, routes: Vec<Route>) -> Result<D
                     ..
                 }
         );
-        if another_may_help && left > 0 {
-            note(printable(&format!("{error}; trying the next address")));
+        if another_may_help && left > 0 && !is_quiet {
+            console.note(printable(&format!("{error}; trying the next address")));
         }
         // Whoever answered says more about the tree than whoever was not there.
         let tells_more = !matches!(&*error, SyncError::Transport { .. });
         if tells_more || worst.is_none() {
-            worst = Some(error);
+            let route = route.clone();
+            worst = Some(Failed { route, error });
         }
         if !another_may_help {
             break;
         }
     }
-    Err(worst
-        .map_or_else(
-            || Failure::new("there is no address to try"),
-            |error| failure(node, tree, error),
-        )
-        .into())
+    if let Some(route) = pending {
+        return Ok(Outcome::Pending(route.clone()));
+    }
+    Err(worst.expect("there is a route: `routes` refuses an empty list"))
 }
 
-async fn one(node: &Node, tree: TreeId, route: &Route) -> Result<Report, Arc<SyncError>> {
+/// Syncs at one address.
+pub(crate) async fn one(
+    console: &Console,
+    node: &Node,
+    tree: TreeId,
+    route: &Route,
+) -> Result<Done, Arc<SyncError>> {
+    let begun = Instant::now();
     let peer = Peer {
         key: route.peer,
         addresses: vec![route.address.clone()],
@@ -211,109 +333,28 @@ async fn one(node: &Node, tree: TreeId, route: &Route) -> Result<Report, Arc<Syn
     let running = node.begin_sync(tree, peer, SyncOptions::default()).await?;
     let mut seen = running.progress();
     let mut finished = std::pin::pin!(running.finish());
-    let mut progress = Progress::new("receiving");
+    let mut progress = console.progress("receiving");
     loop {
         tokio::select! {
-            result = &mut finished => return result,
+            result = &mut finished => return result.map(|report| Done::new(route, report, begun)),
             Ok(()) = seen.changed() => {
                 let at = *seen.borrow_and_update();
                 if at.to_send > 0 && at.received >= at.expected {
                     progress.say("sending", at.to_send);
                 } else {
-                    progress.set(at.received, (at.expected > 0).then_some(at.expected));
+                    progress.show("receiving".into(), at.received, (at.expected > 0).then_some(at.expected));
                 }
             }
         }
     }
 }
 
-/// Says why a sync failed and what helps.
-fn failure(node: &Node, tree: TreeId, error: Arc<SyncError>) -> Failure {
-    let code = match &*error {
-        SyncError::Peer {
-            source: SyncFault::Refused(refused),
-            ..
-        } => Some(refused.code),
-        _ => None,
-    };
-    let (text, hint) = match (code, &*error) {
-        (Some(ErrorCode::NotFound), _) => (
-            format!(
-                "the peer has no tree {}, or does not let this device read it: it does not say which",
-                tree.short()
-            ),
-            format!(
-                "ask for a ticket of a tree that is open to anyone (`eidetica new … --anyone read`), or \
-                 to grant this device's key a role, and then `--via iroh`; the key is {}",
-                node.key()
-            ),
-        ),
-        (Some(ErrorCode::Busy), _) => (could_not_sync(tree), "the same again in a while".to_owned()),
-        (Some(ErrorCode::UnsupportedVersion), _) => (
-            could_not_sync(tree),
-            "update this program or the peer's, so that both speak the same version".to_owned(),
-        ),
-        (_, SyncError::Transport { .. }) => (
-            could_not_sync(tree),
-            "see that the peer runs `eidetica serve` and can be reached; its addresses change when \
-             it restarts, a fresh ticket has them"
-                .to_owned(),
-        ),
-        (_, SyncError::Store(_)) => (
-            could_not_sync(tree),
-            "the same again once the cause is gone: it goes on from what is stored".to_owned(),
-        ),
-        _ => (
-            could_not_sync(tree),
-            "another peer that has the tree; what was stored is sound and stays".to_owned(),
-        ),
-    };
-    Failure::new(text).caused_by(error).hint(hint)
-}
-
-fn could_not_sync(tree: TreeId) -> String {
-    format!("could not sync the tree {}", tree.short())
-}
-
 impl Done {
-    /// Prints how it went: as JSON on stdout, or for people on stderr.
-    fn print(&self, tree: TreeId, how: &How) -> Result<()> {
-        if !how.json {
-            note(self.summary());
-            return Ok(());
+    pub(crate) fn new(route: &Route, report: Report, begun: Instant) -> Self {
+        Self {
+            route: route.clone(),
+            report,
+            seconds: begun.elapsed().as_secs_f64(),
         }
-        let mut out = Out::new();
-        out.json(&json!({
-            "tree": tree.to_string(),
-            "transport": self.route.address.kind(),
-            "address": self.route.address,
-            "ending": self.report.ending,
-            "seconds": self.seconds,
-            "stats": self.report.stats,
-        }))?;
-        out.flush()
-    }
-
-    fn summary(&self) -> String {
-        let Report { ending, stats } = &self.report;
-        let ending = match ending {
-            Ending::Equal => "equal with the peer",
-            Ending::Pulled => "received all that the peer has",
-            Ending::PeerIsReadOnly => {
-                "received all that the peer has; it does not let this device write"
-            }
-            Ending::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
-            Ending::PeerLacksParents => "the peer could not store all that it was sent: sync again",
-        };
-        format!(
-            "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
-            count(stats.received, "entry", "entries"),
-            bytes(stats.received_bytes + stats.response_bytes),
-            count(stats.sent, "entry", "entries"),
-            bytes(stats.sent_bytes + stats.request_bytes),
-            count(stats.round_trips.into(), "round trip", "round trips"),
-            self.route.address.kind(),
-            self.seconds
-        )
     }
 }

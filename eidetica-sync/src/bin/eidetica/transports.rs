@@ -4,17 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use eidetica_sync::NodeBuilder;
 use eidetica_sync::dag::SecretKey;
-use eidetica_sync::http::HttpTransport;
+use eidetica_sync::http::HttpTransportBuilder;
 use eidetica_sync::iroh::{IrohTransport, Relays};
 
 use crate::failure::{Context, Hint, Result};
 
-/// Adds HTTP: a client, and a server if it is told where to listen.
-pub(crate) fn with_http(node: NodeBuilder, listen: Option<SocketAddr>) -> Result<NodeBuilder> {
-    let http = match listen {
-        Some(addr) => HttpTransport::builder().bind(addr),
-        None => HttpTransport::builder(),
-    };
+/// Adds HTTP.
+pub(crate) fn with_http(node: NodeBuilder, http: HttpTransportBuilder) -> Result<NodeBuilder> {
     let node = node.transport("http", http.build());
     Ok(node.context("could not set up HTTP")?)
 }

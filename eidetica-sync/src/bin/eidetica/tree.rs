@@ -10,26 +10,26 @@ use serde_json::json;
 
 use crate::args::{Anyone, Ls, New};
 use crate::failure::{Context, Failure, Result};
-use crate::output::{Out, printable};
-use crate::store_dir::StoreDir;
+use crate::output::printable;
+use crate::session::Session;
 
-/// Fewest digits of an id that stand for it: fewer are more likely to be a name.
-const PREFIX_DIGITS_MIN: usize = 4;
+/// Fewest digits of an id or a key that stand for it: fewer are more likely to be a name.
+pub(crate) const PREFIX_DIGITS_MIN: usize = 4;
 
-pub(crate) fn init(dir: &StoreDir) -> Result<()> {
-    let opened = dir.open_or_create()?;
-    let mut out = Out::new();
+pub(crate) fn init(session: &Session) -> Result<()> {
+    let opened = session.open_or_create()?;
+    let mut out = session.console.out();
     out.line(format_args!("key {}", opened.key.public()))?;
     out.flush()
 }
 
-pub(crate) async fn new(dir: &StoreDir, args: New) -> Result<()> {
-    let node = dir.open_or_create()?.node()?.start();
+pub(crate) async fn new(session: &Session, args: New) -> Result<()> {
+    let node = session.open_or_create()?.start()?;
     let tree = node
         .create_tree(args.name, access_of(args.anyone))
         .await
         .context("could not create the tree")?;
-    let mut out = Out::new();
+    let mut out = session.console.out();
     out.line(tree)?;
     out.flush()
 }
@@ -42,9 +42,9 @@ pub(crate) fn access_of(anyone: Option<Anyone>) -> Vec<AccessChange> {
         .collect()
 }
 
-pub(crate) async fn ls(dir: &StoreDir, args: Ls) -> Result<()> {
-    let opened = dir.open()?;
-    let mut out = Out::new();
+pub(crate) fn ls(session: &Session, args: Ls) -> Result<()> {
+    let opened = session.open()?;
+    let mut out = session.console.out();
     for tree in opened.store.trees().context("could not list the trees")? {
         let info = info(&*opened.store, tree).context("could not list the trees")?;
         let (name, entries) = (&info.name, info.entries);
@@ -60,11 +60,11 @@ pub(crate) async fn ls(dir: &StoreDir, args: Ls) -> Result<()> {
     out.flush()
 }
 
-pub(crate) async fn tips(dir: &StoreDir, tree: &str) -> Result<()> {
-    let opened = dir.open()?;
+pub(crate) fn tips(session: &Session, tree: &str) -> Result<()> {
+    let opened = session.open()?;
     let tree = find(&*opened.store, tree)?.tree;
     let tips = opened.store.snapshot(tree).and_then(|it| tip_ids(&*it));
-    let mut out = Out::new();
+    let mut out = session.console.out();
     for tip in tips.context("could not read the tips")? {
         out.line(tip)?;
     }

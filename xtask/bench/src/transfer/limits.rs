@@ -65,7 +65,7 @@ impl Limits {
             let entries = limits.unpack.measure(|| unpack(history.tree, batch));
             let entries = entries.map_err(failed)?;
             let verified = limits.verify.measure(|| verify_batch(entries));
-            if let Some(forged) = verified.forged {
+            if let Some(forged) = verified.forged() {
                 return Err(failed(forged));
             }
         }
@@ -123,7 +123,7 @@ fn pack(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
     let mut packer = Packer::new();
     let mut batches = Vec::new();
     for entry in entries {
-        if !packer.has_room_for(entry.get()) {
+        if !packer.has_room_for(entry.get().encoded().len()) {
             batches.push(packer.finish());
         }
         packer.push(entry.get());

@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
   --store KIND       memory or redb, on both sides [default: redb]
   --transport KIND   memory, http or iroh [default: http]
   --all              Every store with every transport
+  --repeat N         Bootstraps of each kind; each must reach its share [default: 1]
 ",
     run,
 };
@@ -50,8 +51,9 @@ fn run(mut options: Options) -> Result<Report, Failure> {
     let store = options.value("--store")?;
     let transport = options.value("--transport")?;
     let all = options.flag("--all");
+    let repeat: usize = options.value("--repeat")?.unwrap_or(1);
     options.finish()?;
-    let rows = if all {
+    let rows: Vec<_> = if all {
         let with_all = |store| TransportKind::ALL.map(|transport| (store, transport));
         StoreKind::ALL.into_iter().flat_map(with_all).collect()
     } else {
@@ -64,7 +66,10 @@ fn run(mut options: Options) -> Result<Report, Failure> {
     let full = folder.path().join("full");
     let limits = Limits::measure(&history, &full)?;
     let mut report = Reporter::new(&history, shape, limits);
-    for (number, (store, transport)) in rows.into_iter().enumerate() {
+    let rows = rows
+        .into_iter()
+        .flat_map(|row| std::iter::repeat_n(row, repeat));
+    for (number, (store, transport)) in rows.enumerate() {
         let empty = folder.path().join(format!("empty-{number}"));
         let files = [full.as_path(), empty.as_path()];
         let bootstrap = match transport {

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::history::{History, Shape};
 use crate::nodes::{StoreKind, TransportKind, failed, listen, runtime, start};
 use crate::report::Report;
+use crate::usage::Usage;
 
 /// The entry of a side in the list of benchmarks.
 pub const COMMAND: Command = Command {
@@ -168,7 +169,7 @@ fn run_side(mut options: Options) -> Result<Report, Failure> {
             let node = start("asking", store.open(file)?, transport, &network).await?;
             let usage = Usage::begin();
             let (report, wall) = bootstrap(&node, tree, at).await?;
-            let mut told = usage.end();
+            let mut told = told(&usage);
             told["wall_us"] = json!(wall.as_micros() as u64);
             told["wire_bytes"] = json!(report.stats.received_bytes);
             println!("{told}");
@@ -187,43 +188,17 @@ fn run_side(mut options: Options) -> Result<Report, Failure> {
                 .await
                 .map_err(failed)?
                 .map_err(failed)?;
-            println!("{}", usage.end());
+            println!("{}", told(&usage));
             node.shutdown().await.map_err(failed)?;
         }
         Ok(Report::default())
     })
 }
 
-/// What this process had used at some moment.
-struct Usage {
-    cpu: Duration,
-    memory_bytes: Option<u64>,
-}
-
-impl Usage {
-    fn begin() -> Self {
-        // Makes Linux forget the peak until here. If it does not, the peak is told too high.
-        let _ = std::fs::write("/proc/self/clear_refs", "5");
-        Self {
-            cpu: clock::process_cpu(),
-            memory_bytes: status("VmRSS:"),
-        }
-    }
-
-    /// Returns what was used since.
-    fn end(&self) -> Value {
-        let peak = status("VmHWM:").zip(self.memory_bytes);
-        json!({
-            "cpu_us": (clock::process_cpu() - self.cpu).as_micros() as u64,
-            "peak_bytes": peak.map(|(peak, idle)| peak.saturating_sub(idle)),
-        })
-    }
-}
-
-/// Reads a size from what Linux tells about this process.
-fn status(key: &str) -> Option<u64> {
-    let told = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix(key))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+/// Tells what was used since.
+fn told(usage: &Usage) -> Value {
+    json!({
+        "cpu_us": usage.cpu().as_micros() as u64,
+        "peak_bytes": usage.peak_bytes(),
+    })
 }

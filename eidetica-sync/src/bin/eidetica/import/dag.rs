@@ -1,19 +1,16 @@
 //! `import dag`: entries in the shape of a real history, with payloads that are made up. It makes
 //! trees to measure with.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader};
 
 use eidetica_sync::Node;
 use eidetica_sync::dag::{Body, Entry, EntryId, SecretKey, TreeId, VerifiedEntry};
 
 use super::{BATCH_BYTES, BATCH_ENTRIES};
-use crate::args::ImportDag;
+use crate::args::{ImportDag, Input};
 use crate::failure::{Context, Failure, Hint, Result};
-use crate::output::{Out, count, note};
-use crate::progress::Progress;
-use crate::store_dir::StoreDir;
+use crate::output::count;
+use crate::session::Session;
 use crate::tree;
 
 /// When the first entry claims to be written, in milliseconds since 1970; each further one claims a
@@ -23,10 +20,14 @@ const FIRST_TIMESTAMP_MS: u64 = 1_700_000_000_000;
 /// Begins the sequence from which payloads are made.
 const PAYLOAD_SEED: u64 = 0x0065_6964_6574_6963;
 
-pub(crate) async fn run(dir: &StoreDir, args: ImportDag) -> Result<()> {
-    let lines = open(&args.file)?;
-    let opened = dir.open_or_create()?;
-    let node = opened.node()?.start();
+pub(crate) async fn run(session: &Session, args: ImportDag) -> Result<()> {
+    let console = &session.console;
+    let lines = BufReader::new(match args.input() {
+        Input::Stdin => console.stdin(),
+        Input::File(path) => console.file(path)?,
+    });
+    let opened = session.open_or_create()?;
+    let node = opened.start()?;
     let tree = node
         .create_tree(args.name, tree::access_of(args.anyone))
         .await
@@ -37,7 +38,7 @@ pub(crate) async fn run(dir: &StoreDir, args: ImportDag) -> Result<()> {
         payload_bytes: args.payload_bytes as usize,
         made: Vec::new(),
     };
-    let mut progress = Progress::new("importing");
+    let mut progress = console.progress("importing");
     let (mut batch, mut batch_bytes) = (Vec::new(), 0);
     let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
     for (number, line) in lines.lines().take(limit).enumerate() {
@@ -54,18 +55,10 @@ pub(crate) async fn run(dir: &StoreDir, args: ImportDag) -> Result<()> {
     store(&node, tree, &mut batch).await?;
     drop(progress);
     let entries = count(builder.made.len() as u64, "entry", "entries");
-    note(format_args!("imported {entries}"));
-    let mut out = Out::new();
+    console.note(format_args!("imported {entries}"));
+    let mut out = console.out();
     out.line(tree)?;
     out.flush()
-}
-
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let file = File::open(path).context(format!("could not open {}", path.display()))?;
-    Ok(Box::new(BufReader::new(file)))
 }
 
 async fn store(node: &Node, tree: TreeId, batch: &mut Vec<VerifiedEntry>) -> Result<()> {

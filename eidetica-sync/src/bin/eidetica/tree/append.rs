@@ -1,16 +1,16 @@
 //! `append`: entries from the command line, from a file, or from a stream of lines.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use bytes::Bytes;
 use eidetica_sync::dag::{ENTRY_BYTES_MAX, TreeId};
 use eidetica_sync::{Node, TreeError};
 
 use crate::args::Append;
-use crate::failure::{Context, Failure, Hint, Result};
-use crate::output::{Out, note};
-use crate::store_dir::StoreDir;
+use crate::console::Console;
+use crate::failure::{Context, Failure, Result};
+use crate::output::Out;
+use crate::session::Session;
 use crate::tree;
 
 /// How many bytes of lines are looked for at once, and so stored together at most, one long line
@@ -20,35 +20,31 @@ const READ_BYTES: usize = 256 << 10;
 /// How many lines are stored together at most: short lines grow by what an entry has around them.
 const LINES_MAX: usize = 4_096;
 
-pub(crate) async fn run(dir: &StoreDir, args: Append) -> Result<()> {
-    let opened = dir.open()?;
+pub(crate) async fn run(session: &Session, args: Append) -> Result<()> {
+    let opened = session.open()?;
     let tree = tree::find(&*opened.store, &args.tree)?.tree;
-    let node = opened.node()?.start();
+    let node = opened.start()?;
+    let (console, mut out) = (&session.console, session.console.out());
     if args.lines {
-        announce_terminal();
-        let lines = BufReader::with_capacity(READ_BYTES, io::stdin().lock());
-        return append_lines(&node, tree, lines).await;
+        announce_terminal(console);
+        let lines = BufReader::with_capacity(READ_BYTES, console.stdin());
+        return append_lines(&node, tree, lines, &mut out).await;
     }
     let payload = match (args.text, args.file) {
         (Some(text), _) => text.into_bytes(),
-        (None, Some(path)) => {
-            let name = path.display().to_string();
-            let file = File::open(&path)
-                .context(format!("could not open {name}"))
-                .hint("check the path")?;
-            read_payload(file, &name)?
-        }
+        (None, Some(path)) => read_payload(console.file(&path)?, &path.display().to_string())?,
         (None, None) => {
-            announce_terminal();
-            read_payload(io::stdin().lock(), "stdin")?
+            announce_terminal(console);
+            read_payload(console.stdin(), "stdin")?
         }
     };
-    append(&node, tree, vec![payload.into()], &mut Out::new()).await
+    append(&node, tree, vec![payload.into()], &mut out).await
 }
 
-fn announce_terminal() {
-    if io::stdin().is_terminal() {
-        note("reading what you type; end it with Ctrl-D on a line of its own");
+/// Says that something is waited for.
+pub(crate) fn announce_terminal(console: &Console) {
+    if console.reads_terminal() {
+        console.note("reading what you type; end it with Ctrl-D on a line of its own");
     }
 }
 
@@ -93,8 +89,12 @@ fn too_large(what: &str) -> Failure {
 
 /// Appends one entry for each line. Lines that are there are stored together; nothing waits for
 /// lines that are not.
-async fn append_lines(node: &Node, tree: TreeId, mut from: BufReader<impl Read>) -> Result<()> {
-    let mut out = Out::new();
+async fn append_lines(
+    node: &Node,
+    tree: TreeId,
+    mut from: BufReader<impl Read>,
+    out: &mut Out,
+) -> Result<()> {
     let mut number = 0_u64;
     loop {
         let mut lines = Vec::new();
@@ -111,7 +111,7 @@ async fn append_lines(node: &Node, tree: TreeId, mut from: BufReader<impl Read>)
         if lines.is_empty() {
             return Ok(());
         }
-        append(node, tree, lines, &mut out).await?;
+        append(node, tree, lines, out).await?;
     }
 }
 
@@ -138,6 +138,8 @@ fn read_line(from: &mut impl BufRead, number: u64) -> Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

@@ -4,23 +4,24 @@ use data_encoding::HEXLOWER;
 use eidetica_sync::dag::{AccessChange, Body, SignedEntry, Subject};
 use serde_json::{Value, json};
 
+use crate::access::may;
 use crate::args::Log;
 use crate::failure::{Context, Result};
-use crate::output::{Out, first_line, utc};
-use crate::store_dir::StoreDir;
+use crate::output::{first_line, utc};
+use crate::session::Session;
 use crate::tree;
 
 /// How much of an entry's text stands in a line for people, in characters: with what stands before
 /// it, about as much as a wide terminal shows.
 const TEXT_CHARS_MAX: usize = 100;
 
-pub(crate) async fn run(dir: &StoreDir, args: Log) -> Result<()> {
-    let opened = dir.open()?;
+pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
+    let opened = session.open()?;
     let tree = tree::find(&*opened.store, &args.tree)?.tree;
-    let node = opened.node()?.start();
+    let node = opened.start()?;
     let failed = "could not read the tree";
     let log = node.log(tree).await.context(failed)?;
-    let mut out = Out::new();
+    let mut out = session.console.out();
     for entry in log {
         let entry = entry.context(failed)?;
         if args.json {
@@ -89,10 +90,7 @@ fn said(changes: &[AccessChange]) -> String {
             Subject::Anyone => "anyone".to_owned(),
             Subject::Key(key) => key.short(),
         };
-        match change.role {
-            Some(role) => format!("{subject} may {role:?}"),
-            None => format!("{subject} may nothing"),
-        }
+        format!("{subject} {}", change.role.map_or("may do nothing", may))
     };
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,189 @@
+//! The one encoding of an entry: how it is written, and how its parts are read where they stand.
+//!
+//! ```text
+//! encoded    = canonical · signature (64 bytes)
+//! canonical  = version u8 · tree · parent count varint · parents (32 bytes each) · height varint
+//!              · timestamp varint · author (32) · body
+//! tree       = 0, or 1 · id (32)
+//! body       = 0 · length varint · data, or 1 · changes of access, or 2 · genesis
+//! ```
+//!
+//! This is what postcard writes, and varints are LEB128. It is written out by hand because every
+//! entry that is read or received passes here, and most of it is hashes and payload, to be copied
+//! whole instead of byte by byte.
+
+use crate::entry::{Body, ENTRY_VERSION, Entry, EntryError};
+use crate::id::{EntryId, ID_BYTES, TreeId};
+use crate::key::{PublicKey, SIGNATURE_BYTES};
+
+const DATA: u8 = 0;
+const ACCESS: u8 = 1;
+const GENESIS: u8 = 2;
+
+/// The parts of an encoded entry, read where they stand: nothing is copied or allocated.
+///
+/// Having one proves no more than that the bytes can be taken apart. Whether they are canonical and
+/// keep the rules of entries is for [`SignedEntry::decode`](crate::SignedEntry::decode) to say.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedEntry<'a> {
+    /// The tree it belongs to; `None` in a root.
+    pub tree: Option<TreeId>,
+    /// The ids of the parents.
+    pub parents: &'a [[u8; ID_BYTES]],
+    /// Longest way to the root, in steps.
+    pub height: u32,
+    /// The author's claim, in milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// Who signed.
+    pub author: PublicKey,
+    /// What the entry carries.
+    pub body: EncodedBody<'a>,
+    /// The signature over everything before it.
+    pub signature: &'a [u8; SIGNATURE_BYTES],
+    /// All of it, the signature included.
+    pub bytes: &'a [u8],
+}
+
+/// What an encoded entry carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodedBody<'a> {
+    /// Bytes of the application.
+    Data(&'a [u8]),
+    /// A list of [`AccessChange`](crate::AccessChange) as postcard writes it.
+    Access(&'a [u8]),
+    /// A [`Genesis`](crate::Genesis) as postcard writes it.
+    Genesis(&'a [u8]),
+}
+
+impl<'a> EncodedEntry<'a> {
+    /// Takes the bytes of an entry apart.
+    ///
+    /// # Errors
+    /// [`EntryError::UnknownVersion`], and [`EntryError::NotCanonical`] if they are no entry.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        let (canonical, signature) = bytes.split_last_chunk().ok_or(EntryError::NotCanonical)?;
+        match canonical.first() {
+            None | Some(&ENTRY_VERSION) => {}
+            Some(&other) => return Err(EntryError::UnknownVersion(other)),
+        }
+        Self::take(canonical, signature, bytes).ok_or(EntryError::NotCanonical)
+    }
+
+    fn take(
+        canonical: &'a [u8],
+        signature: &'a [u8; SIGNATURE_BYTES],
+        bytes: &'a [u8],
+    ) -> Option<Self> {
+        let mut rest = canonical.get(1..)?;
+        let tree = match take_byte(&mut rest)? {
+            0 => None,
+            1 => Some(EntryId::from_bytes(*take_array(&mut rest)?)),
+            _ => return None,
+        };
+        let parent_count = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let parents = take_bytes(&mut rest, parent_count.checked_mul(ID_BYTES)?)?;
+        let height = u32::try_from(take_varint(&mut rest)?).ok()?;
+        let timestamp_ms = take_varint(&mut rest)?;
+        let author = PublicKey::from_bytes(*take_array(&mut rest)?);
+        let body = match take_byte(&mut rest)? {
+            DATA => {
+                let data_bytes = take_varint(&mut rest)?;
+                EncodedBody::Data(Some(rest).filter(|data| data.len() as u64 == data_bytes)?)
+            }
+            ACCESS => EncodedBody::Access(rest),
+            GENESIS => EncodedBody::Genesis(rest),
+            _ => return None,
+        };
+        Some(Self {
+            tree: tree.map(TreeId::from_root),
+            parents: parents.as_chunks().0,
+            height,
+            timestamp_ms,
+            author,
+            body,
+            signature,
+            bytes,
+        })
+    }
+}
+
+/// Writes the canonical bytes of an entry behind what `buffer` holds.
+pub(crate) fn write_canonical(entry: &Entry, buffer: &mut Vec<u8>) {
+    buffer.push(ENTRY_VERSION);
+    match &entry.tree {
+        None => buffer.push(0),
+        Some(tree) => {
+            buffer.push(1);
+            buffer.extend_from_slice(tree.as_bytes());
+        }
+    }
+    put_varint(buffer, entry.parents.len() as u64);
+    for parent in &entry.parents {
+        buffer.extend_from_slice(parent.as_bytes());
+    }
+    put_varint(buffer, entry.height.into());
+    put_varint(buffer, entry.timestamp_ms);
+    buffer.extend_from_slice(entry.author.as_bytes());
+    match &entry.body {
+        Body::Data(data) => {
+            buffer.push(DATA);
+            put_varint(buffer, data.len() as u64);
+            buffer.extend_from_slice(data);
+        }
+        Body::Access(changes) => {
+            buffer.push(ACCESS);
+            put_postcard(buffer, changes);
+        }
+        Body::Genesis(genesis) => {
+            buffer.push(GENESIS);
+            put_postcard(buffer, genesis);
+        }
+    }
+}
+
+fn put_postcard<T: serde::Serialize>(buffer: &mut Vec<u8>, value: &T) {
+    let before = std::mem::take(buffer);
+    *buffer = postcard::to_extend(value, before).expect("a vector takes every byte");
+}
+
+fn put_varint(buffer: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        buffer.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    buffer.push(number as u8);
+}
+
+fn take_byte(rest: &mut &[u8]) -> Option<u8> {
+    let (byte, behind) = rest.split_first()?;
+    *rest = behind;
+    Some(*byte)
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (bytes, behind) = rest.split_at_checked(count)?;
+    *rest = behind;
+    Some(bytes)
+}
+
+fn take_array<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (array, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(array)
+}
+
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = take_byte(rest)?;
+        // The tenth byte has room for one more bit.
+        if shift == 63 && byte > 1 {
+            return None;
+        }
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}

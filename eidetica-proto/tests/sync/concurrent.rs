@@ -1,0 +1,214 @@
+//! Several syncs among several replicas at the same time, interleaved in every order.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use eidetica_dag::testing::{Random, Shape, build, dag_of};
+use eidetica_dag::{EntryId, MemoryDag, Role};
+use eidetica_proto::answer::{Receiver, answer_sync, may};
+use eidetica_proto::message::{Request, RequestHeader};
+use eidetica_proto::{Ending, Outgoing, Received, Step, SyncFault, SyncOptions, SyncSession};
+use proptest::prelude::*;
+
+use crate::random::{assert_whole, ids, replica};
+use crate::write;
+
+/// One sync of one replica with another, of which the smallest step can be made: one frame
+/// delivered, one thing that the session says done.
+struct Talk {
+    asker: usize,
+    answerer: usize,
+    session: SyncSession,
+    /// What the asker saw last.
+    view: Option<MemoryDag>,
+    /// Frames on their way to the answerer.
+    request: VecDeque<Bytes>,
+    receiver: Option<Receiver>,
+    /// Frames on their way to the asker.
+    response: VecDeque<Bytes>,
+    ended: Option<Result<Ending, SyncFault>>,
+}
+
+fn frames(view: &MemoryDag, entries: Option<Box<Outgoing>>) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    if let Some(mut entries) = entries {
+        loop {
+            let Ok(frame) = entries.poll_frame(view);
+            match frame {
+                Some((frame, _)) => frames.push(frame),
+                None => break,
+            }
+        }
+    }
+    frames
+}
+
+impl Talk {
+    fn new(
+        asker: usize,
+        answerer: usize,
+        dag: &MemoryDag,
+        options: SyncOptions,
+        seed: u64,
+    ) -> Self {
+        Self {
+            asker,
+            answerer,
+            session: SyncSession::new(dag.tree(), options, seed.to_le_bytes()),
+            view: None,
+            request: VecDeque::new(),
+            receiver: None,
+            response: VecDeque::new(),
+            ended: None,
+        }
+    }
+
+    fn step(&mut self, dags: &mut [MemoryDag]) {
+        let result = match self.request.pop_front() {
+            Some(frame) => {
+                self.deliver(&frame, &mut dags[self.answerer]);
+                Ok(None)
+            }
+            None => self.ask(&mut dags[self.asker]),
+        };
+        self.ended = result.transpose();
+    }
+
+    fn deliver(&mut self, frame: &[u8], answerer: &mut MemoryDag) {
+        let Some(receiver) = &mut self.receiver else {
+            match RequestHeader::decode(frame).expect("a request").request {
+                Request::SyncTree(sync) => {
+                    may(answerer, None, Role::Read).expect("anyone may");
+                    let answer = answer_sync(answerer, &sync).expect("well formed");
+                    self.response.push_back(answer.header);
+                    self.response.extend(frames(answerer, answer.entries));
+                }
+                Request::SendEntries(send) => {
+                    may(answerer, None, Role::Write).expect("anyone may");
+                    self.receiver = Some(Receiver::new(send.entries));
+                }
+                other => panic!("{other:?}"),
+            }
+            return;
+        };
+        let part = Received::from_frame(answerer.tree(), frame).expect("a part");
+        receiver.handle_part(part).expect("in its place");
+        while let Some(entries) = receiver.poll_store() {
+            let outcome = answerer.append(entries);
+            receiver.handle_outcome(outcome).expect("genuine entries");
+        }
+        if receiver.is_complete() {
+            let Ok(header) = receiver.acknowledge(answerer);
+            self.response.push_back(header);
+            self.receiver = None;
+        }
+    }
+
+    fn ask(&mut self, asker: &mut MemoryDag) -> Result<Option<Ending>, SyncFault> {
+        match self.session.poll_step() {
+            Step::View => {
+                let Ok(verdict) = self.session.handle_view(asker);
+                verdict?;
+                self.view = Some(asker.clone());
+            }
+            Step::Exchange { header, entries } => {
+                let view = self.view.take().expect("a view comes before a request");
+                self.request.push_back(header);
+                self.request.extend(frames(&view, entries));
+            }
+            Step::ReceiveHeader => match self.response.pop_front() {
+                Some(frame) => self.session.handle_header(&frame)?,
+                None => self.session.handle_end()?,
+            },
+            Step::ReceivePart => match self.response.pop_front() {
+                Some(frame) => {
+                    let part = Received::from_frame(asker.tree(), &frame)?;
+                    self.session.handle_part(part, frame.len())?;
+                }
+                None => self.session.handle_end()?,
+            },
+            Step::Store(entries) => {
+                let outcome = asker.append(entries);
+                self.session.handle_outcome(outcome)?;
+            }
+            Step::AwaitOutcome => unreachable!("stored at once"),
+            Step::Done(report) => return Ok(Some(report.ending)),
+        }
+        Ok(None)
+    }
+}
+
+fn options() -> impl Strategy<Value = SyncOptions> {
+    let options = |filter_at_once| SyncOptions {
+        push: true,
+        filter_at_once,
+    };
+    any::<bool>().prop_map(options)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Three replicas, up to six syncs at once, writing meanwhile: no sync fails, every replica is
+    /// whole at every instant, and when the writing has ended, one more sync each way makes all
+    /// equal to the union.
+    #[test]
+    fn any_order_of_concurrent_syncs_converges(
+        shape in proptest::sample::select(Shape::ALL.to_vec()),
+        size in 1..60_u32,
+        seed in any::<u64>(),
+        pairs in prop::collection::vec((0..3_usize, 1..3_usize), 1..6),
+        options in options(),
+    ) {
+        let mut random = Random::new(seed);
+        let history = build(&shape.parents(size, seed));
+        let whole = dag_of(history.clone());
+        let mut dags: Vec<MemoryDag> = (0..3)
+            .map(|_| {
+                let head = eidetica_dag::Arrival(random.below(size));
+                let mut order: Vec<u32> = (0..size).collect();
+                random.shuffle(&mut order);
+                replica(&whole, &history, &[head], &order)
+            })
+            .collect();
+        let mut talks: Vec<Talk> = pairs
+            .iter()
+            .enumerate()
+            .map(|(n, (asker, offset))| {
+                let answerer = (asker + offset) % 3;
+                Talk::new(*asker, answerer, &whole, options, seed ^ n as u64)
+            })
+            .collect();
+        let mut written = 0;
+        while talks.iter().any(|talk| talk.ended.is_none()) {
+            let at = random.below(talks.len() as u32) as usize;
+            if talks[at].ended.is_some() {
+                continue;
+            }
+            talks[at].step(&mut dags);
+            if random.below(12) == 0 && written < 8 {
+                written += 1;
+                let writer = random.below(3) as usize;
+                if !ids(&dags[writer]).is_empty() {
+                    write(&mut dags[writer], &format!("meanwhile {written}"));
+                }
+            }
+            dags.iter().for_each(assert_whole);
+        }
+        for talk in &talks {
+            let ended = talk.ended.as_ref().expect("all have ended");
+            prop_assert!(ended.is_ok(), "{ended:?}");
+        }
+        let union: BTreeSet<EntryId> = dags.iter().flat_map(ids).collect();
+        for (asker, answerer) in [(0, 1), (1, 2), (0, 1)] {
+            let mut talk = Talk::new(asker, answerer, &whole, options, seed);
+            while talk.ended.is_none() {
+                talk.step(&mut dags);
+            }
+            prop_assert_eq!(talk.ended, Some(Ok(Ending::Equal)));
+        }
+        for dag in &dags {
+            prop_assert_eq!(ids(dag), union.clone());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The side of the process that was started.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use super::{Answer, Order, Request, read, write};
+use crate::args::{Command, Input};
+use crate::console::{self, Console};
+use crate::failure::{Context, Failure, Hint, Result, Stop};
+use crate::output::note;
+use crate::progress::Progress;
+use crate::store_dir::StoreDir;
+use crate::tree::append;
+
+/// How long the server may take to say that a command begins. It does so at once, unless it is
+/// stopped.
+const BEGIN_WAIT: Duration = Duration::from_secs(10);
+
+/// How much is read and sent at once in bytes.
+const INPUT_BYTES: usize = 256 << 10;
+
+/// Has the command carried out by the server on this store, and returns its exit code; `None` if no
+/// server listens.
+pub(crate) fn run(dir: &StoreDir, command: &Command) -> Option<Result<u8>> {
+    let stream = UnixStream::connect(dir.control_socket()).ok()?;
+    Some(converse(stream, command))
+}
+
+fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
+    let input: Option<(Box<dyn Read + Send>, String)> = match command.input() {
+        None => None,
+        Some(Input::Stdin) => {
+            append::announce_terminal(&Console::Own);
+            Some((Box::new(io::stdin()), "stdin".to_owned()))
+        }
+        Some(Input::File(path)) => {
+            Some((Box::new(console::open(path)?), path.display().to_string()))
+        }
+    };
+    let failed = "could not talk to the server on this store";
+    let folder =
+        env::current_dir().map_or_else(|_| Vec::new(), |it| it.into_os_string().into_vec());
+    let request = Request {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        args: env::args_os().skip(1).map(OsStringExt::into_vec).collect(),
+        folder,
+    };
+    let sent = match write(&mut stream, &Order::Run(request)) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(Failure::new("the command line is too long")
+                .caused_by(error)
+                .hint("`append` reads long text from a file or from stdin")
+                .into());
+        }
+        // A server that is too busy says so without hearing us out.
+        sent => sent,
+    };
+    let timeout = stream.set_read_timeout(Some(BEGIN_WAIT));
+    timeout.context(failed)?;
+    let mut answer = match (read::<Answer>(&mut stream), sent) {
+        (Ok(answer), _) => answer,
+        (Err(error), Ok(())) | (Err(_), Err(error)) => {
+            return Err(Failure::new(failed)
+                .caused_by(error)
+                .hint("see whether the server still runs, and start it again")
+                .into());
+        }
+    };
+    stream.set_read_timeout(None).context(failed)?;
+    if let (Some((from, name)), Answer::Begun) = (input, &answer) {
+        let to = stream.try_clone().context(failed)?;
+        // It ends with the process: what is typed is waited for without a way to stop.
+        thread::spawn(move || send(from, &name, to));
+    }
+    let mut progress = None;
+    loop {
+        match answer {
+            Answer::Begun => {}
+            Answer::Out(bytes) => print(&bytes).inspect_err(|_| {
+                let _is_open = stream.shutdown(Shutdown::Both);
+            })?,
+            Answer::Note(text) => note(text),
+            Answer::Progress { what, done, total } => {
+                progress
+                    .get_or_insert_with(|| Progress::new(""))
+                    .show(what, done, total);
+            }
+            Answer::ProgressEnd => progress = None,
+            Answer::Exit(code) => return Ok(code),
+        }
+        answer = read(&mut stream)
+            .context("the server ended before the command did")
+            .hint("look at what is stored (`eidetica log`) before you do the same again")?;
+    }
+}
+
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let printed = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    printed.map_err(Stop::from_stdout)
+}
+
+/// Sends all that there is to read.
+fn send(mut from: impl Read, name: &str, mut to: UnixStream) {
+    let mut chunk = vec![0; INPUT_BYTES];
+    loop {
+        let order = match from.read(&mut chunk) {
+            Ok(0) => Order::InputEnd,
+            Ok(n) => Order::Input(chunk[..n].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Order::InputFailed(format!("{name}: {error}")),
+        };
+        let is_last = !matches!(order, Order::Input(_));
+        if write(&mut to, &order).is_err() || is_last {
+            return;
+        }
+    }
+}

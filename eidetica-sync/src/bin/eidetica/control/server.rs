@@ -1,0 +1,285 @@
+//! The side of the server.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{Answer, Order, Request, read, write};
+use crate::args::Args;
+use crate::console::{Console, Remote};
+use crate::failure::{Failure, Result, Stop};
+use crate::session::Session;
+use crate::store_dir::{Opened, StoreDir, create_private_folder};
+
+/// How many commands are carried out at a time: more than a person starts, and each has two threads.
+const COMMANDS_MAX: u32 = 16;
+
+/// How long a client may take to say what it wants.
+const REQUEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a client may take to read what it is told: as long as a person looks at one page of a
+/// pager. Meanwhile the command holds on to a state of the store.
+const ANSWER_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// How long the server waits at its end for commands that cannot be interrupted.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How many chunks of input wait for a command: it is never idle, and takes about a megabyte.
+const CHUNKS_MAX: usize = 4;
+
+/// Carries out commands of other processes.
+pub(crate) struct Control {
+    listener: UnixListener,
+    socket: PathBuf,
+    free: Arc<Semaphore>,
+    open: Arc<Open>,
+}
+
+/// The connections, by their numbers.
+#[derive(Default)]
+struct Open(Mutex<BTreeMap<u64, UnixStream>>);
+
+impl Control {
+    /// Begins to listen. The store must be open, so that there is no other server.
+    pub(crate) fn listen(dir: &StoreDir) -> io::Result<Self> {
+        let socket = dir.control_socket();
+        if let Some(folder) = socket.parent() {
+            create_private_folder(folder)?;
+            // The folder is what keeps others out: a socket's own mode is not heeded everywhere.
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
+        match fs::remove_file(&socket) {
+            // One that was killed leaves it behind.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            listener: UnixListener::bind(&socket)?,
+            socket,
+            free: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
+            open: Arc::default(),
+        })
+    }
+
+    /// Carries out what others ask for, until it is dropped.
+    pub(crate) async fn run(&self, dir: &Arc<StoreDir>, opened: &Opened) {
+        for number in 0_u64.. {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a command could not be taken over");
+                    // Files may have run out, and accepting at once would fail at once.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let begun = self.begin(number, stream, dir, opened);
+            if let Err(error) = begun {
+                tracing::warn!(%error, "a command could not be begun");
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        number: u64,
+        stream: tokio::net::UnixStream,
+        dir: &Arc<StoreDir>,
+        opened: &Opened,
+    ) -> io::Result<()> {
+        let mut stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        stream.set_write_timeout(Some(ANSWER_WAIT))?;
+        let Ok(permit) = self.free.clone().try_acquire_owned() else {
+            let text = format!("the server carries out {COMMANDS_MAX} commands already");
+            let failure = Failure::new(text).hint("the same again when one has ended");
+            // Both fit into the socket's buffer.
+            write(&mut stream, &Answer::Note(failure.to_string()))?;
+            return write(&mut stream, &Answer::Exit(failure.code()));
+        };
+        let guest = Guest::new(number, &stream, self.open.clone(), permit)?;
+        let (dir, opened, handle) = (dir.clone(), opened.clone(), Handle::current());
+        // A command reads, writes and waits as it would in a process of its own, so it has a thread
+        // of its own.
+        thread::Builder::new()
+            .name("command".to_owned())
+            .spawn(move || {
+                let _guest = guest;
+                if let Err(error) = serve(stream, dir, opened, &handle) {
+                    tracing::debug!(%error, "a client has gone");
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Ends all commands, and waits for them, but not for ever.
+    pub(crate) async fn stop(self) {
+        let _is_gone = fs::remove_file(&self.socket);
+        drop(self.listener);
+        for stream in self.open.lock().values() {
+            let _is_closed = stream.shutdown(Shutdown::Both);
+        }
+        let all_ended = self.free.acquire_many(COMMANDS_MAX);
+        if tokio::time::timeout(STOP_WAIT, all_ended).await.is_err() {
+            tracing::warn!("a command is cut off");
+        }
+    }
+}
+
+impl Open {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, UnixStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection in the list of all.
+struct Guest {
+    number: u64,
+    open: Arc<Open>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    fn new(
+        number: u64,
+        stream: &UnixStream,
+        open: Arc<Open>,
+        permit: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
+        open.lock().insert(number, stream.try_clone()?);
+        Ok(Self {
+            number,
+            open,
+            _permit: permit,
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.open.lock().remove(&self.number);
+    }
+}
+
+/// Carries out the command of one connection.
+fn serve(
+    mut stream: UnixStream,
+    dir: Arc<StoreDir>,
+    opened: Opened,
+    handle: &Handle,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(REQUEST_WAIT))?;
+    let Order::Run(request) = read(&mut stream)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    stream.set_read_timeout(None)?;
+    let (chunks, input) = sync_channel(CHUNKS_MAX);
+    let (gone, when_gone) = watch::channel(false);
+    let remote = Arc::new(Remote::new(stream.try_clone()?, input, when_gone));
+    remote.tell(&Answer::Begun)?;
+    let mut from = stream.try_clone()?;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            receive(&mut from, chunks);
+            gone.send_replace(true);
+        });
+        let _farewell = Farewell(&stream);
+        let code = run(request, dir, opened, &remote, handle);
+        remote.tell(&Answer::Exit(code))
+    })
+}
+
+/// Lets a client know, even after a panic, that there is no more to come. What it may still be
+/// sending is read until it closes its side: otherwise it could lose what it was told last.
+struct Farewell<'a>(&'a UnixStream);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        let _is_closed = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+/// Passes on what the client reads, until it is gone.
+fn receive(from: &mut UnixStream, chunks: SyncSender<io::Result<Vec<u8>>>) {
+    let mut chunks = Some(chunks);
+    loop {
+        let (chunk, is_last) = match read::<Order>(from) {
+            Ok(Order::Input(chunk)) => (Ok(chunk), false),
+            Ok(Order::InputEnd) => {
+                chunks = None;
+                continue;
+            }
+            Ok(Order::InputFailed(text)) => (Err(io::Error::other(text)), false),
+            Ok(Order::Run(_)) => (Err(io::ErrorKind::InvalidData.into()), true),
+            // Half of the input must not be taken for all of it.
+            Err(error) => (Err(error), true),
+        };
+        if let Some(to) = &chunks {
+            // A command need not read all that is sent.
+            let _is_unread = to.send(chunk);
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+fn run(
+    request: Request,
+    dir: Arc<StoreDir>,
+    opened: Opened,
+    remote: &Arc<Remote>,
+    handle: &Handle,
+) -> u8 {
+    let console = Console::Remote(remote.clone());
+    let result: Result<()> = parse(&request).and_then(|args| {
+        let folder = PathBuf::from(OsString::from_vec(request.folder));
+        let session = Session::served(dir, console.clone(), opened, folder);
+        let mut gone = console.interruption()?;
+        handle.block_on(async {
+            tokio::select! {
+                biased;
+                result = crate::dispatch(&session, args.command) => result,
+                // As a process of its own it would have ended, wherever it was.
+                () = gone.wait() => Err(Stop::OutputClosed),
+            }
+        })
+    });
+    crate::conclude(&console, result)
+}
+
+fn parse(request: &Request) -> Result<Args> {
+    let own = env!("CARGO_PKG_VERSION");
+    if request.version != own {
+        let version = &request.version;
+        let text = format!("the server on this store is eidetica {own}, this is {version}");
+        return Err(Failure::new(text)
+            .hint("stop the server, and start it again with this version")
+            .into());
+    }
+    let name = [b"eidetica".to_vec()];
+    let args = name.into_iter().chain(request.args.iter().cloned());
+    let args = Args::try_parse_from(args.map(OsString::from_vec));
+    args.map_err(|error| {
+        Failure::new("the server does not understand the command")
+            .caused_by(error)
+            .hint("stop the server, and start it again with this version")
+            .into()
+    })
+}

@@ -1,0 +1,226 @@
+//! The node: what a program holds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eidetica_dag::{PublicKey, SecretKey, TreeId};
+use eidetica_proto::transport::Service;
+use eidetica_proto::{Address, SyncTransport, Ticket, TransportError};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::ask::Asker;
+use crate::blocking;
+use crate::engine::{Engine, Operation, QUEUE_MAX};
+use crate::event::{Events, Publisher};
+use crate::gate::Gate;
+use crate::manager::TransportManager;
+use crate::random::Random;
+use crate::register::Register;
+use crate::serve::Server;
+use crate::store::{Store, StoreError};
+use crate::turns::{Joins, Pushes};
+use crate::writer::Writer;
+
+mod joining;
+mod read;
+mod sync;
+mod write;
+
+pub use joining::{InviteTerms, JoinOptions, Joined};
+pub use read::{Log, SubscribeFrom, TreeInfo};
+pub use sync::{Peer, RunningSync};
+
+/// A node: a store, a key, transports, and the engine that keeps trees equal with peers.
+///
+/// It is a handle. Clones are the same node; the engine runs until [`Node::shutdown`] or until the
+/// last clone is dropped. It must be made and used within a tokio runtime.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    key: SecretKey,
+    manager: Arc<TransportManager>,
+    asker: Arc<Asker>,
+    service: Arc<dyn Service>,
+    publisher: Publisher,
+    random: Random,
+    writer: Arc<Writer>,
+    register: Arc<Register>,
+    queue: Mutex<Option<mpsc::Sender<Operation>>>,
+    engine: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Makes a [`Node`].
+pub struct NodeBuilder {
+    store: Arc<dyn Store>,
+    key: SecretKey,
+    seed: [u8; 32],
+    manager: TransportManager,
+}
+
+impl NodeBuilder {
+    /// Adds a transport behind those that are there. An address goes to the first that can handle
+    /// it. Several of one kind may be there, under different names.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn transport(
+        mut self,
+        name: impl Into<String>,
+        transport: impl SyncTransport,
+    ) -> Result<Self, TransportError> {
+        self.manager.register(name, Arc::new(transport))?;
+        Ok(self)
+    }
+
+    /// Starts the engine. Nothing listens until [`Node::accept_connections`].
+    pub fn start(self) -> Node {
+        let Self {
+            store,
+            key,
+            seed,
+            manager,
+        } = self;
+        let manager = Arc::new(manager);
+        let publisher = Publisher::new();
+        let random = Random::new(seed);
+        let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
+        let writer = Arc::new(writer);
+        let register = Register::new(store.clone(), writer.clone(), publisher.clone());
+        let register = Arc::new(register);
+        let service = Arc::new(Server {
+            store: store.clone(),
+            gate: Arc::new(Gate::new(key.clone(), random.bytes())),
+            manager: Arc::downgrade(&manager),
+            publisher: publisher.clone(),
+            register: register.clone(),
+            joins: Joins::default(),
+            pushes: Pushes::default(),
+        });
+        let asker = Asker::new(key.clone(), random.clone(), store.clone());
+        let asker = Arc::new(asker);
+        let engine = Engine {
+            store: store.clone(),
+            manager: manager.clone(),
+            asker: asker.clone(),
+            publisher: publisher.clone(),
+            random: random.clone(),
+        };
+        let (queue, operations) = mpsc::channel(QUEUE_MAX);
+        let engine = tokio::spawn(engine.run(operations, publisher.events()));
+        Node(Arc::new(Inner {
+            store,
+            key,
+            manager,
+            asker,
+            service,
+            publisher,
+            random,
+            writer,
+            register,
+            queue: Mutex::new(Some(queue)),
+            engine: Mutex::new(Some(engine)),
+        }))
+    }
+}
+
+impl Node {
+    /// Begins to make a node that keeps its trees in `store` and is known by `key`. `seed`, 32
+    /// random bytes, determines every random choice of the node.
+    pub fn builder(store: impl Store, key: SecretKey, seed: [u8; 32]) -> NodeBuilder {
+        Self::builder_with(Arc::new(store), key, seed)
+    }
+
+    /// Begins to make a node on a store that something else uses as well.
+    pub fn builder_with(store: Arc<dyn Store>, key: SecretKey, seed: [u8; 32]) -> NodeBuilder {
+        NodeBuilder {
+            store,
+            key,
+            seed,
+            manager: TransportManager::new(),
+        }
+    }
+
+    /// Returns the key by which others know this node.
+    pub fn key(&self) -> PublicKey {
+        self.0.key.public()
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// Returns the transports.
+    pub fn transports(&self) -> &TransportManager {
+        &self.0.manager
+    }
+
+    /// Starts the servers of all transports; see [`TransportManager::accept_connections`].
+    ///
+    /// # Errors
+    /// That of the first server that does not start.
+    pub async fn accept_connections(&self) -> Result<(), TransportError> {
+        self.0.manager.accept_connections(&self.0.service).await
+    }
+
+    /// Returns what answers peers, for a program that mounts it on a server of its own.
+    pub fn service(&self) -> Arc<dyn Service> {
+        self.0.service.clone()
+    }
+
+    /// Lists where all servers listen, each with the name of its transport.
+    pub async fn get_all_server_addresses_async(&self) -> Vec<(String, Address)> {
+        self.0.manager.get_all_server_addresses_async().await
+    }
+
+    /// Returns a ticket that leads others to a tree on this node.
+    pub async fn ticket(&self, tree: TreeId) -> Ticket {
+        let addresses = self.get_all_server_addresses_async().await;
+        let addresses = addresses.into_iter().map(|(_, address)| address).collect();
+        Ticket {
+            tree,
+            peer: Some(self.key()),
+            addresses,
+            invite: None,
+        }
+    }
+
+    /// Forgets which key was found at an address. Where the transport proves no keys, an address
+    /// belongs to whoever answered there first; after this, to whoever answers next.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn forget_address(&self, address: &Address) -> Result<(), StoreError> {
+        self.0.asker.forget(address).await
+    }
+
+    /// Listens to what happens in the node.
+    pub fn events(&self) -> Events {
+        self.0.publisher.events()
+    }
+
+    /// Stops the engine, the servers and all connections. When it returns, nothing of the node is
+    /// left running. What is stored stays; syncs under way end with [`SyncError::Closed`](crate::SyncError::Closed).
+    ///
+    /// # Errors
+    /// That of the first transport which does not close; everything else is stopped nevertheless.
+    pub async fn shutdown(&self) -> Result<(), TransportError> {
+        self.0
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let engine = self
+            .0
+            .engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(engine) = engine {
+            blocking::join(engine).await;
+        }
+        self.0.manager.close().await
+    }
+}

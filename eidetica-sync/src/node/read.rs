@@ -1,0 +1,148 @@
+//! Reading trees.
+
+use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, tip_ids, walk};
+
+use super::Node;
+use crate::blocking;
+use crate::event::Subscription;
+use crate::serve::tree_name;
+use crate::store::{Snapshot, StoreError};
+
+/// One tree in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeInfo {
+    /// The tree.
+    pub tree: TreeId,
+    /// The name that its root gives it.
+    pub name: String,
+    /// How many entries are stored.
+    pub entries: u32,
+    /// Its tips, ascending.
+    pub tips: Vec<EntryId>,
+}
+
+impl Node {
+    /// Lists the trees in the store, ascending by id.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn trees(&self) -> Result<Vec<TreeInfo>, StoreError> {
+        let store = self.0.store.clone();
+        blocking::run(move || {
+            let info = |tree| {
+                let snapshot = store.snapshot(tree)?;
+                let (name, tips) = (tree_name(&snapshot)?, tip_ids(&*snapshot)?);
+                Ok(TreeInfo {
+                    tree,
+                    name,
+                    entries: snapshot.entry_count(),
+                    tips,
+                })
+            };
+            store.trees()?.into_iter().map(info).collect()
+        })
+        .await
+    }
+
+    /// Returns the tips of a tree, ascending; none if it is not here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn tips(&self, tree: TreeId) -> Result<Vec<EntryId>, StoreError> {
+        let store = self.0.store.clone();
+        blocking::run(move || tip_ids(&*store.snapshot(tree)?)).await
+    }
+
+    /// Returns one entry, or `None` if it is not here.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn entry(
+        &self,
+        tree: TreeId,
+        id: EntryId,
+    ) -> Result<Option<SignedEntry>, StoreError> {
+        let store = self.0.store.clone();
+        blocking::run(move || {
+            let snapshot = store.snapshot(tree)?;
+            snapshot
+                .arrival(&id)?
+                .map(|at| snapshot.entry(at))
+                .transpose()
+        })
+        .await
+    }
+
+    /// Returns the entries of a tree in the order that is the same on every replica: by height,
+    /// then by id. The order of all entries is made at once, at 40 bytes each; the entries are read
+    /// one by one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn log(&self, tree: TreeId) -> Result<Log, StoreError> {
+        let store = self.0.store.clone();
+        blocking::run(move || {
+            let snapshot = store.snapshot(tree)?;
+            let all = eidetica_dag::ArrivalSet::all_below(snapshot.entry_count());
+            let order = walk::topological(&*snapshot, &all)?.into_iter();
+            Ok(Log { snapshot, order })
+        })
+        .await
+    }
+
+    /// Gives the entries of a tree as they are stored, beginning with those that are stored
+    /// already, or with the next one to come.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn subscribe(
+        &self,
+        tree: TreeId,
+        from: SubscribeFrom,
+    ) -> Result<Subscription, StoreError> {
+        let events = self.events();
+        let store = self.0.store.clone();
+        let next = match from {
+            SubscribeFrom::Start => 0,
+            SubscribeFrom::Now => {
+                let store = store.clone();
+                blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await?
+            }
+        };
+        Ok(Subscription {
+            store,
+            tree,
+            next,
+            events,
+        })
+    }
+}
+
+/// Where a [`Subscription`] begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeFrom {
+    /// At the root.
+    Start,
+    /// Behind the last entry that is stored.
+    Now,
+}
+
+/// The entries of a tree in the order that is the same on every replica. Reading blocks.
+pub struct Log {
+    snapshot: Snapshot,
+    order: std::vec::IntoIter<Arrival>,
+}
+
+impl Iterator for Log {
+    type Item = Result<SignedEntry, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.order.next().map(|at| self.snapshot.entry(at))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.order.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Log {}

@@ -1,0 +1,318 @@
+//! Who wants to join and who is invited: kept in the store's metadata, and carried out as
+//! [`eidetica_proto::joining`] decides.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidetica_dag::{AccessChange, EntryId, PublicKey, Role, Subject, TreeId, current_access};
+use eidetica_proto::WireError;
+use eidetica_proto::joining::{
+    INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX,
+    REQUESTS_PER_TREE_MAX, Verdict, Waiting, judge,
+};
+use eidetica_proto::message::{Join, JoinReply};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::clock::wall_clock_ms;
+use crate::error::TreeError;
+use crate::event::Publisher;
+use crate::store::{Store, StoreError};
+use crate::writer::Writer;
+
+/// A request to join that waits for an admin, or was rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// The tree. It need not be here.
+    pub tree: TreeId,
+    /// Who wants to join; it has proved this key.
+    pub key: PublicKey,
+    /// What it wants, and whether it was rejected.
+    pub waiting: Waiting,
+}
+
+/// An invite that this node has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteInfo {
+    /// The tree.
+    pub tree: TreeId,
+    /// The public half of the invite's key, which names it.
+    pub invite: PublicKey,
+    /// Its terms, and who has used it.
+    pub terms: Invite,
+}
+
+/// Keeps requests and invites. Every call blocks.
+pub(crate) struct Register {
+    store: Arc<dyn Store>,
+    writer: Arc<Writer>,
+    publisher: Publisher,
+    /// Held from reading to writing, so that no use of an invite is counted twice.
+    one_at_a_time: Mutex<()>,
+}
+
+impl Register {
+    pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, publisher: Publisher) -> Self {
+        Self {
+            store,
+            writer,
+            publisher,
+            one_at_a_time: Mutex::default(),
+        }
+    }
+
+    /// Answers a request of `key`, which it has proved.
+    pub(crate) fn join(
+        &self,
+        key: &PublicKey,
+        join: &Join,
+    ) -> Result<Result<JoinReply, WireError>, StoreError> {
+        let _lock = self.lock();
+        let now_ms = wall_clock_ms();
+        let snapshot = self.store.snapshot(join.tree)?;
+        let is_here = snapshot.entry_count() > 0;
+        let access = current_access(&*snapshot)?;
+        let may_grant = access.allows(Some(&self.writer.key()), Role::Admin);
+        // Everything is looked up whether it matters or not: nobody learns from the time either.
+        let is_theirs = (join.invite.as_ref()).is_some_and(|shown| shown.is_of(join.tree, key));
+        let shown = join.invite.as_ref().map(|shown| shown.invite);
+        let invite: Option<Invite> = match shown {
+            Some(shown) => self.read(&invite_key(join.tree, &shown))?,
+            None => None,
+        };
+        let invite = invite.filter(|_| is_theirs && may_grant);
+        let earlier: Option<Waiting> = self.read(&request_key(join.tree, key))?;
+        let known = Known {
+            key,
+            role: access.role_of(Some(key)),
+            invite: invite.as_ref(),
+            earlier: earlier.as_ref(),
+            has_room: earlier.is_some() || self.has_room(join.tree, key, is_here, now_ms)?,
+            now_ms,
+        };
+        match judge(join, known) {
+            Verdict::Reply(reply) => Ok(Ok(reply)),
+            Verdict::Refuse(error) => Ok(Err(error)),
+            Verdict::Keep(waiting) => {
+                self.write(&request_key(join.tree, key), Some(&waiting))?;
+                self.publisher.join_requested(join.tree, *key, waiting.role);
+                Ok(Ok(JoinReply::Pending))
+            }
+            Verdict::Grant(role, after) => {
+                let shown = shown.expect("only an invite that is shown grants");
+                // A use that is lost with this process is better than one that counts twice.
+                self.write(&invite_key(join.tree, &shown), Some(&after))?;
+                Ok(match self.grant(join.tree, key, role) {
+                    Ok(()) => Ok(JoinReply::Granted(role)),
+                    Err(TreeError::Store(error)) => return Err(error),
+                    Err(error) => {
+                        tracing::error!(%error, "an invite could not be granted");
+                        Err(WireError::internal())
+                    }
+                })
+            }
+        }
+    }
+
+    /// Appends the grant and forgets the request.
+    fn grant(&self, tree: TreeId, key: &PublicKey, role: Role) -> Result<(), TreeError> {
+        let grant = AccessChange::grant(Subject::Key(*key), role);
+        self.writer.change_access(tree, vec![grant])?;
+        Ok(self.store.put(&request_key(tree, key), None)?)
+    }
+
+    /// Grants the role that was asked for, or another one; takes none away. Returns the role that
+    /// there is then.
+    pub(crate) fn approve(
+        &self,
+        tree: TreeId,
+        key: &PublicKey,
+        role: Option<Role>,
+    ) -> Result<Role, TreeError> {
+        let _lock = self.lock();
+        let waiting = self.waiting(tree, key)?;
+        // Who asks to be admin gets it from an admin who says so.
+        let role = role.unwrap_or(waiting.role.min(Role::Write));
+        // Another admin may have granted more meanwhile.
+        let access = current_access(&*self.store.snapshot(tree)?)?;
+        if let Some(had) = access.role_of(Some(key)).filter(|had| *had >= role) {
+            self.store.put(&request_key(tree, key), None)?;
+            return Ok(had);
+        }
+        self.grant(tree, key, role)?;
+        Ok(role)
+    }
+
+    /// Marks a request as rejected, until it expires.
+    pub(crate) fn reject(&self, tree: TreeId, key: &PublicKey) -> Result<(), TreeError> {
+        let _lock = self.lock();
+        let waiting = Waiting {
+            rejected: true,
+            ..self.waiting(tree, key)?
+        };
+        Ok(self.write(&request_key(tree, key), Some(&waiting))?)
+    }
+
+    fn waiting(&self, tree: TreeId, key: &PublicKey) -> Result<Waiting, TreeError> {
+        let now_ms = wall_clock_ms();
+        let waiting: Option<Waiting> = self.read(&request_key(tree, key))?;
+        let waiting = waiting.filter(|waiting| !waiting.is_expired(now_ms));
+        waiting.ok_or(TreeError::NoSuchRequest(*key))
+    }
+
+    /// Lists requests, those of one tree or all, and forgets what is too old.
+    pub(crate) fn requests(&self, tree: Option<TreeId>) -> Result<Vec<JoinRequest>, StoreError> {
+        let _lock = self.lock();
+        self.read_requests(tree, wall_clock_ms())
+    }
+
+    fn read_requests(
+        &self,
+        tree: Option<TreeId>,
+        now_ms: u64,
+    ) -> Result<Vec<JoinRequest>, StoreError> {
+        let prefix = tree.map_or("join/".to_owned(), |tree| format!("join/{tree}/"));
+        let mut requests = Vec::new();
+        for (meta_key, bytes) in self.store.list(&prefix)? {
+            let named = two_names(&meta_key);
+            let waiting = postcard::from_bytes::<Waiting>(&bytes).ok();
+            match (named, waiting) {
+                (Some((tree, key)), Some(waiting)) if !waiting.is_expired(now_ms) => {
+                    requests.push(JoinRequest { tree, key, waiting });
+                }
+                _ => self.store.put(&meta_key, None)?,
+            }
+        }
+        Ok(requests)
+    }
+
+    fn has_room(
+        &self,
+        tree: TreeId,
+        key: &PublicKey,
+        is_here: bool,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let mut all = self.read_requests(None, now_ms)?;
+        if all.len() >= REQUESTS_MAX {
+            // Those that were rejected make room.
+            for request in all.iter().filter(|request| request.waiting.rejected) {
+                self.store
+                    .put(&request_key(request.tree, &request.key), None)?;
+            }
+        }
+        all.retain(|request| !request.waiting.rejected);
+        let here = self.store.trees()?;
+        let is_absent = |request: &&JoinRequest| here.binary_search(&request.tree).is_err();
+        let has_room = if is_here {
+            let same = all.iter().filter(|request| request.tree == tree);
+            same.count() < REQUESTS_PER_TREE_MAX
+        } else {
+            let own = all.iter().filter(|request| request.key == *key);
+            let absent = all.iter().filter(is_absent).count();
+            absent < REQUESTS_ABSENT_MAX && own.filter(is_absent).count() == 0
+        };
+        Ok(has_room && all.len() < REQUESTS_MAX)
+    }
+
+    /// Keeps an invite.
+    pub(crate) fn invite(
+        &self,
+        tree: TreeId,
+        invite: &PublicKey,
+        terms: &Invite,
+    ) -> Result<(), TreeError> {
+        let _lock = self.lock();
+        let snapshot = self.store.snapshot(tree)?;
+        if snapshot.entry_count() == 0 {
+            return Err(TreeError::NoSuchTree(tree));
+        }
+        if !current_access(&*snapshot)?.allows(Some(&self.writer.key()), Role::Admin) {
+            return Err(TreeError::NotAdmin(tree));
+        }
+        if self.read_invites(tree, wall_clock_ms())?.len() >= INVITES_PER_TREE_MAX {
+            return Err(TreeError::TooManyInvites(tree));
+        }
+        Ok(self.write(&invite_key(tree, invite), Some(terms))?)
+    }
+
+    /// Lists the invites of a tree that can still be used, and forgets the others.
+    pub(crate) fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
+        let _lock = self.lock();
+        self.read_invites(tree, wall_clock_ms())
+    }
+
+    fn read_invites(&self, tree: TreeId, now_ms: u64) -> Result<Vec<InviteInfo>, StoreError> {
+        let mut invites = Vec::new();
+        for (meta_key, bytes) in self.store.list(&format!("invite/{tree}/"))? {
+            let named = two_names(&meta_key);
+            let terms = postcard::from_bytes::<Invite>(&bytes).ok();
+            match (named, terms) {
+                (Some((tree, invite)), Some(terms))
+                    if now_ms < terms.expires_ms && terms.uses_left > 0 =>
+                {
+                    invites.push(InviteInfo {
+                        tree,
+                        invite,
+                        terms,
+                    });
+                }
+                _ => self.store.put(&meta_key, None)?,
+            }
+        }
+        Ok(invites)
+    }
+
+    /// Takes every role from a key, and the use of this node's invites.
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+        let _lock = self.lock();
+        if let Subject::Key(key) = subject {
+            for InviteInfo {
+                invite, mut terms, ..
+            } in self.read_invites(tree, wall_clock_ms())?
+            {
+                if !terms.used_by.contains(&key) {
+                    terms.used_by.push(key);
+                }
+                // An invite that cannot remember whom it keeps out is none.
+                let kept = (terms.used_by.len() <= INVITE_KEYS_MAX).then_some(&terms);
+                self.write(&invite_key(tree, &invite), kept)?;
+            }
+        }
+        let revocation = AccessChange::revoke(subject);
+        self.writer.change_access(tree, vec![revocation])
+    }
+
+    /// Lets an invite grant nothing from here on.
+    pub(crate) fn withdraw(&self, tree: TreeId, invite: &PublicKey) -> Result<(), StoreError> {
+        let _lock = self.lock();
+        self.store.put(&invite_key(tree, invite), None)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        (self.one_at_a_time.lock()).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let bytes = self.store.get(key)?;
+        Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
+    }
+
+    fn write<T: Serialize>(&self, key: &str, value: Option<&T>) -> Result<(), StoreError> {
+        let bytes = value.map(|value| postcard::to_stdvec(value).expect("a vector takes all"));
+        self.store.put(key, bytes.as_deref())
+    }
+}
+
+fn request_key(tree: TreeId, key: &PublicKey) -> String {
+    format!("join/{tree}/{key}")
+}
+
+fn invite_key(tree: TreeId, invite: &PublicKey) -> String {
+    format!("invite/{tree}/{invite}")
+}
+
+/// Reads the tree and the key of a key of metadata.
+fn two_names(meta_key: &str) -> Option<(TreeId, PublicKey)> {
+    let mut names = meta_key.split('/').skip(1);
+    Some((names.next()?.parse().ok()?, names.next()?.parse().ok()?))
+}

@@ -1,0 +1,237 @@
+//! Commands on a store that a server has open.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+use crate::place::{Place, hear, lines, refusal};
+
+#[test]
+fn commands_are_carried_out_by_the_server() {
+    let place = Place::new();
+    place.line("a", &["init"]);
+    let server = place.serve("a");
+    assert_eq!(place.line("a", &["init"]).len(), "key ".len() + 64);
+    let tree = place.line("a", &["new", "notes"]);
+    let first = place.line("a", &["append", "notes", "one"]);
+    let input = b"two\nthree\n";
+    let rest = lines(&place.run_with("a", &["append", "notes", "--lines"], input));
+    assert_eq!(rest.len(), 2);
+    let whole = lines(&place.run_with("a", &["append", "notes"], b"all\nof it"));
+    let file = place.path("file");
+    fs::write(&file, "from a file").expect("room");
+    // A path is meant from where the command is given.
+    let mut by_file = place.command("a", &["append", "notes", "--file", "file"]);
+    let by_file = by_file.current_dir(place.path("")).output();
+    let last = lines(&by_file.expect("it starts"));
+    let log = place.lines("a", &["log", "notes", "--json"]);
+    let texts: Vec<String> = log
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .map(|entry| entry["text"].as_str().expect("a text").to_owned())
+        .collect();
+    assert_eq!(
+        texts,
+        ["notes", "one", "two", "three", "all\nof it", "from a file"]
+    );
+    assert_eq!(place.lines("a", &["tips", "notes"]), last);
+    assert_eq!(place.line("a", &["verify", "notes"]), "ok 6 entries");
+    let ls = place.json("a", &["ls", "--json"]);
+    assert_eq!(
+        (&ls["tree"], &ls["entries"]),
+        (&tree.as_str().into(), &6.into())
+    );
+    let ticket = place.line("a", &["ticket", "notes"]);
+    assert!(ticket.contains(&tree) && ticket.contains(&place.line("a", &["init"])[4..]));
+    let said = refusal(&place.run("a", &["ticket", "other"]), 1);
+    assert!(said.contains("no tree \"other\""), "{said}");
+    let absent = place.run("a", &["append", "notes", "--file", "absent"]);
+    assert!(refusal(&absent, 1).contains("could not open absent"));
+    let folder = place.path("");
+    let folder = ["append", "notes", "--file", folder.to_str().expect("text")];
+    assert!(refusal(&place.run("a", &folder), 1).contains("could not read"));
+    refusal(&place.run("a", &["append", "notes", "--role"]), 2);
+    let said = refusal(&place.run("a", &["serve"]), 1);
+    assert!(
+        said.contains(&format!("process {}", server.child.id())),
+        "{said}"
+    );
+    server.stop();
+    // What was written is there without the server too.
+    assert_eq!(place.lines("a", &["log", "notes", "--json"]), log);
+    assert!(
+        [first, rest.concat(), whole.concat()]
+            .iter()
+            .all(|id| !id.is_empty())
+    );
+}
+
+#[test]
+fn large_input_and_output_pass_and_have_limits() {
+    let place = Place::new();
+    place.line("a", &["new", "large"]);
+    let server = place.serve("a");
+    let megabyte = vec![b'x'; 1_000_000];
+    lines(&place.run_with("a", &["append", "large"], &megabyte));
+    let said = refusal(
+        &place.run_with("a", &["append", "large"], &megabyte.repeat(3)),
+        1,
+    );
+    assert!(said.contains("too large"), "{said}");
+    let many = "a line\n".repeat(20_000);
+    let ids = lines(&place.run_with("a", &["append", "large", "--lines"], many.as_bytes()));
+    assert_eq!(ids.len(), 20_000);
+    let raw = ["log", "large", "--json", "--raw"];
+    let served = place.lines("a", &raw);
+    // A reader who has seen enough ends the command, and not the server.
+    let mut log = place.command("a", &raw);
+    let log = log.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut log = log.expect("it starts");
+    drop(log.stdout.take());
+    let output = log.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    server.stop();
+    assert_eq!(place.lines("a", &raw), served);
+}
+
+#[test]
+fn a_server_syncs_with_another() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let ann = place.serve("a");
+    place.line("b", &["init"]);
+    let bob = place.serve("b");
+    let ticket = place.line("a", &["invite", "notes"]);
+    let joined = place.json("b", &["join", &ticket, "--via", "iroh", "--json"]);
+    assert_eq!(joined["transport"], "iroh");
+    place.line("b", &["append", "notes", "from b"]);
+    let synced = place.json("b", &["sync", "notes", "--via", "http", "--json"]);
+    assert_eq!(
+        (&synced["ending"], &synced["stats"]["sent"]),
+        (&"equal".into(), &1.into())
+    );
+    let log = |store| place.lines(store, &["log", "notes"]);
+    assert_eq!(log("a"), log("b"));
+    ann.stop();
+    let said = refusal(&place.run("b", &["sync", "notes", "--via", "http"]), 1);
+    assert!(said.contains("eidetica serve"), "{said}");
+    bob.stop();
+}
+
+#[test]
+fn a_server_that_was_killed_leaves_nothing_that_anyone_believes() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let mut server = place.serve("a");
+    let socket = place.path("a").join("control").join("socket");
+    let folder = fs::metadata(place.path("a").join("control")).expect("it is there");
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    assert!(socket.exists());
+    server.kill();
+    assert!(socket.exists());
+    let said = refusal(&place.run("a", &["ticket", "notes"]), 1);
+    assert!(said.contains("no server runs"), "{said}");
+    place.line("a", &["append", "notes", "yes"]);
+    assert!(!socket.exists());
+    let mut server = place.serve("a");
+    server.kill();
+    let server = place.serve("a");
+    place.line("a", &["append", "notes", "and again"]);
+    server.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn half_of_the_input_is_not_taken_for_all_of_it() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let tips = place.lines("a", &["tips", "notes"]);
+    let server = place.serve("a");
+    let mut append = place.command("a", &["append", "notes"]);
+    let append = append.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut append = append.expect("it starts");
+    let mut stdin = append.stdin.take().expect("it is piped");
+    stdin.write_all(&[b'x'; 100_000]).expect("it reads");
+    append.kill().expect("it runs");
+    append.wait().expect("it ends");
+    server.stop();
+    assert_eq!(place.lines("a", &["tips", "notes"]), tips);
+}
+
+#[test]
+fn a_command_that_reads_does_not_hold_up_the_end() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve("a");
+    let mut append = place.command("a", &["append", "notes", "--lines"]);
+    append
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut append = append.spawn().expect("it starts");
+    let mut stdin = append.stdin.take().expect("it is piped");
+    stdin.write_all(b"one\n").expect("it reads");
+    let mut id = String::new();
+    let mut stdout = BufReader::new(append.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut id).expect("text");
+    server.stop();
+    let said = refusal(&append.wait_with_output().expect("it ends"), 1);
+    assert!(
+        said.contains("the server ended before the command did"),
+        "{said}"
+    );
+    assert_eq!(place.lines("a", &["tips", "notes"]), [id.trim()]);
+}
+
+#[test]
+fn where_a_socket_does_not_fit_the_server_goes_without() {
+    let place = Place::new();
+    let store = "deep/".repeat(30);
+    place.line(&store, &["new", "notes"]);
+    let (server, mut heard) = place.serve_heard(&store);
+    hear(&mut heard, "have to wait for the server's end");
+    let said = refusal(&place.run(&store, &["append", "notes", "no"]), 1);
+    assert!(said.contains("is open already"), "{said}");
+    assert!(
+        said.contains(&format!("process {}", server.child.id())),
+        "{said}"
+    );
+    assert_eq!(place.line(&store, &["ticket", "notes"]), server.tickets[0]);
+    server.stop();
+    place.line(&store, &["append", "notes", "yes"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_not_answered() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve("a");
+    let socket = place.path("a").join("control").join("socket");
+    for nonsense in [&[0xff; 8][..], &[1, 0, 0, 0, 99], &[0, 0, 0, 0]] {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        stream.write_all(nonsense).expect("room");
+        let mut answer = Vec::new();
+        let _is_reset = stream.read_to_end(&mut answer);
+        assert_eq!(answer, [0; 0]);
+    }
+    server.stop();
+    place.line("a", &["ls"]);
+}
+
+#[test]
+fn commands_beyond_a_number_are_told_so() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve("a");
+    let socket = place.path("a").join("control").join("socket");
+    let idle: Vec<UnixStream> = (0..16)
+        .map(|_| UnixStream::connect(&socket).expect("it listens"))
+        .collect();
+    let said = refusal(&place.run("a", &["ls"]), 1);
+    assert!(said.contains("carries out 16 commands already"), "{said}");
+    drop(idle);
+    server.stop();
+    place.line("a", &["ls"]);
+}

@@ -1,0 +1,137 @@
+//! A client that only wants to sync, and how long it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eidetica_dag::TreeId;
+use eidetica_proto::testing::MemoryNetwork;
+use eidetica_sync::Node;
+use eidetica_sync::proto::Address;
+use eidetica_sync::store::MemoryStore;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::cli::Failure;
+use crate::history::Text;
+use crate::nodes::{TransportKind, failed, start};
+
+/// Pause between the beginnings of two syncs on the connection that stands.
+const WARM_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Pause between the beginnings of two syncs that make a connection of their own.
+const FRESH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a sync may take before it counts as failed.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Two clients: one keeps its connection, the other begins anew for each sync.
+pub struct Honest {
+    warm: Node,
+    /// The trees of the first and of the second.
+    trees: [TreeId; 2],
+    address: Address,
+    transport: TransportKind,
+}
+
+/// How the syncs of one client went.
+#[derive(Debug, Default)]
+pub struct Syncs {
+    walls: Vec<Duration>,
+    /// Why some did not come to their end.
+    pub failures: Vec<String>,
+}
+
+impl Honest {
+    /// Fetches the tree.
+    pub async fn begin(
+        transport: TransportKind,
+        trees: [TreeId; 2],
+        address: Address,
+    ) -> Result<Self, Failure> {
+        let warm = client(transport, 0).await?;
+        let fetched = warm.sync(trees[0], address.clone()).await;
+        fetched.map_err(failed)?;
+        Ok(Self {
+            warm,
+            trees,
+            address,
+            transport,
+        })
+    }
+
+    /// Syncs until told to stop. Returns how it went on the connection that stands and on fresh
+    /// ones.
+    pub async fn sync_until(&self, over: impl Future<Output = ()>) -> Result<[Syncs; 2], Failure> {
+        let (mut warm, mut fresh) = (Syncs::default(), Syncs::default());
+        tokio::select! {
+            failed = self.sync_warm(&mut warm) => failed?,
+            failed = self.sync_fresh(&mut fresh) => failed?,
+            () = over => {}
+        }
+        Ok([warm, fresh])
+    }
+
+    /// Ends both.
+    pub async fn end(self) -> Result<(), Failure> {
+        self.warm.shutdown().await.map_err(failed)
+    }
+
+    /// Writes an entry and syncs, again and again.
+    async fn sync_warm(&self, syncs: &mut Syncs) -> Result<(), Failure> {
+        let mut text = Text::new();
+        let mut ticks = interval(WARM_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let entry = vec![text.line(200)];
+            let appended = self.warm.append_all(self.trees[0], entry).await;
+            appended.map_err(failed)?;
+            self.sync(&self.warm, self.trees[0], syncs).await;
+        }
+    }
+
+    /// Begins with an empty store and no connection, again and again.
+    async fn sync_fresh(&self, syncs: &mut Syncs) -> Result<(), Failure> {
+        let mut ticks = interval(FRESH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut number = 0;
+        loop {
+            ticks.tick().await;
+            number += 1;
+            let node = client(self.transport, number).await?;
+            self.sync(&node, self.trees[1], syncs).await;
+            node.shutdown().await.map_err(failed)?;
+        }
+    }
+
+    async fn sync(&self, node: &Node, tree: TreeId, syncs: &mut Syncs) {
+        let began = Instant::now();
+        let synced = node.sync(tree, self.address.clone());
+        match tokio::time::timeout(SYNC_TIMEOUT, synced).await {
+            Ok(Ok(_)) => syncs.walls.push(began.elapsed()),
+            Ok(Err(error)) => syncs.failures.push(error.to_string()),
+            Err(_) => syncs.failures.push("it does not end".into()),
+        }
+    }
+}
+
+async fn client(transport: TransportKind, number: u32) -> Result<Node, Failure> {
+    let store = Arc::new(MemoryStore::new());
+    let name = format!("asking {number}");
+    start(&name, store, transport, &MemoryNetwork::new()).await
+}
+
+impl Syncs {
+    /// Returns how many came to their end.
+    pub fn count(&self) -> usize {
+        self.walls.len()
+    }
+
+    /// Returns the time, in milliseconds, within which this share of them ended.
+    pub fn quantile_ms(&self, share: f64) -> f64 {
+        let mut walls = self.walls.clone();
+        walls.sort_unstable();
+        let last = walls.len().saturating_sub(1);
+        let at = (last as f64 * share).round() as usize;
+        walls.get(at).copied().unwrap_or_default().as_secs_f64() * 1e3
+    }
+}
