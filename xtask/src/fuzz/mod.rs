@@ -4,7 +4,7 @@
 //! for cargo-fuzz. It is built by cargo-fuzz, for its flags, and run here, for the figures.
 //!
 //! Without a sanitizer: there is no unsafe code here for one to watch, the checks are assertions,
-//! and so the pinned stable toolchain does, at more than twice the speed.
+//! and so the pinned stable toolchain does.
 
 mod corpus;
 mod cover;
