@@ -7,7 +7,7 @@ use eidetica_dag::TreeId;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
 use eidetica_sync::proto::session::{STORE_BYTES_TARGET, Stats};
-use eidetica_sync::proto::{Address, Ending};
+use eidetica_sync::proto::{Address, Ending, SyncOptions};
 use eidetica_sync::store::Store;
 
 use crate::cli::{Command, Failure, Options};
@@ -190,8 +190,16 @@ impl Pair {
             let lines = (0..count).map(|_| text.line(200)).collect();
             node.append_all(self.tree, lines).await.map_err(failed)?;
         }
+        // Where nothing is new, it is a node that only looks whether there is: it asks by its tips.
+        let options = SyncOptions {
+            filter_at_once: kind != Kind::Nothing,
+            ..SyncOptions::default()
+        };
         let (before, cpu) = (clock::now(), clock::process_cpu());
-        let report = self.asking.sync(self.tree, self.address.clone()).await;
+        let begun = self
+            .asking
+            .begin_sync(self.tree, self.address.clone(), options);
+        let report = begun.await.map_err(failed)?.finish().await;
         let (wall, cpu) = (before.elapsed(), clock::process_cpu() - cpu);
         let report = report.map_err(failed)?;
         if report.ending != Ending::Equal {
