@@ -26,6 +26,10 @@ use crate::failure::{Failure, Result, Stop};
 use crate::session::Session;
 use crate::store_dir::{Opened, StoreDir, create_private_folder};
 
+/// How long to wait after a connection could not be accepted: files may have run out, and at once it
+/// would fail again.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// How many commands are carried out at a time: more than a person starts, and each has two threads.
 const COMMANDS_MAX: u32 = 16;
 
@@ -84,8 +88,7 @@ impl Control {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a command could not be taken over");
-                    // Files may have run out, and accepting at once would fail at once.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                     continue;
                 }
             };
