@@ -42,7 +42,7 @@ pub enum Rule {
     },
     /// Its signature is not its author's, and what vouched for it could not be stored with it.
     #[error("its signature is not its author's, and nothing that vouches for it came with it")]
-    Unvouched,
+    Unproven,
     /// The tree has as many entries as can be numbered.
     #[error("the tree is full")]
     TreeFull,
@@ -79,12 +79,12 @@ pub struct Admission {
     /// What to write.
     pub changes: Changes,
     /// What became of the batch, once that is written.
-    pub outcome: Outcome,
+    pub outcome: AppendOutcome,
 }
 
 /// What became of a batch.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct AppendOutcome {
     /// The numbers of the entries that are stored by it.
     pub stored: Range<u32>,
     /// How many entries were stored already.
@@ -110,7 +110,7 @@ pub fn admit<V: EntryView + ?Sized>(
     tree: TreeId,
     batch: Vec<VerifiedEntry>,
 ) -> Result<Admission, V::Error> {
-    let mut admission = admit_as_vouched(view, tree, batch)?;
+    let mut admission = admit_unchecked(view, tree, batch)?;
     let outcome = &admission.outcome;
     // Usually everything is stored, so everything that was vouched for still is.
     if outcome.refused.is_none() && outcome.waiting.is_empty() {
@@ -120,8 +120,8 @@ pub fn admit<V: EntryView + ?Sized>(
     let numbered: Vec<SignedEntry> = numbered.iter().map(|(_, entry)| entry.clone()).collect();
     let checked = verify_batch(numbered);
     if let Some(forged) = checked.forged() {
-        admission = admit_as_vouched(view, tree, checked.verified)?;
-        let rule = Rule::Unvouched;
+        admission = admit_unchecked(view, tree, checked.verified)?;
+        let rule = Rule::Unproven;
         let id = forged.id;
         admission.outcome.refused = Some(Refusal { id, rule });
     }
@@ -129,7 +129,7 @@ pub fn admit<V: EntryView + ?Sized>(
 }
 
 /// Judges a batch, all of which is vouched for as long as none of it is left out.
-fn admit_as_vouched<V: EntryView + ?Sized>(
+fn admit_unchecked<V: EntryView + ?Sized>(
     view: &V,
     tree: TreeId,
     batch: Vec<VerifiedEntry>,
@@ -155,7 +155,7 @@ fn admit_as_vouched<V: EntryView + ?Sized>(
     let missing = admitter.missing(&waiting)?;
     let changes = admitter.finish();
     let stored = changes.first.0..changes.first.0 + changes.entries.len() as u32;
-    let outcome = Outcome {
+    let outcome = AppendOutcome {
         stored,
         duplicates,
         waiting,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::access::{AccessId, AccessState};
-use crate::admit::{Changes, Outcome, admit};
+use crate::admit::{Changes, AppendOutcome, admit};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap, TreeId};
@@ -76,7 +76,7 @@ impl MemoryDag {
     }
 
     /// Stores what can be stored of a batch, and says what became of the rest.
-    pub fn append(&mut self, batch: Vec<VerifiedEntry>) -> Outcome {
+    pub fn append(&mut self, batch: Vec<VerifiedEntry>) -> AppendOutcome {
         let Ok(admission) = admit(self, self.tree, batch);
         self.apply(admission.changes);
         admission.outcome

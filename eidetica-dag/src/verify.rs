@@ -15,7 +15,7 @@
 //! differently, if either could be stored without the other. So it cannot: [`crate::admit()`] stores
 //! what is vouched for only together with what vouches for it, every replica that has the one has the
 //! other, and a receiver to whom they come in different batches keeps the first until the second is
-//! there: [`Vouching`].
+//! there: [`UnprovenEntries`].
 
 use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap};
@@ -102,7 +102,7 @@ pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
         signatures_checked: scan.signatures_checked,
         ..Verification::default()
     };
-    let mut vouching = Vouching::default();
+    let mut vouching = UnprovenEntries::default();
     verification.verified = if scan.forged.is_empty() {
         entries.into_iter().map(VerifiedEntry).collect()
     } else {
@@ -122,7 +122,7 @@ pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
 /// Here each signature is checked, so that what is given out is proved within itself. Nobody but
 /// who signs wrongly on purpose ever gets here.
 #[derive(Debug, Default)]
-pub struct Vouching {
+pub struct UnprovenEntries {
     held: Vec<SignedEntry>,
     /// Whether the signature of each is its author's.
     signed: Vec<bool>,
@@ -134,12 +134,12 @@ pub struct Vouching {
 /// Most bytes from the beginning of an entry whose signature is not good to the end of what vouches
 /// for it, what stands between included. Whoever took both had them that close, stored them in one
 /// step, and hands them on like that: so whoever keeps as much, and one batch more, takes them too.
-pub const VOUCHING_BYTES_MAX: usize = 8 << 20;
+pub const UNPROVEN_BYTES_MAX: usize = 8 << 20;
 
 /// How many bytes come before it is looked again what is proved: each look is at all that is kept.
 const LOOK_BYTES: usize = 256 << 10;
 
-impl Vouching {
+impl UnprovenEntries {
     /// Takes the next batch as it was verified, and returns what is proved by now, in order.
     pub fn handle(&mut self, batch: Verification) -> Vec<VerifiedEntry> {
         if self.held.is_empty() && batch.unproved.is_empty() {
@@ -197,7 +197,7 @@ impl Vouching {
                 // A second entry of the same id may stand behind.
                 let is_below = *parent < place;
                 let is_own = self.held[*parent].entry().author == said.author;
-                if is_below && is_own && ends[reach] - begins(*parent) <= VOUCHING_BYTES_MAX {
+                if is_below && is_own && ends[reach] - begins(*parent) <= UNPROVEN_BYTES_MAX {
                     let known = reaches[*parent].unwrap_or(reach);
                     reaches[*parent] = Some(known.min(reach));
                 }

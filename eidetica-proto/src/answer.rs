@@ -1,7 +1,7 @@
 //! The answering side: what to say to a request.
 //!
 //! The driver decodes the header ([`RequestHeader::decode`](crate::message::RequestHeader::decode)),
-//! takes a view of the tree that the request names, and calls [`may`] before anything else. Then
+//! takes a view of the tree that the request names, and calls [`check_access`] before anything else. Then
 //! [`answer_sync`] chooses what a [`SyncTree`] is answered with, and a [`Receiver`] takes what a
 //! `SendEntries` brings.
 
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{
-    Arrival, ArrivalSet, EntryId, EntryView, Outcome, PublicKey, Role, VerifiedEntry,
+    Arrival, ArrivalSet, EntryId, EntryView, AppendOutcome, PublicKey, Role, VerifiedEntry,
     current_access,
 };
 
@@ -221,7 +221,7 @@ fn missing<V: EntryView + ?Sized>(
 /// Takes the entries of a `SendEntries`.
 ///
 /// Hand in each part with [`Receiver::handle_part`]. Whenever [`Receiver::poll_store`] gives entries,
-/// store them durably and report with [`Receiver::handle_outcome`]. When [`Receiver::is_complete`],
+/// store them durably and report with [`Receiver::handle_appended`]. When [`Receiver::is_complete`],
 /// answer with [`Receiver::acknowledge`]: not before, for what is acknowledged is durable.
 #[derive(Debug)]
 pub struct Receiver {
@@ -300,8 +300,8 @@ impl Receiver {
     ///
     /// # Errors
     /// The asker's fault. What came before the faulty entry is stored.
-    pub fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), PeerFault> {
-        self.intake.handle_outcome(outcome)
+    pub fn handle_appended(&mut self, outcome: AppendOutcome) -> Result<(), PeerFault> {
+        self.intake.handle_appended(outcome)
     }
 
     /// Tells whether the sender has sent everything.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::mem;
 
 use eidetica_dag::{
-    EntryId, Outcome, TreeId, VOUCHING_BYTES_MAX, Verification, VerifiedEntry, Vouching,
+    EntryId, AppendOutcome, TreeId, UNPROVEN_BYTES_MAX, Verification, VerifiedEntry, UnprovenEntries,
     verify_batch,
 };
 
@@ -54,12 +54,12 @@ impl Received {
 /// Collects entries until they are stored.
 ///
 /// Hand in what arrives with [`Intake::handle_entries`]; take what is to be stored with
-/// [`Intake::poll_store`], store it durably, and report with [`Intake::handle_outcome`]. Between the
+/// [`Intake::poll_store`], store it durably, and report with [`Intake::handle_appended`]. Between the
 /// two, more may be handed in. Entries whose parents are missing are kept until
 /// [`Intake::retry_waiting`].
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
-    vouching: Vouching,
+    unproven: UnprovenEntries,
     ready: Vec<VerifiedEntry>,
     ready_bytes: usize,
     waiting: Vec<VerifiedEntry>,
@@ -78,10 +78,10 @@ impl Intake {
     /// [`PeerFault::Forged`] if an entry has been kept for too long, and nobody has vouched for it.
     pub(crate) fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
         self.received += (batch.verified.len() + batch.unproved.len()) as u64;
-        let mut entries = self.vouching.handle(batch);
-        if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
-            entries.append(&mut self.vouching.look());
-            if self.vouching.bytes() > VOUCHING_BYTES_MAX + BATCH_BYTES_MAX {
+        let mut entries = self.unproven.handle(batch);
+        if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
+            entries.append(&mut self.unproven.look());
+            if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
                 self.handle_end()?;
             }
         }
@@ -99,9 +99,9 @@ impl Intake {
     /// # Errors
     /// [`PeerFault::Forged`] if nobody has vouched for one.
     pub(crate) fn handle_end(&mut self) -> Result<(), PeerFault> {
-        let entries = self.vouching.look();
+        let entries = self.unproven.look();
         self.take(entries);
-        match self.vouching.first_unproved() {
+        match self.unproven.first_unproved() {
             Some(forged) => Err(PeerFault::Forged(forged.id)),
             None => Ok(()),
         }
@@ -122,7 +122,7 @@ impl Intake {
     ///
     /// # Errors
     /// The peer's fault. What came before the faulty entry is stored.
-    pub(crate) fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), PeerFault> {
+    pub(crate) fn handle_appended(&mut self, outcome: AppendOutcome) -> Result<(), PeerFault> {
         self.stored += outcome.stored.len() as u64;
         self.duplicates += outcome.duplicates as u64;
         if let Some(refusal) = outcome.refused {

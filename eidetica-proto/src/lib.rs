@@ -2,7 +2,7 @@
 //!
 //! Two peers compare **tips** and send each other only what the other lacks. The side that asks
 //! runs a [`SyncSession`]: it says what to do next ([`Step`]), and the driver does it and hands the
-//! result back. The side that is asked remembers nothing: [`answer::may`] checks access,
+//! result back. The side that is asked remembers nothing: [`answer::check_access`] checks access,
 //! [`answer::answer_sync`] chooses what the asker lacks, and an [`answer::Receiver`] takes what the
 //! asker sends. A request lists the asker's tips; where the answerer does not know them all,
 //! because both have written, a [`Filter`] of the asker's entries tells it how far back the two
@@ -23,9 +23,9 @@
 //! ```
 //! use eidetica_dag::testing::draw;
 //! use eidetica_dag::{Role, tip_ids};
-//! use eidetica_proto::answer::{Receiver, answer_sync, may};
+//! use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 //! use eidetica_proto::message::{Request, RequestHeader};
-//! use eidetica_proto::{Ending, Received, Step, SyncOptions, SyncSession};
+//! use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let drawn = draw("A-B-C    B-X");
@@ -40,7 +40,7 @@
 //!         Step::View => session.handle_view(&ours)??,
 //!         Step::Exchange { header, entries } => match RequestHeader::decode(&header)?.request {
 //!             Request::SyncTree(request) => {
-//!                 may(&theirs, None, Role::Read)?;
+//!                 check_access(&theirs, None, Role::Read)?;
 //!                 let answer = answer_sync(&theirs, &request)?;
 //!                 response.push_back(answer.header);
 //!                 if let Some(mut entries) = answer.entries {
@@ -50,13 +50,13 @@
 //!                 }
 //!             }
 //!             Request::SendEntries(send) => {
-//!                 may(&theirs, None, Role::Write)?;
+//!                 check_access(&theirs, None, Role::Write)?;
 //!                 let mut receiver = Receiver::new(send.entries);
 //!                 let mut entries = entries.expect("they follow this header");
 //!                 while let Some((frame, _count)) = entries.poll_frame(&ours)? {
 //!                     receiver.handle_part(Received::from_frame(tree, &frame)?)?;
 //!                     if let Some(entries) = receiver.poll_store() {
-//!                         receiver.handle_outcome(theirs.append(entries))?;
+//!                         receiver.handle_appended(theirs.append(entries))?;
 //!                     }
 //!                 }
 //!                 receiver.handle_end()?;
@@ -74,12 +74,12 @@
 //!             }
 //!             None => session.handle_end()?,
 //!         },
-//!         Step::Store(entries) => session.handle_outcome(ours.append(entries))?,
-//!         Step::AwaitOutcome => unreachable!("stored at once"),
+//!         Step::Store(entries) => session.handle_appended(ours.append(entries))?,
+//!         Step::AwaitAppend => unreachable!("stored at once"),
 //!         Step::Done(report) => break report,
 //!     }
 //! };
-//! assert_eq!(report.ending, Ending::Equal);
+//! assert_eq!(report.ending, SyncOutcome::Equal);
 //! assert_eq!((report.stats.pull_round_trips, report.stats.stored), (1, 1));
 //! assert_eq!(tip_ids(&ours)?, tip_ids(&theirs)?);
 //! # Ok(())
@@ -119,8 +119,8 @@ pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
-pub use schedule::{Cause, Schedule, Standing};
-pub use session::{Ending, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
+pub use schedule::{Cause, Schedule, PeerStatus};
+pub use session::{SyncOutcome, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
 pub use ticket::{InviteSecret, Ticket, TicketError};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,

@@ -17,7 +17,7 @@
 //! An answerer remembers the nonces of a short time and forgets them when it starts anew; therefore
 //! each start has its own random **epoch**, and a request that was signed for an earlier one is
 //! refused. The asker learns the epoch, and by how much the two clocks differ, from the
-//! [`ResponseProof`] of any answer: see [`Acquaintance`]. At first contact it learns both, and
+//! [`ResponseProof`] of any answer: see [`KnownPeer`]. At first contact it learns both, and
 //! perhaps the key, by a greeting that it does not sign: [`Asker::Challenge`].
 //!
 //! Signatures do not hide anything. Whoever listens on a plain HTTP connection reads all of it.
@@ -111,7 +111,7 @@ pub struct ResponseProof {
 
 /// What an asker remembers of an answerer, to sign requests for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acquaintance {
+pub struct KnownPeer {
     /// Its key.
     pub key: PublicKey,
     /// Its epoch.
@@ -155,7 +155,7 @@ impl Proving {
     /// random bytes.
     pub fn sign(
         key: &SecretKey,
-        to: &Acquaintance,
+        to: &KnownPeer,
         now_ms: u64,
         nonce: Nonce,
         header: Bytes,
@@ -202,7 +202,7 @@ impl Proving {
         proof: &[u8],
         header: &[u8],
         now_ms: u64,
-    ) -> Result<Acquaintance, ProofFault> {
+    ) -> Result<KnownPeer, ProofFault> {
         let proof: ResponseProof = decode(proof).ok_or(ProofFault::NotAProof)?;
         let message = proof.message(&self.proof, &self.header, header);
         proof
@@ -213,7 +213,7 @@ impl Proving {
             return Err(ProofFault::SomebodyElse(proof.key));
         }
         let ahead = i128::from(proof.now_ms) - i128::from(now_ms);
-        Ok(Acquaintance {
+        Ok(KnownPeer {
             key: proof.key,
             epoch: proof.epoch,
             clock_ahead_ms: i64::try_from(ahead).unwrap_or(0),

@@ -27,7 +27,7 @@ pub enum Cause {
 
 /// How it stands with one peer and one tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum PeerStatus {
     /// The last sync succeeded, and the next is due at this time.
     Settled {
         /// When, in milliseconds.
@@ -230,18 +230,18 @@ impl<P: Copy + Ord> Schedule<P> {
     }
 
     /// Lists how it stands with each peer and tree.
-    pub fn standings(&self, now_ms: u64) -> impl Iterator<Item = (P, TreeId, Standing)> + '_ {
+    pub fn statuses(&self, now_ms: u64) -> impl Iterator<Item = (P, TreeId, PeerStatus)> + '_ {
         self.lanes.iter().map(move |((peer, tree), lane)| {
             let failures = lane.backoff.failures();
-            let standing = match lane.state {
-                State::Running { .. } => Standing::Running,
-                State::Waits { next_ms, .. } if next_ms <= now_ms => Standing::Due,
+            let status = match lane.state {
+                State::Running { .. } => PeerStatus::Running,
+                State::Waits { next_ms, .. } if next_ms <= now_ms => PeerStatus::Due,
                 State::Waits { next_ms, .. } if failures > 0 => {
-                    Standing::Failing { failures, next_ms }
+                    PeerStatus::Failing { failures, next_ms }
                 }
-                State::Waits { next_ms, .. } => Standing::Settled { next_ms },
+                State::Waits { next_ms, .. } => PeerStatus::Settled { next_ms },
             };
-            (*peer, *tree, standing)
+            (*peer, *tree, status)
         })
     }
 }
@@ -320,8 +320,8 @@ mod tests {
             // News do not hurry a peer that fails.
             schedule.handle_stored(tree(1), None);
             let next_ms = schedule.poll_wake_ms().expect("it never gives up");
-            let standing = schedule.standings(now_ms).next().expect("it is followed").2;
-            assert_eq!(standing, Standing::Failing { failures, next_ms });
+            let status = schedule.statuses(now_ms).next().expect("it is followed").2;
+            assert_eq!(status, PeerStatus::Failing { failures, next_ms });
             waits.push(next_ms - now_ms);
             now_ms = next_ms;
         }
@@ -350,7 +350,7 @@ mod tests {
         schedule.handle_unfollow(2, tree(1));
         schedule.handle_ended(2, tree(1), true, 1);
         assert_eq!(schedule.poll_wake_ms(), None);
-        assert_eq!(schedule.standings(1).count(), 0);
+        assert_eq!(schedule.statuses(1).count(), 0);
     }
 
     #[test]

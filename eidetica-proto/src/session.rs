@@ -5,7 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 use eidetica_dag::{
-    EntryId, EntryView, Outcome, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
+    EntryId, EntryView, AppendOutcome, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
 };
 use serde::Serialize;
 
@@ -63,12 +63,12 @@ pub enum Step {
     ReceiveHeader,
     /// Read the next frame of the response and hand it to [`SyncSession::handle_part`].
     ReceivePart,
-    /// Store these, and hand what became of them to [`SyncSession::handle_outcome`]. Until then the
+    /// Store these, and hand what became of them to [`SyncSession::handle_appended`]. Until then the
     /// session gives [`Step::ReceivePart`], so that more arrives meanwhile, and then
-    /// [`Step::AwaitOutcome`].
+    /// [`Step::AwaitAppend`].
     Store(Vec<VerifiedEntry>),
     /// Wait for the store.
-    AwaitOutcome,
+    AwaitAppend,
     /// The sync is over.
     Done(Report),
 }
@@ -76,7 +76,7 @@ pub enum Step {
 /// How a sync ended that nobody broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ending {
+pub enum SyncOutcome {
     /// Both sides have the same tips.
     Equal,
     /// This side has all that the peer had; the peer was not sent what it lacks, as was wished.
@@ -97,7 +97,7 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// How it ended.
-    pub ending: Ending,
+    pub ending: SyncOutcome,
     /// What it cost.
     pub stats: Stats,
 }
@@ -223,7 +223,7 @@ enum State {
         peer_lacks: bool,
     },
     /// It is over.
-    Done(Ending),
+    Done(SyncOutcome),
 }
 
 impl SyncSession {
@@ -279,7 +279,7 @@ impl SyncSession {
         let receiving = matches!(self.state, State::Receiving);
         if !receiving || self.intake.ready_bytes() >= STORE_BYTES_TARGET {
             if self.storing {
-                return Step::AwaitOutcome;
+                return Step::AwaitAppend;
             }
             if let State::Pulled { retried: false } = self.state {
                 self.state = State::Pulled { retried: true };
@@ -342,9 +342,9 @@ impl SyncSession {
                 peer_lacks,
             } => {
                 self.state = State::Done(match TipDigest::of_view(view)? == peer_tips {
-                    true => Ending::Equal,
-                    false if peer_lacks => Ending::PeerLacksParents,
-                    false => Ending::MovedOn,
+                    true => SyncOutcome::Equal,
+                    false if peer_lacks => SyncOutcome::PeerLacksParents,
+                    false => SyncOutcome::MovedOn,
                 });
             }
             other => self.state = other,
@@ -452,14 +452,14 @@ impl SyncSession {
         if lacking.is_empty() {
             let equal = TipDigest::of_view(view)? == TipDigest::of(&self.peer_tips);
             self.state = State::Done(if equal {
-                Ending::Equal
+                SyncOutcome::Equal
             } else {
-                Ending::MovedOn
+                SyncOutcome::MovedOn
             });
         } else if !self.options.push {
-            self.state = State::Done(Ending::Pulled);
+            self.state = State::Done(SyncOutcome::Pulled);
         } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
-            self.state = State::Done(Ending::PeerMayNotRead);
+            self.state = State::Done(SyncOutcome::PeerMayNotRead);
         } else {
             let outgoing = Outgoing::new(lacking, EndTips::Untold);
             let entries = outgoing.entry_count();
@@ -497,7 +497,7 @@ impl SyncSession {
                 return Ok(());
             }
             (State::Sent, Err(error)) if error.code == ErrorCode::ReadOnly => {
-                self.state = State::Done(Ending::PeerIsReadOnly);
+                self.state = State::Done(SyncOutcome::PeerIsReadOnly);
                 return Ok(());
             }
             (_, Err(error)) => return Err(error.into()),
@@ -513,7 +513,7 @@ impl SyncSession {
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
-            SyncReply::Equal if self.wants.is_empty() => State::Done(Ending::Equal),
+            SyncReply::Equal if self.wants.is_empty() => State::Done(SyncOutcome::Equal),
             SyncReply::Equal => {
                 let fault = PeerFault::OutOfPlace {
                     got: "equal tips",
@@ -595,9 +595,9 @@ impl SyncSession {
     ///
     /// # Errors
     /// The peer sent an entry that may not be stored. What came before it is.
-    pub fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), SyncFault> {
+    pub fn handle_appended(&mut self, outcome: AppendOutcome) -> Result<(), SyncFault> {
         self.storing = false;
-        self.intake.handle_outcome(outcome)?;
+        self.intake.handle_appended(outcome)?;
         Ok(())
     }
 

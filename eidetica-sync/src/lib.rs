@@ -31,25 +31,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod ask;
-mod blocking;
-mod clock;
-mod drive;
+mod client;
 mod engine;
-pub mod error;
-pub mod event;
-mod gate;
-pub mod manager;
+mod membership;
 pub mod node;
-mod random;
-mod register;
-mod serve;
+mod platform;
+mod server;
 pub mod store;
-mod storing;
-mod taking;
-mod turns;
-mod wire;
-mod writer;
+pub mod transport;
 
 pub use eidetica_dag as dag;
 pub use eidetica_proto as proto;
@@ -58,14 +47,14 @@ pub use eidetica_transport_http as http;
 #[cfg(feature = "iroh")]
 pub use eidetica_transport_iroh as iroh;
 
-pub use error::{SyncError, TreeError};
-pub use event::{Event, Events, Origin, Subscription};
-pub use manager::TransportManager;
+pub use membership::{InviteInfo, JoinRequest};
+pub use node::error::{SyncError, TreeError};
+pub use node::event::{Event, Events, Origin, Subscription};
 pub use node::{
     InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom,
     TreeInfo,
 };
-pub use register::{InviteInfo, JoinRequest};
+pub use transport::manager::TransportManager;
 
 /// The examples of the README, compiled and run.
 #[cfg(all(doctest, feature = "http"))]

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{assert_equal, at, node, texts, tree, write};
-use eidetica_proto::schedule::{CHECK_INTERVAL_MS, Standing};
+use eidetica_proto::schedule::{CHECK_INTERVAL_MS, PeerStatus};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
 use eidetica_sync::{Event, Node};
 
@@ -18,8 +18,8 @@ async fn syncs(events: &mut eidetica_sync::Events, count: usize) {
     }
 }
 
-async fn standing(node: &Node) -> Standing {
-    node.standings().await.expect("the node lives")[0].2
+async fn standing(node: &Node) -> PeerStatus {
+    node.statuses().await.expect("the node lives")[0].2
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +34,7 @@ async fn what_is_written_reaches_whoever_is_followed() {
     write(&b, tree, "by b").await;
     syncs(&mut events, 1).await;
     assert_equal(&a, &b, tree).await;
-    assert!(matches!(standing(&b).await, Standing::Settled { .. }));
+    assert!(matches!(standing(&b).await, PeerStatus::Settled { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_dead_peer_is_tried_again_and_delays_nobody() {
     while failures < 8 {
         if let Event::SyncEnded { result: Err(_), .. } = events.next().await.expect("it lives") {
             failures += 1;
-            if let Standing::Failing { failures, .. } = standing(&b).await {
+            if let PeerStatus::Failing { failures, .. } = standing(&b).await {
                 assert!(failures >= last_failures);
                 last_failures = failures;
             }

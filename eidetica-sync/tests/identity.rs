@@ -12,7 +12,7 @@ use eidetica_proto::message::ResponseHeader;
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::transport::Service;
 use eidetica_proto::{
-    Address, Ending, ErrorCode, FrameStream, Response, SyncTransport, TransportError,
+    Address, SyncOutcome, ErrorCode, FrameStream, Response, SyncTransport, TransportError,
     TransportErrorKind,
 };
 use eidetica_sync::store::{MemoryStore, Store};
@@ -155,7 +155,7 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     write(&b, tree, "three").await;
     let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may write");
-    assert_eq!(report.ending, Ending::Equal);
+    assert_eq!(report.ending, SyncOutcome::Equal);
     assert_eq!(exchanges(begun), 2, "one to get and one to give");
     assert_equal(&a, &b, tree).await;
 
@@ -184,7 +184,7 @@ async fn a_peer_that_starts_anew_is_met_anew() {
     write(&a, tree, "after the restart").await;
     let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may read");
-    assert_eq!((report.ending, report.stats.stored), (Ending::Equal, 1));
+    assert_eq!((report.ending, report.stats.stored), (SyncOutcome::Equal, 1));
     assert_eq!(network.exchanges() - begun, 2, "refused once, signed again");
     let begun = network.exchanges();
     b.sync(tree, at("a")).await.expect("b may read");
@@ -268,7 +268,7 @@ async fn whoever_answered_first_is_expected_from_then_on() {
     let report = b.sync(tree, at("a")).await.expect("b was told to");
     assert_eq!(
         report.ending,
-        Ending::PeerMayNotRead,
+        SyncOutcome::PeerMayNotRead,
         "believed, and still not told what it may not read"
     );
     assert_eq!(texts(&impostor, tree).await, ["one"]);

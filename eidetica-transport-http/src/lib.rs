@@ -64,7 +64,7 @@ mod clock;
 mod connection;
 mod error;
 mod json;
-mod leftover;
+mod drain;
 pub mod limits;
 mod reader;
 mod routes;

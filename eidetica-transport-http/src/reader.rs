@@ -14,7 +14,7 @@ use hyper::body::{Body, Incoming};
 use crate::body::END_MARK;
 use crate::builder::Deadlines;
 use crate::clock::{ReceiveClock, Refill};
-use crate::leftover::Leftover;
+use crate::drain::Drain;
 use crate::limits::FRAME_FREE_BYTES;
 
 /// Reads the frames of a body.
@@ -30,7 +30,7 @@ pub(crate) struct FrameReader {
     /// The memory for what is there of a frame.
     memory: Option<Share>,
     /// Where what is not read of the body goes.
-    leftover: Option<Arc<Leftover>>,
+    drain: Option<Arc<Drain>>,
 }
 
 impl FrameReader {
@@ -43,13 +43,13 @@ impl FrameReader {
             begun: false,
             complete: false,
             memory: None,
-            leftover: None,
+            drain: None,
         }
     }
 
     /// Leaves what is not read of the body there, instead of dropping it.
-    pub(crate) fn leaving_rest_to(mut self, leftover: Arc<Leftover>) -> Self {
-        self.leftover = Some(leftover);
+    pub(crate) fn leaving_rest_to(mut self, drain: Arc<Drain>) -> Self {
+        self.drain = Some(drain);
         self
     }
 
@@ -166,8 +166,8 @@ impl Stream for FrameReader {
 
 impl Drop for FrameReader {
     fn drop(&mut self) {
-        if let (Some(body), Some(leftover)) = (self.body.take(), &self.leftover) {
-            leftover.leave(body);
+        if let (Some(body), Some(drain)) = (self.body.take(), &self.drain) {
+            drain.leave(body);
         }
     }
 }

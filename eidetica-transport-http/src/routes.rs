@@ -14,7 +14,7 @@ use crate::client::is_frames;
 use crate::clock::Refill;
 use crate::connection::{Connection, UnderWay};
 use crate::json::{self, Json};
-use crate::leftover::Leftover;
+use crate::drain::Drain;
 use crate::reader::FrameReader;
 
 /// Where the paths of every version begin.
@@ -26,7 +26,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<OutgoingBody> {
     let under_way = connection.begin();
-    let leftover = Arc::new(Leftover::new(connection.tasks.clone()));
+    let drain = Arc::new(Drain::new(connection.tasks.clone()));
     let path = match versioned(request.uri().path()) {
         Ok(path) => Ok(path.to_owned()),
         Err(refusal) => Err(refusal),
@@ -39,7 +39,7 @@ pub(crate) async fn answer(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "an exchange is a body of the type application/vnd.eidetica.frames",
             )),
-            true => return exchange(connection, request, leftover, under_way).await,
+            true => return exchange(connection, request, drain, under_way).await,
         },
         Ok(path) => Some(match json::question(path) {
             None => Json::not_found(),
@@ -51,9 +51,9 @@ pub(crate) async fn answer(
         (Some(json), _) | (None, Err(json)) => json,
         (None, Ok(_)) => Json::not_found(),
     };
-    leftover.leave(request.into_body());
+    drain.leave(request.into_body());
     connection.answered();
-    text(json, leftover, under_way)
+    text(json, drain, under_way)
 }
 
 /// Returns what stands behind the version in a path.
@@ -73,7 +73,7 @@ fn versioned(path: &str) -> Result<&str, Json> {
 async fn exchange(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
-    leftover: Arc<Leftover>,
+    drain: Arc<Drain>,
     under_way: UnderWay,
 ) -> Response<OutgoingBody> {
     let caller = Caller {
@@ -83,13 +83,13 @@ async fn exchange(
     };
     let reader = FrameReader::new(request.into_body(), connection.deadlines, Refill::ByBytes)
         .within(connection.memory())
-        .leaving_rest_to(Arc::clone(&leftover));
+        .leaving_rest_to(Arc::clone(&drain));
     let frames = connection.service.exchange(caller, reader.boxed()).await;
     connection.answered();
     let sending = Arc::clone(&under_way.sending);
     let guard = Answering {
         _under_way: under_way,
-        leftover,
+        drain,
     };
     let body = OutgoingBody::frames(frames, sending, Some(Box::new(guard)));
     let mut response = Response::new(body);
@@ -98,11 +98,11 @@ async fn exchange(
     response
 }
 
-fn text(json: Json, leftover: Arc<Leftover>, under_way: UnderWay) -> Response<OutgoingBody> {
+fn text(json: Json, drain: Arc<Drain>, under_way: UnderWay) -> Response<OutgoingBody> {
     let sending = Arc::clone(&under_way.sending);
     let guard = Answering {
         _under_way: under_way,
-        leftover,
+        drain,
     };
     let mut response = Response::new(OutgoingBody::text(json.text, sending, Box::new(guard)));
     *response.status_mut() = json.status;
@@ -117,11 +117,11 @@ fn text(json: Json, leftover: Arc<Leftover>, under_way: UnderWay) -> Response<Ou
 /// Lives as long as the body of an answer.
 struct Answering {
     _under_way: UnderWay,
-    leftover: Arc<Leftover>,
+    drain: Arc<Drain>,
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.leftover.answered();
+        self.drain.answered();
     }
 }

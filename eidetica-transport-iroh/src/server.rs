@@ -153,7 +153,7 @@ pub(crate) struct Newcomer {
 }
 
 /// Why a connection is kept.
-enum Standing {
+enum PeerStatus {
     /// It may be about to begin an exchange. Held until one is complete.
     Newcomer(#[expect(dead_code, reason = "it is held")] Newcomer),
     /// It completed one. Held to the end.
@@ -233,7 +233,7 @@ impl Run {
         let stalled = Arc::<AtomicBool>::default();
         let given_up = newcomer.given_up.clone();
         let group: Arc<str> = connection.remote_id().to_string().into();
-        let mut standing = Standing::Newcomer(newcomer);
+        let mut standing = PeerStatus::Newcomer(newcomer);
         loop {
             if exchanges.is_empty() && stalled.load(Ordering::Acquire) {
                 debug!(caller = %caller.remote, "the caller stalled");
@@ -242,8 +242,8 @@ impl Run {
             // A newcomer connected because it has something to ask, so it has less time to begin
             // than an old acquaintance.
             let patience = match standing {
-                Standing::Newcomer(_) => self.deadlines.connect,
-                Standing::Acquainted(_) => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
+                PeerStatus::Newcomer(_) => self.deadlines.connect,
+                PeerStatus::Acquainted(_) => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
             };
             // A peer's implementation may believe in more streams than it is allowed: what is
             // beyond waits here, within the connection's receive window.
@@ -269,10 +269,10 @@ impl Run {
                 },
                 Some(ended) = exchanges.join_next() => match ended {
                     Ok(Completed(true)) => {
-                        if let Standing::Newcomer(_) = standing
+                        if let PeerStatus::Newcomer(_) = standing
                             && let Ok(permit) = self.limits.acquainted.clone().try_acquire_owned()
                         {
-                            standing = Standing::Acquainted(permit);
+                            standing = PeerStatus::Acquainted(permit);
                         }
                     }
                     Ok(Completed(false)) => {}

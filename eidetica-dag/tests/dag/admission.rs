@@ -6,7 +6,7 @@ use eidetica_dag::testing::{
     Drawn, Random, Shape, build, dag_of, draw, draw_with, genesis, key, open_genesis,
 };
 use eidetica_dag::{
-    Body, DagView, Entry, EntryView, MemoryDag, Outcome, Refusal, Role, Rule, VerifiedEntry, check,
+    Body, DagView, Entry, EntryView, MemoryDag, AppendOutcome, Refusal, Role, Rule, VerifiedEntry, check,
     tip_ids,
 };
 use proptest::prelude::*;
@@ -80,7 +80,7 @@ fn duplicates_are_counted_and_change_nothing() {
 }
 
 /// Offers one entry that breaks a rule, between two that do not.
-fn offer(wrong: VerifiedEntry) -> Outcome {
+fn offer(wrong: VerifiedEntry) -> AppendOutcome {
     let drawn = draw("A-B-C");
     let mut dag = drawn.replica(&["A"]);
     let [before, after] = ["B", "C"].map(|name| drawn.entry(name));
@@ -95,7 +95,7 @@ fn offer(wrong: VerifiedEntry) -> Outcome {
     outcome
 }
 
-fn rule(outcome: &Outcome) -> Option<Rule> {
+fn rule(outcome: &AppendOutcome) -> Option<Rule> {
     outcome.refused.map(|Refusal { rule, .. }| rule)
 }
 

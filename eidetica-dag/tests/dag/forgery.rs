@@ -4,8 +4,8 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Random, Shape, build, build_with, key, open_genesis};
 use eidetica_dag::{
-    Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, VOUCHING_BYTES_MAX,
-    VerifiedEntry, Vouching, verify_batch,
+    Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, UNPROVEN_BYTES_MAX,
+    VerifiedEntry, UnprovenEntries, verify_batch,
 };
 use proptest::prelude::*;
 
@@ -292,7 +292,7 @@ proptest! {
             let below: Vec<&SignedEntry> = parents.iter().map(|at| &entries[*at as usize]).collect();
             entries.push(put(Some(tree), &below, &link, Body::Data(index.to_string().into())));
         }
-        let mut vouching = Vouching::default();
+        let mut vouching = UnprovenEntries::default();
         let (mut left, mut given) = (entries.as_slice(), Vec::new());
         for cut in cuts.into_iter().chain([usize::MAX]) {
             let (batch, rest) = left.split_at(cut.min(left.len()));
@@ -336,9 +336,9 @@ fn what_vouches_from_too_far_away_does_not_count() {
     let large = Body::Data(vec![7; 1_000_000].into());
     let filler = put(tree, &[&root], &Genuine(BEN), large);
     let ends = fake.encoded().len() + vouches.encoded().len();
-    let fit = (VOUCHING_BYTES_MAX - ends) / filler.encoded().len();
+    let fit = (UNPROVEN_BYTES_MAX - ends) / filler.encoded().len();
     for (between, counts) in [(fit, true), (fit + 1, false)] {
-        let mut vouching = Vouching::default();
+        let mut vouching = UnprovenEntries::default();
         let mut given = vouching.handle(verify_batch(vec![root.clone(), fake.clone()]));
         for _ in 0..between {
             given.extend(vouching.handle(verify_batch(vec![filler.clone()])));
@@ -385,12 +385,12 @@ fn what_is_vouched_for_is_not_stored_alone() {
     let refusal = outcome.refused.expect("it stands for nothing");
     assert_eq!(
         (refusal.id, refusal.rule),
-        (fake.get().id(), Rule::Unvouched)
+        (fake.get().id(), Rule::Unproven)
     );
 
     let outcome = dag.append(vec![fake.clone(), orphan]);
     assert_eq!(outcome.stored, 2..2);
-    assert_eq!(outcome.refused.expect("as above").rule, Rule::Unvouched);
+    assert_eq!(outcome.refused.expect("as above").rule, Rule::Unproven);
     let outcome = dag.append(vec![fake, above]);
     assert_eq!((outcome.stored, outcome.refused), (2..4, None), "together");
 }

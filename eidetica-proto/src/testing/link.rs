@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use eidetica_dag::testing::Drawn;
-use eidetica_dag::{DagView, EntryId, MemoryDag, Outcome, PublicKey, Role, TreeId, VerifiedEntry};
+use eidetica_dag::{DagView, EntryId, MemoryDag, AppendOutcome, PublicKey, Role, TreeId, VerifiedEntry};
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
-use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may, refusal_of};
+use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access, refusal_of};
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::frame::{FrameDecoder, encode_frame};
 use crate::intake::Received;
@@ -284,7 +284,7 @@ impl<'a> Link<'a> {
             },
             Step::ReceivePart => self.receive_part()?,
             Step::Store(entries) => self.begin_store(entries)?,
-            Step::AwaitOutcome => self.finish_store()?,
+            Step::AwaitAppend => self.finish_store()?,
             Step::Done(report) => {
                 self.finish_response()?;
                 return Ok(Some(report));
@@ -328,7 +328,7 @@ impl<'a> Link<'a> {
         let outcome = append(self.a, entries);
         let line = describe_outcome("A", self.a, &outcome, &self.names);
         self.run.transcript.push(line);
-        Ok(self.session.handle_outcome(outcome)?)
+        Ok(self.session.handle_appended(outcome)?)
     }
 
     /// Stores what arrived before it broke.
@@ -447,7 +447,7 @@ impl<'a> Link<'a> {
         match header.request {
             Request::SyncTree(request) => {
                 let view = view_of(request.tree, self.b);
-                may(&view, asker, Role::Read).map_err(refusal)?;
+                check_access(&view, asker, Role::Read).map_err(refusal)?;
                 let SyncAnswer { header, entries } =
                     answer_sync(&view, &request).map_err(refusal)?;
                 Ok(Answerer::Answers {
@@ -457,7 +457,7 @@ impl<'a> Link<'a> {
             }
             Request::SendEntries(request) => {
                 let view = view_of(request.tree, self.b);
-                may(&view, asker, Role::Write).map_err(refusal)?;
+                check_access(&view, asker, Role::Write).map_err(refusal)?;
                 Ok(Answerer::Receives(
                     Receiver::new(request.entries),
                     request.tree,
@@ -472,7 +472,7 @@ impl<'a> Link<'a> {
             let outcome = append(self.b, entries);
             let line = describe_outcome("B", self.b, &outcome, &self.names);
             self.run.transcript.push(line);
-            receiver.handle_outcome(outcome)?;
+            receiver.handle_appended(outcome)?;
         }
         Ok(())
     }
@@ -545,7 +545,7 @@ fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
 }
 
 /// Stores entries and looks whether the tree is still closed under ancestors.
-fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> Outcome {
+fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
     let outcome = dag.append(entries);
     for at in outcome.stored.clone().map(eidetica_dag::Arrival) {
         let Ok(node) = dag.node(at);

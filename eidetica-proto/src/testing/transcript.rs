@@ -1,6 +1,6 @@
 //! Frames in words, for the transcript of a [`Link`](super::Link).
 
-use eidetica_dag::{Arrival, DagView, EntryId, MemoryDag, Outcome, TreeId};
+use eidetica_dag::{Arrival, DagView, EntryId, MemoryDag, AppendOutcome, TreeId};
 
 use crate::batch::unpack;
 use crate::message::{Part, Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};
@@ -100,7 +100,7 @@ pub(super) fn describe_part(way: &str, tree: TreeId, frame: &[u8], name: &Name<'
 pub(super) fn describe_outcome(
     who: &str,
     dag: &MemoryDag,
-    outcome: &Outcome,
+    outcome: &AppendOutcome,
     name: &Name<'_>,
 ) -> String {
     let ids: Vec<EntryId> = outcome

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use eidetica_dag::testing::{Random, Shape, build, dag_of};
 use eidetica_dag::{EntryId, MemoryDag, Role};
-use eidetica_proto::answer::{Receiver, answer_sync, may};
+use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{Ending, Outgoing, Received, Step, SyncFault, SyncOptions, SyncSession};
+use eidetica_proto::{SyncOutcome, Outgoing, Received, Step, SyncFault, SyncOptions, SyncSession};
 use proptest::prelude::*;
 
 use crate::random::{assert_whole, ids, replica};
@@ -26,7 +26,7 @@ struct Talk {
     receiver: Option<Receiver>,
     /// Frames on their way to the asker.
     response: VecDeque<Bytes>,
-    ended: Option<Result<Ending, SyncFault>>,
+    ended: Option<Result<SyncOutcome, SyncFault>>,
 }
 
 fn frames(view: &MemoryDag, entries: Option<Box<Outgoing>>) -> Vec<Bytes> {
@@ -78,13 +78,13 @@ impl Talk {
         let Some(receiver) = &mut self.receiver else {
             match RequestHeader::decode(frame).expect("a request").request {
                 Request::SyncTree(sync) => {
-                    may(answerer, None, Role::Read).expect("anyone may");
+                    check_access(answerer, None, Role::Read).expect("anyone may");
                     let answer = answer_sync(answerer, &sync).expect("well formed");
                     self.response.push_back(answer.header);
                     self.response.extend(frames(answerer, answer.entries));
                 }
                 Request::SendEntries(send) => {
-                    may(answerer, None, Role::Write).expect("anyone may");
+                    check_access(answerer, None, Role::Write).expect("anyone may");
                     self.receiver = Some(Receiver::new(send.entries));
                 }
                 other => panic!("{other:?}"),
@@ -95,7 +95,7 @@ impl Talk {
         receiver.handle_part(part).expect("in its place");
         while let Some(entries) = receiver.poll_store() {
             let outcome = answerer.append(entries);
-            receiver.handle_outcome(outcome).expect("genuine entries");
+            receiver.handle_appended(outcome).expect("genuine entries");
         }
         if receiver.is_complete() {
             let Ok(header) = receiver.acknowledge(answerer);
@@ -104,7 +104,7 @@ impl Talk {
         }
     }
 
-    fn ask(&mut self, asker: &mut MemoryDag) -> Result<Option<Ending>, SyncFault> {
+    fn ask(&mut self, asker: &mut MemoryDag) -> Result<Option<SyncOutcome>, SyncFault> {
         match self.session.poll_step() {
             Step::View => {
                 let Ok(verdict) = self.session.handle_view(asker);
@@ -129,9 +129,9 @@ impl Talk {
             },
             Step::Store(entries) => {
                 let outcome = asker.append(entries);
-                self.session.handle_outcome(outcome)?;
+                self.session.handle_appended(outcome)?;
             }
-            Step::AwaitOutcome => unreachable!("stored at once"),
+            Step::AwaitAppend => unreachable!("stored at once"),
             Step::Done(report) => return Ok(Some(report.ending)),
         }
         Ok(None)
@@ -205,7 +205,7 @@ proptest! {
             while talk.ended.is_none() {
                 talk.step(&mut dags);
             }
-            prop_assert_eq!(talk.ended, Some(Ok(Ending::Equal)));
+            prop_assert_eq!(talk.ended, Some(Ok(SyncOutcome::Equal)));
         }
         for dag in &dags {
             prop_assert_eq!(ids(dag), union.clone());

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use eidetica_dag::testing::{Drawn, draw_with, key};
 use eidetica_dag::{DagView, MemoryDag};
-use eidetica_proto::Ending;
+use eidetica_proto::SyncOutcome;
 use eidetica_proto::testing::Link;
 
 use crate::{empty, entries, tips};
@@ -25,7 +25,7 @@ fn frame_lengths(a: &MemoryDag, b: &MemoryDag) -> Vec<usize> {
     let run = Link::new(&mut a.clone(), &mut b.clone())
         .tamper(measure)
         .run();
-    assert_eq!(run.report().ending, Ending::Equal);
+    assert_eq!(run.report().ending, SyncOutcome::Equal);
     lengths
 }
 
@@ -67,7 +67,7 @@ fn a_flipped_bit_anywhere_does_no_harm() {
                 assert_genuine(&drawn, &a, (frame, bit));
                 assert_genuine(&drawn, &b, (frame, bit));
                 let healed = Link::new(&mut a, &mut b).run().report();
-                assert_eq!(healed.ending, Ending::Equal, "frame {frame}, bit {bit}");
+                assert_eq!(healed.ending, SyncOutcome::Equal, "frame {frame}, bit {bit}");
                 assert_eq!(tips(&a), tips(&b));
             }
         }

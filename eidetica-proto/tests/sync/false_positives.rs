@@ -11,7 +11,7 @@ use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, Sam
 use eidetica_proto::session::PULL_ROUNDS_MAX;
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::tips::EndTips;
-use eidetica_proto::{Ending, PeerFault, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{SyncOutcome, PeerFault, Received, Step, SyncOptions, SyncSession};
 
 use crate::{SEED, empty, tips, write};
 
@@ -72,7 +72,7 @@ fn what_is_missing_below_comes_at_once() {
          B -> A Stored(1)",
     );
     let report = run.report();
-    assert_eq!(report.ending, Ending::Equal);
+    assert_eq!(report.ending, SyncOutcome::Equal);
     assert_eq!(report.stats.pull_round_trips, 2);
     assert_eq!((report.stats.received, report.stats.redundant), (4, 0));
 }
@@ -144,10 +144,10 @@ fn a_busy_peer_is_not_chased() {
     };
     let report = link.between(busy).run().report();
     assert_eq!(report.stats.pull_round_trips, 2);
-    assert_eq!(report.ending, Ending::MovedOn);
+    assert_eq!(report.ending, SyncOutcome::MovedOn);
     assert_eq!(
         Link::new(&mut a, &mut b).run().report().ending,
-        Ending::Equal
+        SyncOutcome::Equal
     );
     assert_eq!(tips(&a), tips(&b));
 }
@@ -211,10 +211,10 @@ fn what_came_after_the_outcome_is_not_asked_for() {
         let Step::Store(entries) = session.poll_step() else {
             panic!("something is to be stored");
         };
-        assert!(matches!(session.poll_step(), Step::AwaitOutcome));
+        assert!(matches!(session.poll_step(), Step::AwaitAppend));
         let outcome = a.append(entries);
         let stored = outcome.stored.len();
-        session.handle_outcome(outcome).expect("nothing is wrong");
+        session.handle_appended(outcome).expect("nothing is wrong");
         stored
     };
     // Whatever waits is tried once more before anybody asks.
@@ -245,7 +245,7 @@ fn rounds_come_to_an_end() {
         PULL_ROUNDS_MAX
     );
     let report = Link::new(&mut a, &mut b).run().report();
-    assert_eq!(report.ending, Ending::Equal);
+    assert_eq!(report.ending, SyncOutcome::Equal);
 }
 
 /// An empty replica has nothing to sample, and nothing can be taken for known.

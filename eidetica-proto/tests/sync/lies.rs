@@ -13,7 +13,7 @@ use eidetica_proto::message::{Part, Reply, ResponseHeader, Stored, SyncReply};
 use eidetica_proto::testing::{Link, Run, Way};
 use eidetica_proto::tips::{EndTips, TipDigest};
 use eidetica_proto::{
-    Ending, ErrorCode, PeerFault, SyncFault, SyncOptions, WAITING_ENTRIES_MAX, WireError,
+    SyncOutcome, ErrorCode, PeerFault, SyncFault, SyncOptions, WAITING_ENTRIES_MAX, WireError,
 };
 
 use crate::{SEED, empty, tips};
@@ -250,7 +250,7 @@ fn children_before_parents_are_kept_until_these_come() {
     let link = Link::new(&mut a, &mut b).store_each_part();
     let run = link.tamper(script(vec![frames])).run();
     let report = run.report();
-    assert_eq!(report.ending, Ending::Equal);
+    assert_eq!(report.ending, SyncOutcome::Equal);
     assert_eq!((report.stats.round_trips, report.stats.stored), (1, 5));
     assert_eq!(tips(&a), tips(&b));
 }
@@ -438,7 +438,7 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
         _ => vec![frame],
     };
     let run = Link::new(&mut a, &mut b).tamper(split).run();
-    assert_eq!(run.report().ending, Ending::Equal);
+    assert_eq!(run.report().ending, SyncOutcome::Equal);
     assert_eq!(tips(&a), [vouches.id()]);
 }
 
@@ -448,8 +448,8 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
 fn the_answerer_keeps_children_until_their_parents_come() {
     let drawn = draw("A-B-C-D");
     for (second, ending, tip) in [
-        ("B", Ending::Equal, "D"),
-        ("D", Ending::PeerLacksParents, "A"),
+        ("B", SyncOutcome::Equal, "D"),
+        ("D", SyncOutcome::PeerLacksParents, "A"),
     ] {
         let (mut a, mut b) = (drawn.replica(&["D"]), drawn.replica(&["A"]));
         let order = |_, number, frame| match number {

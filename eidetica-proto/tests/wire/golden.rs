@@ -6,7 +6,7 @@ use bytes::Bytes;
 use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, PublicKey, Role, Signature, TreeId};
 use eidetica_proto::message::*;
-use eidetica_proto::proof::{Acquaintance, Proving, read_request};
+use eidetica_proto::proof::{KnownPeer, Proving, read_request};
 use eidetica_proto::tips::{EndTips, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, WireError};
 
@@ -170,7 +170,7 @@ fn proofs() {
     let header = Bytes::from_static(b"header");
     let challenge = Proving::challenge([5; 16], None, header.clone());
     assert_eq!(frames(challenge), ["0101{05*16}", "686561646572"]);
-    let to = Acquaintance {
+    let to = KnownPeer {
         key: key(2).public(),
         epoch: [4; 8],
         clock_ahead_ms: -1,

@@ -5,7 +5,7 @@ use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, SignedEntry, TreeId};
 use eidetica_proto::message::{InviteProof, Join, ListTrees, Request, RequestHeader};
 use eidetica_proto::proof::{
-    Acquaintance, Answering, Asker, NONCES_MAX, NonceMemory, ProofFault, Proving,
+    KnownPeer, Answering, Asker, NONCES_MAX, NonceMemory, ProofFault, Proving,
     REQUEST_AGE_MAX_MS, REQUEST_AHEAD_MAX_MS, RequestProof, read_request,
 };
 use eidetica_proto::{ErrorCode, WireError};
@@ -37,8 +37,8 @@ impl Server {
         }
     }
 
-    fn acquaintance(&self) -> Acquaintance {
-        Acquaintance {
+    fn acquaintance(&self) -> KnownPeer {
+        KnownPeer {
             key: self.key.public(),
             epoch: self.epoch,
             clock_ahead_ms: 0,
@@ -64,7 +64,7 @@ impl Server {
     }
 }
 
-fn signed(to: &Acquaintance, now_ms: u64, nonce: u8) -> Proving {
+fn signed(to: &KnownPeer, now_ms: u64, nonce: u8) -> Proving {
     Proving::sign(&key(1), to, now_ms, [nonce; 16], header(1))
 }
 
@@ -185,7 +185,7 @@ fn an_answer_proves_who_gives_it_to_what() {
         now_ms: NOW_MS + 250,
         ..Server::new(2)
     };
-    let expected = Acquaintance {
+    let expected = KnownPeer {
         clock_ahead_ms: 250,
         ..server.acquaintance()
     };

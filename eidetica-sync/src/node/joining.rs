@@ -16,11 +16,11 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::{Node, Peer};
-use crate::ask::At;
-use crate::blocking;
-use crate::clock::wall_clock_ms;
-use crate::error::{SyncError, TreeError};
-use crate::register::{InviteInfo, JoinRequest};
+use crate::client::peer_client::Target;
+use crate::platform::blocking;
+use crate::platform::clock::wall_clock_ms;
+use crate::node::error::{SyncError, TreeError};
+use crate::membership::{InviteInfo, JoinRequest};
 use crate::store::StoreError;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be
@@ -65,7 +65,7 @@ pub struct InviteTerms {
 }
 
 impl Node {
-    /// Joins the tree of a ticket and fetches it; or syncs it, if it is here.
+    /// JoinLimit the tree of a ticket and fetches it; or syncs it, if it is here.
     ///
     /// A ticket's invite is used. Where this node may not read the tree, it asks to be let in; then
     /// the answer can be [`Joined::Pending`], and the same call later, [`Node::join_and_wait`], or
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    /// Joins like [`Node::join`], and where an admin has to approve, asks again until one has
+    /// JoinLimit like [`Node::join`], and where an admin has to approve, asks again until one has
     /// decided: after a second at first, and every half a minute in the end. Peers that cannot be
     /// reached are waited for as well. Drop the future to stop.
     ///
@@ -150,12 +150,12 @@ impl Node {
                 source,
             };
             let asked = async {
-                let at = At {
+                let at = Target {
                     transport: &**self.0.manager.transport_for(&address)?,
                     address: &address,
                     peer: peer.key,
                 };
-                let mut answer = self.0.asker.exchange(at, header.clone(), None).await?;
+                let mut answer = self.0.client.exchange(at, header.clone(), None).await?;
                 answer.frames.next().await.transpose()
             };
             result = match asked.await {
@@ -180,8 +180,8 @@ impl Node {
         &self,
         tree: Option<TreeId>,
     ) -> Result<Vec<JoinRequest>, StoreError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.requests(tree)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.requests(tree)).await
     }
 
     /// Lets somebody join who has asked to, with `role`, or with the role that was asked for, but
@@ -196,8 +196,8 @@ impl Node {
         key: PublicKey,
         role: Option<Role>,
     ) -> Result<Role, TreeError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.approve(tree, &key, role)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.approve(tree, &key, role)).await
     }
 
     /// Does not let somebody join who has asked to. It is told so until its request expires.
@@ -205,8 +205,8 @@ impl Node {
     /// # Errors
     /// [`TreeError::NoSuchRequest`], and those of the store.
     pub async fn reject(&self, tree: TreeId, key: PublicKey) -> Result<(), TreeError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.reject(tree, &key)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.reject(tree, &key)).await
     }
 
     /// Gives somebody a role, in place of the one before.
@@ -231,8 +231,8 @@ impl Node {
     /// # Errors
     /// As [`Node::change_access`].
     pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.revoke(tree, subject)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.revoke(tree, subject)).await
     }
 
     /// Lists who may do what with a tree.
@@ -266,8 +266,8 @@ impl Node {
             uses_left: terms.uses.min(INVITE_USES_MAX),
             used_by: Vec::new(),
         };
-        let (register, key) = (self.0.register.clone(), secret.key().public());
-        blocking::run(move || register.invite(tree, &key, &invite)).await?;
+        let (membership, key) = (self.0.membership.clone(), secret.key().public());
+        blocking::run(move || membership.invite(tree, &key, &invite)).await?;
         let mut ticket = self.ticket(tree).await;
         ticket.invite = Some(secret);
         Ok(ticket)
@@ -278,8 +278,8 @@ impl Node {
     /// # Errors
     /// Those of the store.
     pub async fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.invites(tree)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.invites(tree)).await
     }
 
     /// Lets an invite grant nothing from here on.
@@ -287,8 +287,8 @@ impl Node {
     /// # Errors
     /// Those of the store.
     pub async fn withdraw_invite(&self, tree: TreeId, invite: PublicKey) -> Result<(), StoreError> {
-        let register = self.0.register.clone();
-        blocking::run(move || register.withdraw(tree, &invite)).await
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.withdraw(tree, &invite)).await
     }
 }
 

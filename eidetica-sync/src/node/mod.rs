@@ -8,19 +8,21 @@ use eidetica_proto::{Address, SyncTransport, Ticket, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::ask::Asker;
-use crate::blocking;
+use crate::client::peer_client::PeerClient;
+use crate::platform::blocking;
 use crate::engine::{Engine, Operation, QUEUE_MAX};
-use crate::event::{Events, Publisher};
-use crate::gate::Gate;
-use crate::manager::TransportManager;
-use crate::random::Random;
-use crate::register::Register;
-use crate::serve::Server;
+use crate::node::event::{Events, Publisher};
+use crate::server::request_auth::RequestAuth;
+use crate::transport::manager::TransportManager;
+use crate::platform::random::Random;
+use crate::membership::Membership;
+use crate::server::Server;
 use crate::store::{Store, StoreError};
-use crate::turns::{Joins, Pushes};
-use crate::writer::Writer;
+use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::store::writer::Writer;
 
+pub mod error;
+pub mod event;
 mod joining;
 mod read;
 mod sync;
@@ -41,12 +43,12 @@ struct Inner {
     store: Arc<dyn Store>,
     key: SecretKey,
     manager: Arc<TransportManager>,
-    asker: Arc<Asker>,
+    client: Arc<PeerClient>,
     service: Arc<dyn Service>,
     publisher: Publisher,
     random: Random,
     writer: Arc<Writer>,
-    register: Arc<Register>,
+    membership: Arc<Membership>,
     queue: Mutex<Option<mpsc::Sender<Operation>>>,
     engine: Mutex<Option<JoinHandle<()>>>,
 }
@@ -70,7 +72,7 @@ impl NodeBuilder {
         name: impl Into<String>,
         transport: impl SyncTransport,
     ) -> Result<Self, TransportError> {
-        self.manager.register(name, Arc::new(transport))?;
+        self.manager.membership(name, Arc::new(transport))?;
         Ok(self)
     }
 
@@ -87,23 +89,23 @@ impl NodeBuilder {
         let random = Random::new(seed);
         let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
         let writer = Arc::new(writer);
-        let register = Register::new(store.clone(), writer.clone(), publisher.clone());
-        let register = Arc::new(register);
+        let membership = Membership::new(store.clone(), writer.clone(), publisher.clone());
+        let membership = Arc::new(membership);
         let service = Arc::new(Server {
             store: store.clone(),
-            gate: Arc::new(Gate::new(key.clone(), random.bytes())),
+            auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
             manager: Arc::downgrade(&manager),
             publisher: publisher.clone(),
-            register: register.clone(),
-            joins: Joins::default(),
-            pushes: Pushes::default(),
+            membership: membership.clone(),
+            joins: JoinLimit::default(),
+            pushes: PushLimit::default(),
         });
-        let asker = Asker::new(key.clone(), random.clone(), store.clone());
-        let asker = Arc::new(asker);
+        let client = PeerClient::new(key.clone(), random.clone(), store.clone());
+        let client = Arc::new(client);
         let engine = Engine {
             store: store.clone(),
             manager: manager.clone(),
-            asker: asker.clone(),
+            client: client.clone(),
             publisher: publisher.clone(),
             random: random.clone(),
         };
@@ -113,12 +115,12 @@ impl NodeBuilder {
             store,
             key,
             manager,
-            asker,
+            client,
             service,
             publisher,
             random,
             writer,
-            register,
+            membership,
             queue: Mutex::new(Some(queue)),
             engine: Mutex::new(Some(engine)),
         }))
@@ -193,7 +195,7 @@ impl Node {
     /// # Errors
     /// Those of the store.
     pub async fn forget_address(&self, address: &Address) -> Result<(), StoreError> {
-        self.0.asker.forget(address).await
+        self.0.client.forget(address).await
     }
 
     /// Listens to what happens in the node.

@@ -3,12 +3,12 @@
 use std::sync::{Arc, PoisonError};
 
 use eidetica_dag::{PublicKey, TreeId};
-use eidetica_proto::{Address, Progress, Report, Standing, SyncOptions, Ticket};
+use eidetica_proto::{Address, Progress, Report, PeerStatus, SyncOptions, Ticket};
 use tokio::sync::{oneshot, watch};
 
 use super::Node;
 use crate::engine::Operation;
-use crate::error::SyncError;
+use crate::node::error::SyncError;
 
 /// Whom to sync with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,10 +117,10 @@ impl Node {
     ///
     /// # Errors
     /// [`SyncError::Closed`] if the node is shut down.
-    pub async fn standings(&self) -> Result<Vec<(Peer, TreeId, Standing)>, Arc<SyncError>> {
-        let (reply, standings) = oneshot::channel();
-        self.queue(Operation::Standings { reply }).await?;
-        standings.await.map_err(|_| SyncError::Closed.into())
+    pub async fn statuses(&self) -> Result<Vec<(Peer, TreeId, PeerStatus)>, Arc<SyncError>> {
+        let (reply, statuses) = oneshot::channel();
+        self.queue(Operation::Statuses { reply }).await?;
+        statuses.await.map_err(|_| SyncError::Closed.into())
     }
 
     async fn queue(&self, operation: Operation) -> Result<(), Arc<SyncError>> {

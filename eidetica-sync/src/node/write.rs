@@ -4,9 +4,9 @@ use bytes::Bytes;
 use eidetica_dag::{AccessChange, Body, EntryId, Genesis, TreeId, VerifiedEntry};
 
 use super::Node;
-use crate::blocking;
-use crate::error::TreeError;
-use crate::writer::Writer;
+use crate::platform::blocking;
+use crate::node::error::TreeError;
+use crate::store::writer::Writer;
 
 impl Node {
     /// Creates a tree of which this node is admin. `access` says what others may do from the start.

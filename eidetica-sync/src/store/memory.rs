@@ -10,7 +10,7 @@ use eidetica_dag::memory::Prefix;
 use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::{
     AccessId, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, MemoryDag, Node,
-    Outcome, SignedEntry, TreeId, VerifiedEntry,
+    AppendOutcome, SignedEntry, TreeId, VerifiedEntry,
 };
 
 use super::{Snapshot, Store, StoreError, check_meta};
@@ -58,7 +58,7 @@ impl Store for MemoryStore {
         Ok(Arc::new(MemorySnapshot { dag, prefix }))
     }
 
-    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<Outcome, StoreError> {
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError> {
         if let Some(dag) = self.dag(tree) {
             return Ok(dag.write().expect(UNPOISONED).append(batch));
         }

@@ -8,17 +8,19 @@
 //! Reading goes through [`Snapshot`]s: one tree as it was at one moment. Appending waits for nobody
 //! who reads.
 
+pub(crate) mod append_worker;
 mod error;
 mod memory;
 #[cfg(feature = "redb")]
 mod redb_store;
+pub(crate) mod writer;
 
 #[cfg(any(test, feature = "test-utils"))]
 pub mod conformance;
 
 use std::sync::Arc;
 
-use eidetica_dag::{EntryView, Outcome, TreeId, VerifiedEntry};
+use eidetica_dag::{EntryView, AppendOutcome, TreeId, VerifiedEntry};
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;
@@ -67,7 +69,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of reading and writing. Nothing of the batch is stored then.
-    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<Outcome, StoreError>;
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError>;
 
     /// Returns the metadata under a key.
     ///

@@ -7,7 +7,7 @@ use eidetica_dag::TreeId;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
 use eidetica_sync::proto::session::{STORE_BYTES_TARGET, Stats};
-use eidetica_sync::proto::{Address, Ending, SyncOptions};
+use eidetica_sync::proto::{Address, SyncOutcome, SyncOptions};
 use eidetica_sync::store::Store;
 
 use crate::cli::{Command, Failure, Options};
@@ -202,7 +202,7 @@ impl Pair {
         let report = begun.await.map_err(failed)?.finish().await;
         let (wall, cpu) = (before.elapsed(), clock::process_cpu() - cpu);
         let report = report.map_err(failed)?;
-        if report.ending != Ending::Equal {
+        if report.ending != SyncOutcome::Equal {
             return Err(failed(format!("a sync ended with {:?}", report.ending)));
         }
         let stats = report.stats;

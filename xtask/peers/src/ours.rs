@@ -7,7 +7,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::answer::answer_sync;
 use eidetica_proto::frame::FRAME_PREFIX_BYTES;
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{Ending, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
 
 use crate::peer::{Cost, Peer, start};
 use crate::workload::{Pair, Side};
@@ -76,15 +76,15 @@ fn pull(
                     .map_err(|fault| fault.to_string())?;
             }
             Step::Store(entries) => session
-                .handle_outcome(a.append(entries))
+                .handle_appended(a.append(entries))
                 .map_err(|fault| fault.to_string())?,
-            Step::AwaitOutcome => return Err("nothing is being stored".into()),
+            Step::AwaitAppend => return Err("nothing is being stored".into()),
             Step::Done(report) => break report,
         }
     };
     let elapsed = began.elapsed();
     let is_complete = u64::from(a.entry_count()) == expected;
-    if !is_complete || report.ending == Ending::PeerLacksParents {
+    if !is_complete || report.ending == SyncOutcome::PeerLacksParents {
         return Err(format!("ended with entries missing: {report:?}"));
     }
     let stats = report.stats;

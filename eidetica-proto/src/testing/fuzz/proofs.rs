@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eidetica_dag::testing::key;
 
-use crate::proof::{Acquaintance, NonceMemory, Proving, read_request};
+use crate::proof::{KnownPeer, NonceMemory, Proving, read_request};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 const EPOCH: [u8; 8] = [7; 8];
@@ -11,8 +11,8 @@ const NONCE: [u8; 16] = [5; 16];
 const HEADER: Bytes = Bytes::from_static(b"the header of a request");
 const REPLY: &[u8] = b"the header of an answer";
 
-fn server() -> Acquaintance {
-    Acquaintance {
+fn server() -> KnownPeer {
+    KnownPeer {
         key: key(2).public(),
         epoch: EPOCH,
         clock_ahead_ms: 0,

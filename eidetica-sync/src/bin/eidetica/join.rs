@@ -20,7 +20,7 @@ use crate::output::{count, first_line};
 use crate::peers::{self, Known};
 use crate::session::Session;
 use crate::store_dir::random_bytes;
-use crate::sync::{Done, Outcome, Plan, Route, make_equal, one, routes};
+use crate::sync::{Done, AppendOutcome, Plan, Route, make_equal, one, routes};
 use crate::tree::{self, Named};
 
 /// How much of a tree's name stands in a summary, in characters.
@@ -90,17 +90,17 @@ pub(crate) async fn attempt(
     node: &Node,
     plan: &Plan<'_>,
     route: &Route,
-) -> Result<Outcome, Arc<SyncError>> {
+) -> Result<AppendOutcome, Arc<SyncError>> {
     let tree = plan.tree;
     let Some(ask) = &plan.ask else {
-        return one(console, node, tree, route).await.map(Outcome::Synced);
+        return one(console, node, tree, route).await.map(AppendOutcome::Synced);
     };
     // Whoever has been let in with less than was asked for is in, and need not ask again.
     let asks_first = plan.invite.is_some() || ask.role.is_some() && !plan.was_asked;
     if !asks_first {
         match one(console, node, tree, route).await {
             Err(error) if is_not_found(&error) => {}
-            result => return result.map(Outcome::Synced),
+            result => return result.map(AppendOutcome::Synced),
         }
     }
     let begun = Instant::now();
@@ -110,14 +110,14 @@ pub(crate) async fn attempt(
     ticket.invite.clone_from(&plan.invite);
     let joining = node.join(&ticket, ask.clone());
     match watch(console, node, tree, joining).await? {
-        Joined::Synced(report) => Ok(Outcome::Synced(Done::new(route, report, begun))),
-        Joined::Rejected => Ok(Outcome::Rejected(route.clone())),
+        Joined::Synced(report) => Ok(AppendOutcome::Synced(Done::new(route, report, begun))),
+        Joined::Rejected => Ok(AppendOutcome::Rejected(route.clone())),
         // A role is asked for, and perhaps the tree can be read meanwhile.
         Joined::Pending if asks_first => match one(console, node, tree, route).await {
-            Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.clone())),
-            result => result.map(Outcome::Synced),
+            Err(error) if is_not_found(&error) => Ok(AppendOutcome::Pending(route.clone())),
+            result => result.map(AppendOutcome::Synced),
         },
-        Joined::Pending => Ok(Outcome::Pending(route.clone())),
+        Joined::Pending => Ok(AppendOutcome::Pending(route.clone())),
     }
 }
 

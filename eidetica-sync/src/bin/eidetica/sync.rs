@@ -1,6 +1,6 @@
 //! `sync`, and what `join` has in common with it: makes a tree equal with a peer.
 
-mod told;
+mod report;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use eidetica_sync::store::Store;
 use eidetica_sync::{JoinOptions, Node, Peer, SyncError};
 use tokio::time::Instant;
 
-use self::told::failure;
+use self::report::failure;
 use crate::args::{Forget, How, Sync, Target, Via};
 use crate::console::Console;
 use crate::failure::{Context, Failure, Result};
@@ -101,7 +101,7 @@ pub(crate) struct Plan<'a> {
 }
 
 /// How far it came with a peer.
-pub(crate) enum Outcome {
+pub(crate) enum AppendOutcome {
     Synced(Done),
     Pending(Route),
     Rejected(Route),
@@ -154,15 +154,15 @@ pub(crate) async fn make_equal(
 ) -> Result<Done> {
     let (store, tree) = (&*opened.store, plan.tree);
     match try_all(session, opened, routes, &mut plan).await {
-        Ok(Outcome::Synced(done)) => {
+        Ok(AppendOutcome::Synced(done)) => {
             join::forget_asked(store, tree)?;
             Ok(done)
         }
-        Ok(Outcome::Pending(route)) => {
+        Ok(AppendOutcome::Pending(route)) => {
             join::print_state(&session.console, "pending", &plan, &route)?;
             Err(join::pending(&opened.key.public(), &plan, &route).into())
         }
-        Ok(Outcome::Rejected(route)) => {
+        Ok(AppendOutcome::Rejected(route)) => {
             join::forget_asked(store, tree)?;
             forget_if_absent(store, tree)?;
             join::print_state(&session.console, "rejected", &plan, &route)?;
@@ -192,7 +192,7 @@ async fn try_all(
     opened: &Opened,
     routes: Vec<Route>,
     plan: &mut Plan<'_>,
-) -> Result<Outcome> {
+) -> Result<AppendOutcome> {
     let mut interruption = session.console.interruption()?;
     let shared = opened.server.as_ref();
     // What the server trusts was settled when it began; the same store can have a node that trusts
@@ -234,13 +234,13 @@ async fn try_until_decided(
     node: &Node,
     routes: &[Route],
     plan: &mut Plan<'_>,
-) -> Result<Outcome> {
+) -> Result<AppendOutcome> {
     let mut waiting = Waiting::new()?;
     let mut told = String::new();
     loop {
         let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
         let why = match &result {
-            Ok(Outcome::Pending(route)) => {
+            Ok(AppendOutcome::Pending(route)) => {
                 // At once: whoever stops to wait can go on later.
                 join::remember_asked(&**node.store(), plan)?;
                 plan.was_asked = true;
@@ -272,7 +272,7 @@ async fn try_in_order(
     routes: &[Route],
     plan: &Plan<'_>,
     is_quiet: bool,
-) -> Result<Outcome, Failed> {
+) -> Result<AppendOutcome, Failed> {
     let mut worst: Option<Failed> = None;
     let mut pending: Option<&Route> = None;
     let mut left = routes.len();
@@ -283,7 +283,7 @@ async fn try_in_order(
             continue;
         }
         let error = match join::attempt(console, node, plan, route).await {
-            Ok(Outcome::Pending(_)) => {
+            Ok(AppendOutcome::Pending(_)) => {
                 pending = pending.or(Some(route));
                 continue;
             }
@@ -313,7 +313,7 @@ async fn try_in_order(
         }
     }
     if let Some(route) = pending {
-        return Ok(Outcome::Pending(route.clone()));
+        return Ok(AppendOutcome::Pending(route.clone()));
     }
     Err(worst.expect("there is a route: `routes` refuses an empty list"))
 }

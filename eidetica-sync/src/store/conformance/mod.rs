@@ -11,7 +11,7 @@ use std::thread;
 use bytes::Bytes;
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, Arrival, Body, EntryId, EntryView, MemoryDag, Outcome, Role, Rule, VerifiedEntry,
+    AccessId, Arrival, Body, EntryId, EntryView, MemoryDag, AppendOutcome, Role, Rule, VerifiedEntry,
     walk,
 };
 
@@ -137,7 +137,7 @@ fn assert_same_visits(found: &(impl EntryView + ?Sized), expected: &(impl EntryV
     }
 }
 
-fn append(subject: &impl Subject, authors: &Authors, batch: &[VerifiedEntry]) -> Outcome {
+fn append(subject: &impl Subject, authors: &Authors, batch: &[VerifiedEntry]) -> AppendOutcome {
     let store = subject.store();
     store.append(authors.tree(), batch.to_vec()).unwrap()
 }

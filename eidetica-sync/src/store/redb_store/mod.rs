@@ -11,7 +11,7 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{Outcome, TreeId, VerifiedEntry, admit};
+use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry, admit};
 use redb::{Database, DatabaseError, ReadableTable};
 
 pub use layout::FORMAT_VERSION;
@@ -209,7 +209,7 @@ impl Store for RedbStore {
         Ok(Arc::new(self.take(tree)?))
     }
 
-    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<Outcome, StoreError> {
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError> {
         // Judging goes on beside the writing of other trees; nothing else changes this one, so the
         // snapshot is still the present when the change is written.
         let _alone = self.lock(tree);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Attack, Stall, Standing, Stood};
+use super::{Attack, Stall, PeerStatus, Stood};
 use crate::cli::Failure;
 use crate::nodes::{TransportKind, failed};
 
@@ -20,8 +20,8 @@ fn head(body_bytes: usize, connection: &str) -> Vec<u8> {
 }
 
 /// Opens the connections and lets them stall.
-pub(super) async fn begin(attack: Attack, address: &Address) -> Result<Standing, Failure> {
-    let mut standing = Standing::new();
+pub(super) async fn begin(attack: Attack, address: &Address) -> Result<PeerStatus, Failure> {
+    let mut standing = PeerStatus::new();
     for number in 0..attack.connections {
         let stall = attack.pace(number).await;
         let (attack, to) = (attack.clone(), address.value().to_owned());

@@ -12,7 +12,7 @@ use iroh_tickets::endpoint::EndpointTicket;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
-use super::{Attack, Stall, Standing, Stood};
+use super::{Attack, Stall, PeerStatus, Stood};
 use crate::cli::Failure;
 use crate::nodes::{TransportKind, failed};
 
@@ -23,10 +23,10 @@ const CONNECTIONS_PER_ENDPOINT: usize = 8;
 const DATAGRAM_BYTES_MAX: usize = 2_048;
 
 /// Opens the connections and lets them stall.
-pub(super) async fn begin(attack: Attack, address: &Address) -> Result<Standing, Failure> {
+pub(super) async fn begin(attack: Attack, address: &Address) -> Result<PeerStatus, Failure> {
     let server = endpoint_addr(address)?;
     let one_way = one_way(&server).await?;
-    let mut standing = Standing::new();
+    let mut standing = PeerStatus::new();
     let mut endpoints = Vec::new();
     for _ in 0..attack.connections.div_ceil(CONNECTIONS_PER_ENDPOINT) {
         endpoints.push(bind().await?);

@@ -286,4 +286,4 @@ fn step_back() {
 }
 
 /// The connections of an attack.
-type Standing = JoinSet<Stood>;
+type PeerStatus = JoinSet<Stood>;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{key, open_genesis};
 use eidetica_dag::{Body, Role, SecretKey, TreeId, VerifiedEntry};
-use eidetica_proto::answer::may;
+use eidetica_proto::answer::check_access;
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
@@ -218,7 +218,7 @@ impl Growing {
             for _ in 0..REPEATS {
                 let began = now();
                 let view = answerer.snapshot(self.tree).map_err(told)?;
-                may(&*view, None, Role::Read).map_err(told)?;
+                check_access(&*view, None, Role::Read).map_err(told)?;
                 let frames = answer_pull(&*view, &asked)?;
                 times_us.push(began.elapsed().as_secs_f64() * 1e6);
                 assert!(frames.len() > 1, "ten entries are missing");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_dag::{DagView, EntryView, Role};
-use eidetica_proto::answer::{Receiver, answer_sync, may};
+use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Outgoing, Received, Step, SyncOptions, SyncSession};
@@ -171,12 +171,12 @@ fn run(
             Step::Store(entries) => {
                 let (result, cpu) = timed(|| {
                     let outcome = asker.append(entries);
-                    session.handle_outcome(outcome)
+                    session.handle_appended(outcome)
                 });
                 exchange.asker_cpu += cpu;
                 result.map_err(told)?;
             }
-            Step::AwaitOutcome => return Err("waits for a store that is done".to_owned()),
+            Step::AwaitAppend => return Err("waits for a store that is done".to_owned()),
             Step::Done(_) if !response.is_empty() => {
                 return Err("the response goes on behind its end".to_owned());
             }
@@ -205,23 +205,23 @@ fn frames_of<V: EntryView + ?Sized>(
     std::iter::from_fn(|| outgoing.poll_frame(view).transpose()).collect()
 }
 
-/// Answers a request as a server does: whether the asker may, then what it asks for.
+/// Answers a request as a server does: whether the asker check_access, then what it asks for.
 fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec<Bytes>, String> {
     let header = RequestHeader::decode(&next(&mut request)?).map_err(told)?;
     match header.request {
         Request::SyncTree(asked) => {
-            may(replica, None, Role::Read).map_err(told)?;
+            check_access(replica, None, Role::Read).map_err(told)?;
             answer_pull(replica, &asked)
         }
         Request::SendEntries(announced) => {
-            may(replica, None, Role::Write).map_err(told)?;
+            check_access(replica, None, Role::Write).map_err(told)?;
             let mut receiver = Receiver::new(announced.entries);
             for frame in request {
                 let part = Received::from_frame(announced.tree, &frame).map_err(told)?;
                 receiver.handle_part(part).map_err(told)?;
                 if let Some(entries) = receiver.poll_store() {
                     let outcome = replica.append(entries);
-                    receiver.handle_outcome(outcome).map_err(told)?;
+                    receiver.handle_appended(outcome).map_err(told)?;
                 }
             }
             if !receiver.is_complete() {

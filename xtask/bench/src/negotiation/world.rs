@@ -8,7 +8,7 @@ use bytes::Bytes;
 use eidetica_dag::testing::{build, dag_of};
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, Node, Outcome, SignedEntry,
+    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, Node, AppendOutcome, SignedEntry,
     TreeId, VerifiedEntry, admit,
 };
 
@@ -103,7 +103,7 @@ impl<'w> Replica<'w> {
     }
 
     /// Stores what can be stored of a batch.
-    pub fn append(&mut self, batch: Vec<VerifiedEntry>) -> Outcome {
+    pub fn append(&mut self, batch: Vec<VerifiedEntry>) -> AppendOutcome {
         let Ok(admission) = admit(self, self.world.tree, batch);
         for (node, _) in &admission.changes.entries {
             self.receive(self.world.places[&node.id] as usize);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidetica_dag::{Outcome, PublicKey, TreeId};
+use eidetica_dag::{AppendOutcome, PublicKey, TreeId};
 use eidetica_proto::{
     Address, FrameStream, PeerFault, Progress, Report, Step, SyncFault, SyncSession, SyncTransport,
     TransportError,
@@ -11,22 +11,22 @@ use eidetica_proto::{
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
-use crate::ask::{Asker, At};
-use crate::blocking;
-use crate::error::SyncError;
-use crate::event::{Origin, Publisher};
+use crate::client::peer_client::{PeerClient, Target};
+use crate::platform::blocking;
+use crate::node::error::SyncError;
+use crate::node::event::{Origin, Publisher};
 use crate::store::{Snapshot, Store, StoreError};
-use crate::storing::Storing;
-use crate::wire::{Arrived, Meter, incoming, outgoing};
+use crate::store::append_worker::AppendWorker;
+use crate::transport::frame_streams::{Arrived, Meter, incoming, outgoing};
 
 /// How long entries that arrived wait for more, to be stored in one step with them, while nothing
 /// arrives. It bounds what a dying process loses on a slow connection.
 const STORE_AFTER_IDLE: Duration = Duration::from_millis(250);
 
 /// One sync of one tree with the peer at one address.
-pub(crate) struct Drive {
+pub(crate) struct SessionDriver {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) asker: Arc<Asker>,
+    pub(crate) client: Arc<PeerClient>,
     pub(crate) transport: Arc<dyn SyncTransport>,
     pub(crate) address: Address,
     /// Whom the address must lead to, if that is known.
@@ -42,11 +42,11 @@ struct Open {
     snapshot: Option<Snapshot>,
     frames: Option<FrameStream>,
     parts: Option<Parts>,
-    storing: Storing,
+    storing: AppendWorker,
     sent: Arc<Meter>,
 }
 
-impl Drive {
+impl SessionDriver {
     /// Runs the session to its end. Whatever arrived before an error and can be stored is stored.
     pub(crate) async fn run(self, session: SyncSession) -> Result<Report, SyncError> {
         let tree = session.tree();
@@ -55,7 +55,7 @@ impl Drive {
             snapshot: None,
             frames: None,
             parts: None,
-            storing: Storing::new(self.store.clone(), tree),
+            storing: AppendWorker::new(self.store.clone(), tree),
             sent: Arc::default(),
         };
         let result = self.run_steps(&mut session, &mut open).await;
@@ -65,7 +65,7 @@ impl Drive {
                 && let Ok(outcome) = open.storing.outcome().await
             {
                 self.publish(tree, &outcome);
-                let _known_already = session.handle_outcome(outcome);
+                let _known_already = session.handle_appended(outcome);
             }
             if let Some(entries) = session.poll_store() {
                 open.storing.begin(entries);
@@ -105,12 +105,12 @@ impl Drive {
                         }
                         _ => None,
                     };
-                    let at = At {
+                    let at = Target {
                         transport: &*self.transport,
                         address: &self.address,
                         peer: self.peer,
                     };
-                    let answer = self.asker.exchange(at, header, parts).await;
+                    let answer = self.client.exchange(at, header, parts).await;
                     let answer = answer.map_err(|error| self.transport_error(error))?;
                     machine.handle_peer(answer.peer);
                     open.frames = Some(answer.frames);
@@ -128,7 +128,7 @@ impl Drive {
                 }
                 Step::ReceivePart => self.receive_part(machine, open).await?,
                 Step::Store(entries) => open.storing.begin(entries),
-                Step::AwaitOutcome => {
+                Step::AwaitAppend => {
                     let outcome = open.storing.outcome().await;
                     self.take_outcome(machine, outcome)?;
                 }
@@ -176,16 +176,16 @@ impl Drive {
     fn take_outcome(
         &self,
         machine: &mut SyncSession,
-        outcome: Result<Outcome, StoreError>,
+        outcome: Result<AppendOutcome, StoreError>,
     ) -> Result<(), SyncError> {
         let outcome = outcome?;
         self.publish(machine.tree(), &outcome);
         machine
-            .handle_outcome(outcome)
+            .handle_appended(outcome)
             .map_err(|fault| self.peer_error(fault))
     }
 
-    fn publish(&self, tree: TreeId, outcome: &Outcome) {
+    fn publish(&self, tree: TreeId, outcome: &AppendOutcome) {
         let origin = Origin::Pulled(self.address.clone());
         self.publisher.stored(tree, outcome.stored.clone(), origin);
     }

@@ -1,11 +1,15 @@
 //! The answering side's driver: carries out what the answering machines say.
 
+pub(crate) mod push_receiver;
+pub(crate) mod request_auth;
+pub(crate) mod request_limits;
+
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
-use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, may};
+use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access};
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
@@ -18,27 +22,27 @@ use eidetica_proto::transport::{
 use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
 use futures::StreamExt;
 
-use crate::blocking;
-use crate::event::Publisher;
-use crate::gate::Gate;
-use crate::manager::TransportManager;
-use crate::register::Register;
+use crate::platform::blocking;
+use crate::node::event::Publisher;
+use crate::server::request_auth::RequestAuth;
+use crate::transport::manager::TransportManager;
+use crate::membership::Membership;
 use crate::store::{Snapshot, Store, StoreError};
-use crate::storing::Storing;
-use crate::taking::Taking;
-use crate::turns::{Joins, Pushes};
-use crate::wire::{Meter, incoming, just, with_entries};
+use crate::store::append_worker::AppendWorker;
+use crate::server::push_receiver::PushReceiver;
+use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::transport::frame_streams::{Meter, incoming, single_frame, with_entries};
 
 /// Answers peers from a store.
 pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) auth: Arc<RequestAuth>,
     /// Weak, for the servers of the manager hold this service.
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) publisher: Publisher,
-    pub(crate) register: Arc<Register>,
-    pub(crate) joins: Joins,
-    pub(crate) pushes: Pushes,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) joins: JoinLimit,
+    pub(crate) pushes: PushLimit,
 }
 
 /// Why a peer gets no answer.
@@ -89,7 +93,7 @@ impl Service for Server {
             Ok(header) => header,
             Err(refused) => return self.say(&caller, refused),
         };
-        let (proof, key) = match self.gate.read(first, header.clone()) {
+        let (proof, key) = match self.auth.read(first, header.clone()) {
             Ok(read) => read,
             Err(error) => return self.refuse(&caller, error),
         };
@@ -100,11 +104,11 @@ impl Service for Server {
             }
             Err(error) => self.refuse(&caller, error),
         };
-        self.gate.prove(proof, answer)
+        self.auth.prove(proof, answer)
     }
 
     async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.gate.key());
+        let (store, key) = (self.store.clone(), self.auth.key());
         blocking::run(move || inspect(&*store, key, question)).await
     }
 }
@@ -131,7 +135,7 @@ impl Server {
 
     fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
         tracing::debug!(?caller, %error, "a request is refused");
-        just(ResponseHeader::encode(Err(error)))
+        single_frame(ResponseHeader::encode(Err(error)))
     }
 
     /// Answers what follows a header, for a caller that has proved its key or has none.
@@ -161,28 +165,28 @@ impl Server {
                     None => Vec::new(),
                 };
                 let hello = Hello {
-                    key: self.gate.key(),
+                    key: self.auth.key(),
                     versions: vec![PROTOCOL_VERSION],
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
-                Ok(just(ResponseHeader::encode(Ok(Reply::Hello(hello)))))
+                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Hello(hello)))))
             }
             Request::ListTrees(list) => {
                 let (store, key) = (self.store.clone(), caller.key);
                 let trees = blocking::run(move || list_trees(&*store, key, list.after)).await?;
-                Ok(just(ResponseHeader::encode(Ok(Reply::Trees(trees)))))
+                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Trees(trees)))))
             }
             Request::SyncTree(sync) => self.sync_tree(caller, sync).await,
             Request::SendEntries(send) => {
                 let header = self.take_entries(caller, send, parts).await?;
-                Ok(just(header))
+                Ok(single_frame(header))
             }
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(nobody_joins)?;
                 let _turn = self.joins.turn().await?;
-                let register = self.register.clone();
-                let reply = blocking::run(move || register.join(&key, &join)).await??;
-                Ok(just(ResponseHeader::encode(Ok(Reply::Join(reply)))))
+                let membership = self.membership.clone();
+                let reply = blocking::run(move || membership.join(&key, &join)).await??;
+                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Join(reply)))))
             }
         }
     }
@@ -191,13 +195,13 @@ impl Server {
         let (store, key) = (self.store.clone(), caller.key);
         let answered = blocking::run(move || {
             let snapshot = store.snapshot(sync.tree)?;
-            may(&*snapshot, key.as_ref(), Role::Read)?;
+            check_access(&*snapshot, key.as_ref(), Role::Read)?;
             Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
         });
         let (SyncAnswer { header, entries }, snapshot) = answered.await?;
         Ok(match entries {
             Some(entries) => with_entries(header, snapshot, entries, Arc::new(Meter::default())),
-            None => just(header),
+            None => single_frame(header),
         })
     }
 
@@ -210,15 +214,15 @@ impl Server {
         let tree = send.tree;
         let _turn = self.pushes.turn_of(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
-        let allowed = move || Ok(may(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
+        let allowed = move || Ok(check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
         blocking::run(allowed)
             .await
             .map_err(|error: Refused| error)?;
 
-        let taking = Taking {
+        let taking = PushReceiver {
             tree,
             receiver: Receiver::new(send.entries),
-            storing: Storing::new(self.store.clone(), tree),
+            storing: AppendWorker::new(self.store.clone(), tree),
             publisher: self.publisher.clone(),
             remote: caller.remote.clone(),
         };

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
-use eidetica_proto::proof::{Acquaintance, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
+use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
 use eidetica_proto::{
     Address, ErrorCode, FrameStream, PROTOCOL_VERSION, Response, SyncTransport, TransportError,
     TransportErrorKind, WireError,
@@ -20,9 +20,9 @@ use eidetica_proto::{
 use futures::{Stream, StreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use crate::blocking;
-use crate::clock::wall_clock_ms;
-use crate::random::Random;
+use crate::platform::blocking;
+use crate::platform::clock::wall_clock_ms;
+use crate::platform::random::Random;
 use crate::store::{Store, StoreError};
 
 /// How many acquaintances are kept at hand; the store has them all. One takes 100 bytes and its
@@ -34,11 +34,11 @@ const AT_HAND_MAX: usize = 1_024;
 const DRIFT_MAX_MS: u64 = REQUEST_AHEAD_MAX_MS / 2;
 
 /// Asks peers.
-pub(crate) struct Asker {
+pub(crate) struct PeerClient {
     key: SecretKey,
     random: Random,
     store: Arc<dyn Store>,
-    at_hand: Mutex<HashMap<Address, Acquaintance>>,
+    at_hand: Mutex<HashMap<Address, KnownPeer>>,
 }
 
 /// What a peer answers.
@@ -50,14 +50,14 @@ pub(crate) struct Answer {
 }
 
 /// Whom to ask, and where.
-pub(crate) struct At<'a> {
+pub(crate) struct Target<'a> {
     pub(crate) transport: &'a dyn SyncTransport,
     pub(crate) address: &'a Address,
     /// Who has to be there, if that is known.
     pub(crate) peer: Option<PublicKey>,
 }
 
-impl Asker {
+impl PeerClient {
     pub(crate) fn new(key: SecretKey, random: Random, store: Arc<dyn Store>) -> Self {
         Self {
             key,
@@ -73,7 +73,7 @@ impl Asker {
     /// Those of the transport, and [`TransportErrorKind::WrongPeer`] if somebody else answers.
     pub(crate) async fn exchange(
         &self,
-        at: At<'_>,
+        at: Target<'_>,
         header: Bytes,
         parts: Option<FrameStream>,
     ) -> Result<Answer, TransportError> {
@@ -122,9 +122,9 @@ impl Asker {
     /// Asks a peer who it is.
     async fn greet(
         &self,
-        at: &At<'_>,
+        at: &Target<'_>,
         wanted: Option<PublicKey>,
-    ) -> Result<Acquaintance, TransportError> {
+    ) -> Result<KnownPeer, TransportError> {
         let hello = Hello {
             key: self.key.public(),
             versions: vec![PROTOCOL_VERSION],
@@ -145,10 +145,10 @@ impl Asker {
     /// Checks who answers, and remembers it.
     async fn check(
         &self,
-        at: &At<'_>,
+        at: &Target<'_>,
         proving: &Proving,
         response: Response,
-    ) -> Result<(Acquaintance, Bytes, FrameStream), TransportError> {
+    ) -> Result<(KnownPeer, Bytes, FrameStream), TransportError> {
         let Response { mut frames, .. } = response;
         let first = frames.next().await.transpose()?.unwrap_or_default();
         let header = match frames.next().await.transpose()? {
@@ -183,7 +183,7 @@ impl Asker {
         Ok((met, header, frames))
     }
 
-    async fn remembered(&self, address: &Address) -> Option<Acquaintance> {
+    async fn remembered(&self, address: &Address) -> Option<KnownPeer> {
         if let Some(known) = lock(&self.at_hand).get(address) {
             return Some(*known);
         }
@@ -193,12 +193,12 @@ impl Asker {
             tracing::warn!(%error, "cannot read whom an address led to; the peer is greeted anew");
             None
         })?;
-        let (_, known): (String, Acquaintance) = postcard::from_bytes(&bytes).ok()?;
+        let (_, known): (String, KnownPeer) = postcard::from_bytes(&bytes).ok()?;
         self.keep_at_hand(address, known);
         Some(known)
     }
 
-    async fn remember(&self, address: &Address, met: Acquaintance) {
+    async fn remember(&self, address: &Address, met: KnownPeer) {
         let before = lock(&self.at_hand).get(address).copied();
         let is_known = before.is_some_and(|before| {
             let drift = before.clock_ahead_ms.abs_diff(met.clock_ahead_ms);
@@ -215,7 +215,7 @@ impl Asker {
         }
     }
 
-    fn keep_at_hand(&self, address: &Address, known: Acquaintance) {
+    fn keep_at_hand(&self, address: &Address, known: KnownPeer) {
         let mut at_hand = lock(&self.at_hand);
         if at_hand.len() >= AT_HAND_MAX {
             at_hand.clear();

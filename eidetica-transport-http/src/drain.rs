@@ -16,12 +16,12 @@ use crate::limits::{LINGER, LINGER_BYTES, LINGER_PAUSE};
 use crate::tasks::Tasks;
 
 /// Takes care of the unread rest of one request.
-pub(crate) struct Leftover {
+pub(crate) struct Drain {
     answered: watch::Sender<bool>,
     tasks: Weak<Tasks>,
 }
 
-impl Leftover {
+impl Drain {
     pub(crate) fn new(tasks: Weak<Tasks>) -> Self {
         Self {
             answered: watch::Sender::new(false),

@@ -10,7 +10,7 @@ use eidetica_proto::message::Part;
 use eidetica_proto::{FrameStream, Outgoing, PeerFault, Received, TransportError, WireError};
 use futures::{Stream, StreamExt, stream};
 
-use crate::blocking;
+use crate::platform::blocking;
 use crate::store::Snapshot;
 
 /// How many batches are unpacked at a time: one for each core of a small machine. Each holds a few
@@ -40,7 +40,7 @@ impl Meter {
 }
 
 /// One frame alone.
-pub(crate) fn just(frame: Bytes) -> FrameStream {
+pub(crate) fn single_frame(frame: Bytes) -> FrameStream {
     Box::pin(stream::once(async { Ok(frame) }))
 }
 

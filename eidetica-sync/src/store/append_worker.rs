@@ -1,21 +1,21 @@
-//! Storing what arrives in one sync, while more is arriving.
+//! AppendWorker what arrives in one sync, while more is arriving.
 
 use std::sync::Arc;
 
-use eidetica_dag::{Outcome, TreeId, VerifiedEntry};
+use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::blocking;
+use crate::platform::blocking;
 use crate::store::{Store, StoreError};
 
 /// Stores one step after the other, all on one thread, which starts with the first.
 ///
-/// Call [`Storing::begin`], then [`Storing::outcome`]. The thread stays the same because allocators
+/// Call [`AppendWorker::begin`], then [`AppendWorker::outcome`]. The thread stays the same because allocators
 /// keep for each thread what it once needed: where threads take turns, each comes to hold what the
 /// store needs at most. Measured with the durable store and 400,000 entries, turns took 135 MiB and
 /// one thread 70.
-pub(crate) struct Storing {
+pub(crate) struct AppendWorker {
     store: Arc<dyn Store>,
     tree: TreeId,
     thread: Option<Thread>,
@@ -24,11 +24,11 @@ pub(crate) struct Storing {
 
 struct Thread {
     steps: mpsc::Sender<Vec<VerifiedEntry>>,
-    outcomes: mpsc::Receiver<Result<Outcome, StoreError>>,
+    outcomes: mpsc::Receiver<Result<AppendOutcome, StoreError>>,
     handle: JoinHandle<()>,
 }
 
-impl Storing {
+impl AppendWorker {
     pub(crate) fn new(store: Arc<dyn Store>, tree: TreeId) -> Self {
         Self {
             store,
@@ -55,7 +55,7 @@ impl Storing {
 
     /// Waits for the end of the step under way. Nothing is lost if the future is dropped. A panic
     /// of the store comes out here.
-    pub(crate) async fn outcome(&mut self) -> Result<Outcome, StoreError> {
+    pub(crate) async fn outcome(&mut self) -> Result<AppendOutcome, StoreError> {
         let thread = self.thread.as_mut().expect("a step was begun");
         let Some(outcome) = thread.outcomes.recv().await else {
             blocking::join(&mut thread.handle).await;

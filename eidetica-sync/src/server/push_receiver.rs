@@ -1,28 +1,28 @@
-//! Taking the entries that a peer sends: storing one step while the next arrives.
+//! PushReceiver the entries that a peer sends: storing one step while the next arrives.
 
-use eidetica_dag::{Outcome, TreeId};
+use eidetica_dag::{AppendOutcome, TreeId};
 use eidetica_proto::PeerFault;
 use eidetica_proto::answer::{Receiver, refusal_of};
 use eidetica_proto::session::STORE_BYTES_TARGET;
 use futures::{Stream, StreamExt};
 
-use crate::event::{Origin, Publisher};
-use crate::serve::Refused;
+use crate::node::event::{Origin, Publisher};
+use crate::server::Refused;
 use crate::store::StoreError;
-use crate::storing::Storing;
-use crate::wire::Arrived;
+use crate::store::append_worker::AppendWorker;
+use crate::transport::frame_streams::Arrived;
 
 /// The entries of one request.
-pub(crate) struct Taking {
+pub(crate) struct PushReceiver {
     pub(crate) tree: TreeId,
     pub(crate) receiver: Receiver,
-    pub(crate) storing: Storing,
+    pub(crate) storing: AppendWorker,
     pub(crate) publisher: Publisher,
     /// Where they come from.
     pub(crate) remote: String,
 }
 
-impl Taking {
+impl PushReceiver {
     /// Takes all parts. Whatever comes before a fault or a cut and can be stored is stored.
     pub(crate) async fn run(
         mut self,
@@ -94,12 +94,12 @@ impl Taking {
         self.take_outcome(outcome)
     }
 
-    fn take_outcome(&mut self, outcome: Result<Outcome, StoreError>) -> Result<(), Refused> {
+    fn take_outcome(&mut self, outcome: Result<AppendOutcome, StoreError>) -> Result<(), Refused> {
         let outcome = outcome?;
         let origin = Origin::Pushed(self.remote.clone());
         self.publisher
             .stored(self.tree, outcome.stored.clone(), origin);
-        self.receiver.handle_outcome(outcome).map_err(said)
+        self.receiver.handle_appended(outcome).map_err(said)
     }
 }
 

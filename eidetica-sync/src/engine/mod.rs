@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::TreeId;
-use eidetica_proto::schedule::{Cause, Schedule, Standing};
+use eidetica_proto::schedule::{Cause, Schedule, PeerStatus};
 use eidetica_proto::{BackoffPolicy, Progress, Report, SyncOptions, SyncSession};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::ask::Asker;
-use crate::drive::Drive;
-use crate::error::SyncError;
-use crate::event::{Event, Events, Origin, Publisher};
-use crate::manager::TransportManager;
+use crate::client::peer_client::PeerClient;
+use crate::client::session_driver::SessionDriver;
+use crate::node::error::SyncError;
+use crate::node::event::{Event, Events, Origin, Publisher};
+use crate::transport::manager::TransportManager;
 use crate::node::Peer;
-use crate::random::Random;
+use crate::platform::random::Random;
 use crate::store::Store;
 
 /// How many operations may wait in the queue; whoever queues one more waits with it.
@@ -42,8 +42,8 @@ pub(crate) enum Operation {
     /// Stop that.
     Unfollow { tree: TreeId, peer: Peer },
     /// How does it stand with those that are followed?
-    Standings {
-        reply: oneshot::Sender<Vec<(Peer, TreeId, Standing)>>,
+    Statuses {
+        reply: oneshot::Sender<Vec<(Peer, TreeId, PeerStatus)>>,
     },
 }
 
@@ -81,7 +81,7 @@ struct Ended {
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manager: Arc<TransportManager>,
-    pub(crate) asker: Arc<Asker>,
+    pub(crate) client: Arc<PeerClient>,
     pub(crate) publisher: Publisher,
     pub(crate) random: Random,
 }
@@ -167,14 +167,14 @@ impl Running {
                     self.schedule.handle_unfollow(number, tree);
                 }
             }
-            Operation::Standings { reply } => {
-                let standings = self.schedule.standings(self.now_ms());
+            Operation::Statuses { reply } => {
+                let statuses = self.schedule.statuses(self.now_ms());
                 let named = |(number, tree, standing)| {
                     self.peers
                         .get(&number)
                         .map(|peer| (peer.clone(), tree, standing))
                 };
-                let _gave_up_waiting = reply.send(standings.filter_map(named).collect());
+                let _gave_up_waiting = reply.send(statuses.filter_map(named).collect());
             }
         }
     }
@@ -274,7 +274,7 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
     let Engine {
         store,
         manager,
-        asker,
+        client,
         publisher,
         random,
     } = engine;
@@ -285,10 +285,10 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
             Ok(transport) => {
                 let (store, transport) = (store.clone(), transport.clone());
                 let (publisher, progress) = (publisher.clone(), progress.clone());
-                let (asker, peer) = (asker.clone(), peer.key);
-                let drive = Drive {
+                let (client, peer) = (client.clone(), peer.key);
+                let drive = SessionDriver {
                     store,
-                    asker,
+                    client,
                     transport,
                     address,
                     peer,

@@ -9,10 +9,10 @@ use eidetica_proto::{FrameStream, WireError};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::clock::wall_clock_ms;
+use crate::platform::clock::wall_clock_ms;
 
 /// Checks who asks and proves who answers, over connections that prove neither.
-pub(crate) struct Gate {
+pub(crate) struct RequestAuth {
     key: SecretKey,
     epoch: Epoch,
     nonces: Mutex<NonceMemory>,
@@ -22,7 +22,7 @@ pub(crate) struct Gate {
     began: Instant,
 }
 
-impl Gate {
+impl RequestAuth {
     /// Begins an epoch, which must be random.
     pub(crate) fn new(key: SecretKey, epoch: Epoch) -> Self {
         Self {
@@ -63,14 +63,14 @@ impl Gate {
         proved.map(take).transpose()
     }
 
-    /// Puts the proof of who answers before an answer, if the asker wants one.
+    /// Puts the proof of who answers before an answer, if the client wants one.
     pub(crate) fn prove(self: &Arc<Self>, proof: Proof, mut answer: FrameStream) -> FrameStream {
-        let gate = self.clone();
+        let auth = self.clone();
         let begin = async move {
             let Some(Ok(header)) = answer.next().await else {
                 return answer;
             };
-            let proof = proof.0.prove(&gate.key, gate.epoch, gate.now_ms(), &header);
+            let proof = proof.0.prove(&auth.key, auth.epoch, auth.now_ms(), &header);
             let first = proof.into_iter().chain([header]).map(Ok);
             Box::pin(stream::iter(first.collect::<Vec<_>>()).chain(answer)) as FrameStream
         };

@@ -21,12 +21,12 @@ const PUSHES_BY_ONE_MAX: usize = 8;
 const RETRY_AFTER_MS: u32 = 1_000;
 
 /// Lets requests to join go one by one.
-pub(crate) struct Joins {
+pub(crate) struct JoinLimit {
     waiting: Semaphore,
     one: Semaphore,
 }
 
-impl Default for Joins {
+impl Default for JoinLimit {
     fn default() -> Self {
         Self {
             waiting: Semaphore::new(JOINS_WAITING_MAX),
@@ -35,7 +35,7 @@ impl Default for Joins {
     }
 }
 
-impl Joins {
+impl JoinLimit {
     /// Waits for a turn, which lasts as long as what is returned.
     pub(crate) async fn turn(&self) -> Result<[SemaphorePermit<'_>; 2], WireError> {
         let waiting = self.waiting.try_acquire().map_err(|_| busy())?;
@@ -46,7 +46,7 @@ impl Joins {
 
 /// Lets so many pushes go at a time.
 #[derive(Default)]
-pub(crate) struct Pushes(Arc<Mutex<Pushing>>);
+pub(crate) struct PushLimit(Arc<Mutex<Pushing>>);
 
 #[derive(Default)]
 struct Pushing {
@@ -60,7 +60,7 @@ pub(crate) struct Push {
     by: Option<[u8; 32]>,
 }
 
-impl Pushes {
+impl PushLimit {
     /// Begins a push, if there is room for it. It lasts as long as what is returned.
     pub(crate) fn turn_of(&self, caller: &Caller) -> Result<Push, WireError> {
         let by = caller.key.map(|key| *key.as_bytes());
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn pushes_are_bounded_for_each_and_for_all() {
-        let pushes = Pushes::default();
+        let pushes = PushLimit::default();
         let mut held = Vec::new();
         for key in 0..(PUSHES_MAX / PUSHES_BY_ONE_MAX) as u8 {
             for _ in 0..PUSHES_BY_ONE_MAX {
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_to_join_go_one_by_one_and_few_wait() {
-        let joins = Joins::default();
+        let joins = JoinLimit::default();
         let first = joins.turn().await.expect("nobody else");
         let mut waiting: Vec<_> = (1..JOINS_WAITING_MAX)
             .map(|_| Box::pin(joins.turn()))

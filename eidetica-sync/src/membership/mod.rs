@@ -13,11 +13,11 @@ use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::clock::wall_clock_ms;
-use crate::error::TreeError;
-use crate::event::Publisher;
+use crate::platform::clock::wall_clock_ms;
+use crate::node::error::TreeError;
+use crate::node::event::Publisher;
 use crate::store::{Store, StoreError};
-use crate::writer::Writer;
+use crate::store::writer::Writer;
 
 /// A request to join that waits for an admin, or was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct InviteInfo {
 }
 
 /// Keeps requests and invites. Every call blocks.
-pub(crate) struct Register {
+pub(crate) struct Membership {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     publisher: Publisher,
@@ -50,7 +50,7 @@ pub(crate) struct Register {
     one_at_a_time: Mutex<()>,
 }
 
-impl Register {
+impl Membership {
     pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, publisher: Publisher) -> Self {
         Self {
             store,

@@ -1,7 +1,7 @@
 //! What is told about a sync: how it went, or why it failed and what helps.
 
 use eidetica_sync::dag::TreeId;
-use eidetica_sync::proto::{Ending, ErrorCode, Report, SyncFault, TransportErrorKind};
+use eidetica_sync::proto::{SyncOutcome, ErrorCode, Report, SyncFault, TransportErrorKind};
 use eidetica_sync::{Node, SyncError};
 use serde_json::json;
 
@@ -132,16 +132,16 @@ impl Done {
     fn summary(&self) -> String {
         let Report { ending, stats } = &self.report;
         let ending = match ending {
-            Ending::Equal => "equal with the peer",
-            Ending::Pulled => "received all that the peer has",
-            Ending::PeerIsReadOnly => {
+            SyncOutcome::Equal => "equal with the peer",
+            SyncOutcome::Pulled => "received all that the peer has",
+            SyncOutcome::PeerIsReadOnly => {
                 "received all that the peer has; it does not let this device write"
             }
-            Ending::PeerMayNotRead => {
+            SyncOutcome::PeerMayNotRead => {
                 "received all that the peer has; it may not read what is new here"
             }
-            Ending::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
-            Ending::PeerLacksParents => "the peer could not store all that it was sent: sync again",
+            SyncOutcome::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
+            SyncOutcome::PeerLacksParents => "the peer could not store all that it was sent: sync again",
         };
         format!(
             "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
