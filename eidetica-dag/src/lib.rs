@@ -77,7 +77,7 @@ pub mod view;
 pub mod walk;
 
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
-pub use admit::{Admission, Changes, AppendOutcome, Refusal, Rule, admit};
+pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
 pub use assemble::Assembler;
 pub use buffer::Buffer;
 pub use check::{Problem, check};
@@ -87,5 +87,7 @@ pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;
 pub use set::ArrivalSet;
-pub use verify::{Forged, UNPROVEN_BYTES_MAX, Verification, VerifiedEntry, UnprovenEntries, verify_batch};
+pub use verify::{
+    Forged, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification, VerifiedEntry, verify_batch,
+};
 pub use view::{Arrival, DagView, EntryView, Node, current_access, tip_ids};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::access::{AccessId, AccessState};
-use crate::admit::{Changes, AppendOutcome, admit};
+use crate::admit::{AppendOutcome, Changes, admit};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap, TreeId};

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{
-    Arrival, ArrivalSet, EntryId, EntryView, AppendOutcome, PublicKey, Role, VerifiedEntry,
+    AppendOutcome, Arrival, ArrivalSet, EntryId, EntryView, PublicKey, Role, VerifiedEntry,
     current_access,
 };
 
@@ -37,7 +37,7 @@ pub enum AnswerError<E> {
 /// # Errors
 /// [`WireError::not_found`] if it may not even read, or the view is empty: the two look the same.
 /// [`ErrorCode::ReadOnly`] if it may read, and `role` is more.
-pub fn may<V: EntryView + ?Sized>(
+pub fn check_access<V: EntryView + ?Sized>(
     view: &V,
     key: Option<&PublicKey>,
     role: Role,

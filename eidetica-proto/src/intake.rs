@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::mem;
 
 use eidetica_dag::{
-    EntryId, AppendOutcome, TreeId, UNPROVEN_BYTES_MAX, Verification, VerifiedEntry, UnprovenEntries,
-    verify_batch,
+    AppendOutcome, EntryId, TreeId, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification,
+    VerifiedEntry, verify_batch,
 };
 
 use crate::batch::{BATCH_BYTES_MAX, unpack};

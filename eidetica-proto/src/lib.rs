@@ -119,8 +119,10 @@ pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
-pub use schedule::{Cause, Schedule, PeerStatus};
-pub use session::{SyncOutcome, Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncSession};
+pub use schedule::{Cause, PeerStatus, Schedule};
+pub use session::{
+    Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
+};
 pub use ticket::{InviteSecret, Ticket, TicketError};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,

@@ -153,13 +153,7 @@ pub fn anonymous() -> Bytes {
 impl Proving {
     /// Signs the `header` of a request to an acquaintance. `now_ms` is the time here, the nonce 16
     /// random bytes.
-    pub fn sign(
-        key: &SecretKey,
-        to: &KnownPeer,
-        now_ms: u64,
-        nonce: Nonce,
-        header: Bytes,
-    ) -> Self {
+    pub fn sign(key: &SecretKey, to: &KnownPeer, now_ms: u64, nonce: Nonce, header: Bytes) -> Self {
         let mut signed = Signed {
             key: key.public(),
             epoch: to.epoch,
@@ -197,12 +191,7 @@ impl Proving {
     ///
     /// # Errors
     /// The answer must not be believed.
-    pub fn check(
-        &self,
-        proof: &[u8],
-        header: &[u8],
-        now_ms: u64,
-    ) -> Result<KnownPeer, ProofFault> {
+    pub fn check(&self, proof: &[u8], header: &[u8], now_ms: u64) -> Result<KnownPeer, ProofFault> {
         let proof: ResponseProof = decode(proof).ok_or(ProofFault::NotAProof)?;
         let message = proof.message(&self.proof, &self.header, header);
         proof

@@ -5,7 +5,7 @@ use std::mem;
 
 use bytes::Bytes;
 use eidetica_dag::{
-    EntryId, EntryView, AppendOutcome, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
+    AppendOutcome, EntryId, EntryView, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
 };
 use serde::Serialize;
 

@@ -12,7 +12,7 @@ use eidetica_proto::message::ResponseHeader;
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::transport::Service;
 use eidetica_proto::{
-    Address, SyncOutcome, ErrorCode, FrameStream, Response, SyncTransport, TransportError,
+    Address, ErrorCode, FrameStream, Response, SyncOutcome, SyncTransport, TransportError,
     TransportErrorKind,
 };
 use eidetica_sync::store::{MemoryStore, Store};
@@ -184,7 +184,10 @@ async fn a_peer_that_starts_anew_is_met_anew() {
     write(&a, tree, "after the restart").await;
     let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may read");
-    assert_eq!((report.ending, report.stats.stored), (SyncOutcome::Equal, 1));
+    assert_eq!(
+        (report.ending, report.stats.stored),
+        (SyncOutcome::Equal, 1)
+    );
     assert_eq!(network.exchanges() - begun, 2, "refused once, signed again");
     let begun = network.exchanges();
     b.sync(tree, at("a")).await.expect("b may read");

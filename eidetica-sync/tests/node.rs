@@ -5,7 +5,7 @@ mod common;
 use common::{anyone, assert_equal, at, costs, node, texts, tree, write};
 use eidetica_dag::{Role, SecretKey, TreeId};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
-use eidetica_proto::{SyncOutcome, ErrorCode, SyncFault, TransportErrorKind};
+use eidetica_proto::{ErrorCode, SyncFault, SyncOutcome, TransportErrorKind};
 use eidetica_sync::{Event, JoinOptions, Joined, Peer, SubscribeFrom, SyncError, TreeError};
 
 #[tokio::test]
@@ -55,7 +55,10 @@ async fn equal_trees_move_nothing() {
     let tree = tree(&a, &["one"]).await;
     b.sync(tree, at("a")).await.expect("a serves");
     let report = b.sync(tree, at("a")).await.expect("a serves");
-    assert_eq!((report.ending, costs(&report)), (SyncOutcome::Equal, (0, 0, 1)));
+    assert_eq!(
+        (report.ending, costs(&report)),
+        (SyncOutcome::Equal, (0, 0, 1))
+    );
     assert_eq!((report.stats.received, report.stats.sent), (0, 0));
 }
 
@@ -137,7 +140,10 @@ async fn two_trees_and_ten_clients_at_once() {
         [one, two].map(|tree| async move { client.sync(tree, at("server")).await })
     });
     for result in futures::future::join_all(syncs).await {
-        assert_eq!(result.expect("the server serves").ending, SyncOutcome::Equal);
+        assert_eq!(
+            result.expect("the server serves").ending,
+            SyncOutcome::Equal
+        );
     }
     for (n, client) in clients.iter().enumerate() {
         write(client, one, &format!("by {n}")).await;

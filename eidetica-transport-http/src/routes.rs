@@ -13,8 +13,8 @@ use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody};
 use crate::client::is_frames;
 use crate::clock::Refill;
 use crate::connection::{Connection, UnderWay};
-use crate::json::{self, Json};
 use crate::drain::Drain;
+use crate::json::{self, Json};
 use crate::reader::FrameReader;
 
 /// Where the paths of every version begin.

@@ -6,8 +6,8 @@ use eidetica_dag::testing::{
     Drawn, Random, Shape, build, dag_of, draw, draw_with, genesis, key, open_genesis,
 };
 use eidetica_dag::{
-    Body, DagView, Entry, EntryView, MemoryDag, AppendOutcome, Refusal, Role, Rule, VerifiedEntry, check,
-    tip_ids,
+    AppendOutcome, Body, DagView, Entry, EntryView, MemoryDag, Refusal, Role, Rule, VerifiedEntry,
+    check, tip_ids,
 };
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Random, Shape, build, build_with, key, open_genesis};
 use eidetica_dag::{
     Body, Entry, Forged, MemoryDag, Rule, Signature, SignedEntry, TreeId, UNPROVEN_BYTES_MAX,
-    VerifiedEntry, UnprovenEntries, verify_batch,
+    UnprovenEntries, VerifiedEntry, verify_batch,
 };
 use proptest::prelude::*;
 

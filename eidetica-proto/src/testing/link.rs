@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use eidetica_dag::testing::Drawn;
-use eidetica_dag::{DagView, EntryId, MemoryDag, AppendOutcome, PublicKey, Role, TreeId, VerifiedEntry};
+use eidetica_dag::{
+    AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, Role, TreeId, VerifiedEntry,
+};
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
 use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access, refusal_of};

@@ -1,6 +1,6 @@
 //! Frames in words, for the transcript of a [`Link`](super::Link).
 
-use eidetica_dag::{Arrival, DagView, EntryId, MemoryDag, AppendOutcome, TreeId};
+use eidetica_dag::{AppendOutcome, Arrival, DagView, EntryId, MemoryDag, TreeId};
 
 use crate::batch::unpack;
 use crate::message::{Part, Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};

@@ -4,7 +4,7 @@ use eidetica_dag::testing::draw::Drawing;
 use eidetica_dag::testing::{Drawn, genesis, key};
 use eidetica_dag::{AccessChange, MemoryDag, Role, Subject};
 use eidetica_proto::testing::{Link, Way};
-use eidetica_proto::{SyncOutcome, ErrorCode, SyncFault};
+use eidetica_proto::{ErrorCode, SyncFault, SyncOutcome};
 
 use crate::empty;
 

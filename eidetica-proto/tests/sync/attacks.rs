@@ -7,7 +7,7 @@ use eidetica_proto::answer::{AnswerError, answer_sync};
 use eidetica_proto::message::{Request, RequestHeader, Sample, SyncTree};
 use eidetica_proto::testing::Link;
 use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
-use eidetica_proto::{SyncOutcome, ErrorCode, Filter, FilterBudget};
+use eidetica_proto::{ErrorCode, Filter, FilterBudget, SyncOutcome};
 
 use crate::SEED;
 
@@ -112,7 +112,10 @@ fn a_filter_that_claims_everything_harms_its_asker_alone() {
     // An honest asker is not touched by that.
     let (mut a, mut b) = (dag_of(entries[..10].to_vec()), whole);
     let report = Link::new(&mut a, &mut b).run().report();
-    assert_eq!((report.ending, report.stats.stored), (SyncOutcome::Equal, 590));
+    assert_eq!(
+        (report.ending, report.stats.stored),
+        (SyncOutcome::Equal, 590)
+    );
 }
 
 /// A writer grows a chain far above everybody else's work. It is the highest tip on one side, and

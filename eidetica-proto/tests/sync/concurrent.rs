@@ -7,7 +7,7 @@ use eidetica_dag::testing::{Random, Shape, build, dag_of};
 use eidetica_dag::{EntryId, MemoryDag, Role};
 use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{SyncOutcome, Outgoing, Received, Step, SyncFault, SyncOptions, SyncSession};
+use eidetica_proto::{Outgoing, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession};
 use proptest::prelude::*;
 
 use crate::random::{assert_whole, ids, replica};

@@ -4,7 +4,7 @@
 use eidetica_dag::MemoryDag;
 use eidetica_dag::testing::draw;
 use eidetica_proto::testing::{Link, Run};
-use eidetica_proto::{SyncOutcome, ErrorCode, SyncFault, SyncOptions};
+use eidetica_proto::{ErrorCode, SyncFault, SyncOptions, SyncOutcome};
 
 use crate::{SEED, TIPS_FIRST, empty, tips, write};
 
@@ -291,7 +291,11 @@ fn a_pull_leaves_the_peer_as_it_is() {
 #[test]
 fn the_asker_writes_meanwhile() {
     let drawn = draw("A-B-C");
-    for (frame, ending) in [(0, SyncOutcome::Equal), (3, SyncOutcome::Equal), (4, SyncOutcome::MovedOn)] {
+    for (frame, ending) in [
+        (0, SyncOutcome::Equal),
+        (3, SyncOutcome::Equal),
+        (4, SyncOutcome::MovedOn),
+    ] {
         let (mut a, mut b) = (drawn.replica(&["B"]), drawn.replica(&["C"]));
         write(&mut a, "early");
         let write_at = |at, a: &mut MemoryDag, _: &mut MemoryDag| {

@@ -3,7 +3,7 @@
 use eidetica_dag::testing::{Shape, build, dag_of, draw};
 use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::testing::{Broken, Link};
-use eidetica_proto::{SyncOutcome, PeerFault, SyncFault};
+use eidetica_proto::{PeerFault, SyncFault, SyncOutcome};
 
 use crate::{empty, entries, tips};
 

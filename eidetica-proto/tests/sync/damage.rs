@@ -67,7 +67,11 @@ fn a_flipped_bit_anywhere_does_no_harm() {
                 assert_genuine(&drawn, &a, (frame, bit));
                 assert_genuine(&drawn, &b, (frame, bit));
                 let healed = Link::new(&mut a, &mut b).run().report();
-                assert_eq!(healed.ending, SyncOutcome::Equal, "frame {frame}, bit {bit}");
+                assert_eq!(
+                    healed.ending,
+                    SyncOutcome::Equal,
+                    "frame {frame}, bit {bit}"
+                );
                 assert_eq!(tips(&a), tips(&b));
             }
         }

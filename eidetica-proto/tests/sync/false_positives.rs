@@ -11,7 +11,7 @@ use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, Sam
 use eidetica_proto::session::PULL_ROUNDS_MAX;
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::tips::EndTips;
-use eidetica_proto::{SyncOutcome, PeerFault, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{PeerFault, Received, Step, SyncOptions, SyncOutcome, SyncSession};
 
 use crate::{SEED, empty, tips, write};
 

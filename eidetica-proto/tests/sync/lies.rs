@@ -13,7 +13,7 @@ use eidetica_proto::message::{Part, Reply, ResponseHeader, Stored, SyncReply};
 use eidetica_proto::testing::{Link, Run, Way};
 use eidetica_proto::tips::{EndTips, TipDigest};
 use eidetica_proto::{
-    SyncOutcome, ErrorCode, PeerFault, SyncFault, SyncOptions, WAITING_ENTRIES_MAX, WireError,
+    ErrorCode, PeerFault, SyncFault, SyncOptions, SyncOutcome, WAITING_ENTRIES_MAX, WireError,
 };
 
 use crate::{SEED, empty, tips};

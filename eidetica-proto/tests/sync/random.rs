@@ -10,7 +10,7 @@ use eidetica_proto::batch::unpack;
 use eidetica_proto::message::Part;
 use eidetica_proto::testing::{Broken, Link, Way};
 use eidetica_proto::tips::TIPS_CHECKED_MAX;
-use eidetica_proto::{SyncOutcome, SyncOptions};
+use eidetica_proto::{SyncOptions, SyncOutcome};
 use proptest::prelude::*;
 
 use crate::{TIPS_FIRST, tips, write};

@@ -12,8 +12,8 @@ use eidetica_proto::frame::FRAME_BYTES_MAX;
 use eidetica_proto::message::{Part, Sample, SyncTree};
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
-use eidetica_proto::{SyncOutcome, SyncOptions};
 use eidetica_proto::{Filter, FilterBudget};
+use eidetica_proto::{SyncOptions, SyncOutcome};
 
 use crate::{SEED, TIPS_FIRST, tips};
 

@@ -5,8 +5,8 @@ use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, SignedEntry, TreeId};
 use eidetica_proto::message::{InviteProof, Join, ListTrees, Request, RequestHeader};
 use eidetica_proto::proof::{
-    KnownPeer, Answering, Asker, NONCES_MAX, NonceMemory, ProofFault, Proving,
-    REQUEST_AGE_MAX_MS, REQUEST_AHEAD_MAX_MS, RequestProof, read_request,
+    Answering, Asker, KnownPeer, NONCES_MAX, NonceMemory, ProofFault, Proving, REQUEST_AGE_MAX_MS,
+    REQUEST_AHEAD_MAX_MS, RequestProof, read_request,
 };
 use eidetica_proto::{ErrorCode, WireError};
 use proptest::prelude::*;

@@ -12,11 +12,11 @@ use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
 use crate::client::peer_client::{PeerClient, Target};
-use crate::platform::blocking;
 use crate::node::error::SyncError;
 use crate::node::event::{Origin, Publisher};
-use crate::store::{Snapshot, Store, StoreError};
+use crate::platform::blocking;
 use crate::store::append_worker::AppendWorker;
+use crate::store::{Snapshot, Store, StoreError};
 use crate::transport::frame_streams::{Arrived, Meter, incoming, outgoing};
 
 /// How long entries that arrived wait for more, to be stored in one step with them, while nothing

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::TreeId;
-use eidetica_proto::schedule::{Cause, Schedule, PeerStatus};
+use eidetica_proto::schedule::{Cause, PeerStatus, Schedule};
 use eidetica_proto::{BackoffPolicy, Progress, Report, SyncOptions, SyncSession};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use crate::client::peer_client::PeerClient;
 use crate::client::session_driver::SessionDriver;
+use crate::node::Peer;
 use crate::node::error::SyncError;
 use crate::node::event::{Event, Events, Origin, Publisher};
-use crate::transport::manager::TransportManager;
-use crate::node::Peer;
 use crate::platform::random::Random;
 use crate::store::Store;
+use crate::transport::manager::TransportManager;
 
 /// How many operations may wait in the queue; whoever queues one more waits with it.
 pub(crate) const QUEUE_MAX: usize = 256;

@@ -13,11 +13,11 @@ use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::platform::clock::wall_clock_ms;
 use crate::node::error::TreeError;
 use crate::node::event::Publisher;
-use crate::store::{Store, StoreError};
+use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
+use crate::store::{Store, StoreError};
 
 /// A request to join that waits for an admin, or was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]

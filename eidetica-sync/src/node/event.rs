@@ -9,8 +9,8 @@ use eidetica_proto::{Address, Report};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::platform::blocking;
 use crate::node::error::SyncError;
+use crate::platform::blocking;
 use crate::store::{Store, StoreError};
 
 /// How many events a listener may lag behind before it misses some.

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use super::{Node, Peer};
 use crate::client::peer_client::Target;
+use crate::membership::{InviteInfo, JoinRequest};
+use crate::node::error::{SyncError, TreeError};
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
-use crate::node::error::{SyncError, TreeError};
-use crate::membership::{InviteInfo, JoinRequest};
 use crate::store::StoreError;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be

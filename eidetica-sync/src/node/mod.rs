@@ -9,17 +9,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::client::peer_client::PeerClient;
-use crate::platform::blocking;
 use crate::engine::{Engine, Operation, QUEUE_MAX};
-use crate::node::event::{Events, Publisher};
-use crate::server::request_auth::RequestAuth;
-use crate::transport::manager::TransportManager;
-use crate::platform::random::Random;
 use crate::membership::Membership;
+use crate::node::event::{Events, Publisher};
+use crate::platform::blocking;
+use crate::platform::random::Random;
 use crate::server::Server;
-use crate::store::{Store, StoreError};
+use crate::server::request_auth::RequestAuth;
 use crate::server::request_limits::{JoinLimit, PushLimit};
 use crate::store::writer::Writer;
+use crate::store::{Store, StoreError};
+use crate::transport::manager::TransportManager;
 
 pub mod error;
 pub mod event;
@@ -72,7 +72,7 @@ impl NodeBuilder {
         name: impl Into<String>,
         transport: impl SyncTransport,
     ) -> Result<Self, TransportError> {
-        self.manager.membership(name, Arc::new(transport))?;
+        self.manager.register(name, Arc::new(transport))?;
         Ok(self)
     }
 

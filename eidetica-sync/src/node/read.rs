@@ -3,8 +3,8 @@
 use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, tip_ids, walk};
 
 use super::Node;
-use crate::platform::blocking;
 use crate::node::event::Subscription;
+use crate::platform::blocking;
 use crate::server::tree_name;
 use crate::store::{Snapshot, StoreError};
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use eidetica_dag::{PublicKey, TreeId};
-use eidetica_proto::{Address, Progress, Report, PeerStatus, SyncOptions, Ticket};
+use eidetica_proto::{Address, PeerStatus, Progress, Report, SyncOptions, Ticket};
 use tokio::sync::{oneshot, watch};
 
 use super::Node;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use eidetica_dag::{AccessChange, Body, EntryId, Genesis, TreeId, VerifiedEntry};
 
 use super::Node;
-use crate::platform::blocking;
 use crate::node::error::TreeError;
+use crate::platform::blocking;
 use crate::store::writer::Writer;
 
 impl Node {

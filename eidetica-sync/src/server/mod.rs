@@ -22,16 +22,16 @@ use eidetica_proto::transport::{
 use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
 use futures::StreamExt;
 
-use crate::platform::blocking;
-use crate::node::event::Publisher;
-use crate::server::request_auth::RequestAuth;
-use crate::transport::manager::TransportManager;
 use crate::membership::Membership;
-use crate::store::{Snapshot, Store, StoreError};
-use crate::store::append_worker::AppendWorker;
+use crate::node::event::Publisher;
+use crate::platform::blocking;
 use crate::server::push_receiver::PushReceiver;
+use crate::server::request_auth::RequestAuth;
 use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::store::append_worker::AppendWorker;
+use crate::store::{Snapshot, Store, StoreError};
 use crate::transport::frame_streams::{Meter, incoming, single_frame, with_entries};
+use crate::transport::manager::TransportManager;
 
 /// Answers peers from a store.
 pub(crate) struct Server {
@@ -169,12 +169,16 @@ impl Server {
                     versions: vec![PROTOCOL_VERSION],
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
-                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Hello(hello)))))
+                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Hello(
+                    hello,
+                )))))
             }
             Request::ListTrees(list) => {
                 let (store, key) = (self.store.clone(), caller.key);
                 let trees = blocking::run(move || list_trees(&*store, key, list.after)).await?;
-                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Trees(trees)))))
+                Ok(single_frame(ResponseHeader::encode(Ok(Reply::Trees(
+                    trees,
+                )))))
             }
             Request::SyncTree(sync) => self.sync_tree(caller, sync).await,
             Request::SendEntries(send) => {
@@ -214,7 +218,13 @@ impl Server {
         let tree = send.tree;
         let _turn = self.pushes.turn_of(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
-        let allowed = move || Ok(check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?);
+        let allowed = move || {
+            Ok(check_access(
+                &*store.snapshot(tree)?,
+                key.as_ref(),
+                Role::Write,
+            )?)
+        };
         blocking::run(allowed)
             .await
             .map_err(|error: Refused| error)?;

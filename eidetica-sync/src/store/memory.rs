@@ -9,8 +9,8 @@ use bytes::Bytes;
 use eidetica_dag::memory::Prefix;
 use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, MemoryDag, Node,
-    AppendOutcome, SignedEntry, TreeId, VerifiedEntry,
+    AccessId, AccessState, AppendOutcome, Arrival, DagView, EncodedEntry, EntryId, EntryView,
+    MemoryDag, Node, SignedEntry, TreeId, VerifiedEntry,
 };
 
 use super::{Snapshot, Store, StoreError, check_meta};

@@ -20,7 +20,7 @@ pub mod conformance;
 
 use std::sync::Arc;
 
-use eidetica_dag::{EntryView, AppendOutcome, TreeId, VerifiedEntry};
+use eidetica_dag::{AppendOutcome, EntryView, TreeId, VerifiedEntry};
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;

@@ -7,7 +7,7 @@ use eidetica_dag::TreeId;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
 use eidetica_sync::proto::session::{STORE_BYTES_TARGET, Stats};
-use eidetica_sync::proto::{Address, SyncOutcome, SyncOptions};
+use eidetica_sync::proto::{Address, SyncOptions, SyncOutcome};
 use eidetica_sync::store::Store;
 
 use crate::cli::{Command, Failure, Options};

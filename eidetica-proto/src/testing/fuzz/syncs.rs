@@ -8,7 +8,7 @@ use eidetica_dag::testing::fuzz::Input;
 use eidetica_dag::{Arrival, DagView, EntryView, MemoryDag, tip_ids};
 
 use super::replicas::{Pair, pairs};
-use crate::session::{SyncOutcome, SyncOptions};
+use crate::session::{SyncOptions, SyncOutcome};
 use crate::testing::Link;
 
 /// Most frames that are tampered with in one sync.

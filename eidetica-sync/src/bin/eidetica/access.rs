@@ -28,7 +28,7 @@ pub(crate) fn role_name(role: Role) -> &'static str {
 }
 
 /// Returns what somebody with a role may do.
-pub(crate) fn check_access(role: Role) -> &'static str {
+pub(crate) fn role_phrase(role: Role) -> &'static str {
     match role {
         Role::Read => "may read",
         Role::Write => "may write",
@@ -117,7 +117,7 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     let console = &session.console;
     console.note(format_args!(
         "{key} {} {:?}",
-        check_access(granted),
+        role_phrase(granted),
         printable(&name)
     ));
     if wanted > Some(granted) && args.role.is_none() {
@@ -169,7 +169,12 @@ pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
         );
     }
     let console = &session.console;
-    let done = format!("{} {} {:?}", named(&subject), check_access(role), printable(&name));
+    let done = format!(
+        "{} {} {:?}",
+        named(&subject),
+        role_phrase(role),
+        printable(&name)
+    );
     if access.contains(&(subject, role)) {
         console.note(format_args!("{done} already"));
         return Ok(());
@@ -220,7 +225,7 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         Some(role) => console.note(format_args!(
             "{} has no role of its own, but anyone {} {:?}",
             named(&subject),
-            check_access(role),
+            role_phrase(role),
             printable(&name)
         )),
     }

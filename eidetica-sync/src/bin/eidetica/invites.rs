@@ -5,7 +5,7 @@ use eidetica_sync::dag::Role;
 use eidetica_sync::proto::InviteSecret;
 use serde_json::json;
 
-use crate::access::{choose_key, failed, check_access, role_name};
+use crate::access::{choose_key, failed, role_name, role_phrase};
 use crate::args::{MakeInvite, OfTree, Withdraw};
 use crate::failure::{Context, Failure, Result};
 use crate::output::{count, utc};
@@ -38,7 +38,7 @@ pub(crate) async fn invite(session: &Session, args: MakeInvite) -> Result<()> {
     out.flush()?;
     session.console.note(format_args!(
         "whoever joins with it {}; {} can use it; to end it: eidetica withdraw {} {}",
-        check_access(role),
+        role_phrase(role),
         count(args.uses.into(), "device", "devices"),
         tree.short(),
         name.short()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::access::{may, role_name};
+use crate::access::{role_name, role_phrase};
 use crate::args::Join;
 use crate::console::Console;
 use crate::failure::{Context, Failure, Result};
@@ -20,7 +20,7 @@ use crate::output::{count, first_line};
 use crate::peers::{self, Known};
 use crate::session::Session;
 use crate::store_dir::random_bytes;
-use crate::sync::{Done, AppendOutcome, Plan, Route, make_equal, one, routes};
+use crate::sync::{AppendOutcome, Done, Plan, Route, make_equal, one, routes};
 use crate::tree::{self, Named};
 
 /// How much of a tree's name stands in a summary, in characters.
@@ -78,7 +78,7 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
     if ask.role > has {
         console.note(format_args!(
             "this device {}; an admin has not granted it the role that it asked for",
-            has.map_or("may do nothing with it", may)
+            has.map_or("may do nothing with it", role_phrase)
         ));
     }
     Ok(())
@@ -93,7 +93,9 @@ pub(crate) async fn attempt(
 ) -> Result<AppendOutcome, Arc<SyncError>> {
     let tree = plan.tree;
     let Some(ask) = &plan.ask else {
-        return one(console, node, tree, route).await.map(AppendOutcome::Synced);
+        return one(console, node, tree, route)
+            .await
+            .map(AppendOutcome::Synced);
     };
     // Whoever has been let in with less than was asked for is in, and need not ask again.
     let asks_first = plan.invite.is_some() || ask.role.is_some() && !plan.was_asked;

@@ -11,8 +11,8 @@ use std::thread;
 use bytes::Bytes;
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, Arrival, Body, EntryId, EntryView, MemoryDag, AppendOutcome, Role, Rule, VerifiedEntry,
-    walk,
+    AccessId, AppendOutcome, Arrival, Body, EntryId, EntryView, MemoryDag, Role, Rule,
+    VerifiedEntry, walk,
 };
 
 use super::{META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Snapshot, Store, StoreError};

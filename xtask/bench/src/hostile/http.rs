@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Attack, Stall, PeerStatus, Stood};
+use super::{Attack, PeerStatus, Stall, Stood};
 use crate::cli::Failure;
 use crate::nodes::{TransportKind, failed};
 

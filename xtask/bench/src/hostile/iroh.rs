@@ -12,7 +12,7 @@ use iroh_tickets::endpoint::EndpointTicket;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
-use super::{Attack, Stall, PeerStatus, Stood};
+use super::{Attack, PeerStatus, Stall, Stood};
 use crate::cli::Failure;
 use crate::nodes::{TransportKind, failed};
 

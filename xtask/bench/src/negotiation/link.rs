@@ -205,7 +205,7 @@ fn frames_of<V: EntryView + ?Sized>(
     std::iter::from_fn(|| outgoing.poll_frame(view).transpose()).collect()
 }
 
-/// Answers a request as a server does: whether the asker check_access, then what it asks for.
+/// Answers a request as a server does: checks the access of the asker, then does what it asks for.
 fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec<Bytes>, String> {
     let header = RequestHeader::decode(&next(&mut request)?).map_err(told)?;
     match header.request {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use eidetica_dag::testing::{build, dag_of};
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EntryId, EntryView, Node, AppendOutcome, SignedEntry,
+    AccessId, AccessState, AppendOutcome, Arrival, DagView, EntryId, EntryView, Node, SignedEntry,
     TreeId, VerifiedEntry, admit,
 };
 

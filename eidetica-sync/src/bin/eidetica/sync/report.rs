@@ -1,7 +1,7 @@
 //! What is told about a sync: how it went, or why it failed and what helps.
 
 use eidetica_sync::dag::TreeId;
-use eidetica_sync::proto::{SyncOutcome, ErrorCode, Report, SyncFault, TransportErrorKind};
+use eidetica_sync::proto::{ErrorCode, Report, SyncFault, SyncOutcome, TransportErrorKind};
 use eidetica_sync::{Node, SyncError};
 use serde_json::json;
 
@@ -141,7 +141,9 @@ impl Done {
                 "received all that the peer has; it may not read what is new here"
             }
             SyncOutcome::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
-            SyncOutcome::PeerLacksParents => "the peer could not store all that it was sent: sync again",
+            SyncOutcome::PeerLacksParents => {
+                "the peer could not store all that it was sent: sync again"
+            }
         };
         format!(
             "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",

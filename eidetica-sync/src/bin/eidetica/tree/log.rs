@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use eidetica_sync::dag::{AccessChange, Body, SignedEntry, Subject};
 use serde_json::{Value, json};
 
-use crate::access::may;
+use crate::access::role_phrase;
 use crate::args::Log;
 use crate::failure::{Context, Result};
 use crate::output::{first_line, utc};
@@ -90,7 +90,10 @@ fn said(changes: &[AccessChange]) -> String {
             Subject::Anyone => "anyone".to_owned(),
             Subject::Key(key) => key.short(),
         };
-        format!("{subject} {}", change.role.map_or("may do nothing", may))
+        format!(
+            "{subject} {}",
+            change.role.map_or("may do nothing", role_phrase)
+        )
     };
     changes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
