@@ -14,6 +14,7 @@ use eidetica_dag::{
     current_access,
 };
 
+use crate::cursor::{Cursor, LogId};
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::FilterMatcher;
 use crate::intake::{Intake, Received};
@@ -65,7 +66,7 @@ pub struct SyncAnswer {
 /// eight. Beyond that most branches differ, and each needs a sample of its own.
 const UNKNOWN_TIPS_MAX: usize = 32;
 
-/// Chooses what the asker lacks.
+/// Chooses what the asker lacks; `log` is the store's.
 ///
 /// If all its tips are known here, that is exact. If not, and there is a filter, an entry in the
 /// filter counts as known, and so do the ancestors of known entries. Ids that are wanted are sent
@@ -75,6 +76,7 @@ const UNKNOWN_TIPS_MAX: usize = 32;
 /// A malformed filter or sketch is the asker's fault.
 pub fn answer_sync<V: EntryView + ?Sized>(
     view: &V,
+    log: LogId,
     request: &SyncTree,
 ) -> Result<SyncAnswer, AnswerError<V::Error>> {
     let answer = |reply, entries| SyncAnswer {
@@ -82,11 +84,18 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         entries,
     };
     let digest = TipDigest::of_view(view).map_err(AnswerError::View)?;
-    if request.wants.is_empty() && digest == request.tips.digest() {
-        return Ok(answer(SyncReply::Equal, None));
+    let cursor = Cursor::at_end(log, view).map_err(AnswerError::View)?;
+    if request.wants.is_empty() && request.tips.digest() == Some(digest) {
+        return Ok(answer(SyncReply::Equal(cursor), None));
+    }
+    if let Sample::Unknown(kind) = request.sample {
+        return Err(WireError::unsupported("a sample of kind", kind).into());
     }
     let mut tips = match &request.tips {
         TipSet::Digest(_) => return Ok(answer(SyncReply::SendFilter, None)),
+        TipSet::Unknown(kind) => {
+            return Err(WireError::unsupported("a set of tips of kind", *kind).into());
+        }
         TipSet::Listed(ids) => AskersTips::Listed {
             found: numbers(view, ids)?,
             count: ids.len(),
@@ -112,7 +121,7 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         AskersTips::Listed { .. } => EndTips::Listed(own_tips),
         AskersTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
     };
-    let outgoing = Box::new(Outgoing::new(missing, end));
+    let outgoing = Box::new(Outgoing::new(missing, end, cursor));
     Ok(answer(
         SyncReply::Entries(outgoing.entry_count()),
         Some(outgoing),
@@ -260,7 +269,7 @@ impl Receiver {
                 }
                 Ok(())
             }
-            Received::End(_) => {
+            Received::End { .. } => {
                 self.intake.handle_end()?;
                 self.ended = true;
                 Ok(())
@@ -309,15 +318,20 @@ impl Receiver {
         self.ended
     }
 
-    /// Returns the answer, on a view taken after everything was stored.
+    /// Returns the answer, on a view taken after everything was stored; `log` is the store's.
     ///
     /// # Errors
     /// Those of the view.
-    pub fn acknowledge<V: EntryView + ?Sized>(&self, view: &V) -> Result<Bytes, V::Error> {
+    pub fn acknowledge<V: EntryView + ?Sized>(
+        &self,
+        view: &V,
+        log: LogId,
+    ) -> Result<Bytes, V::Error> {
         let stored = Stored {
             stored: u32::try_from(self.intake.stored).unwrap_or(u32::MAX),
             tips: TipDigest::of_view(view)?,
             missing: self.intake.missing().take(WANTS_MAX).collect(),
+            cursor: Cursor::at_end(log, view)?,
         };
         Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
     }

@@ -9,6 +9,7 @@ use eidetica_dag::{
 };
 
 use crate::batch::{BATCH_BYTES_MAX, unpack};
+use crate::cursor::Cursor;
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
 use crate::tips::EndTips;
@@ -28,8 +29,13 @@ pub const WAITING_BYTES_MAX: usize = 32 << 20;
 pub enum Received {
     /// Entries, parents before children.
     Entries(Verification),
-    /// The sender has sent everything; its tips.
-    End(EndTips),
+    /// The sender has sent everything.
+    End {
+        /// Its tips.
+        tips: EndTips,
+        /// The end of its log.
+        cursor: Cursor,
+    },
     /// The sender cannot go on.
     Failed(WireError),
 }
@@ -45,7 +51,11 @@ impl Received {
                 let entries = unpack(tree, batch)?;
                 Ok(Self::Entries(verify_batch(entries)))
             }
-            Part::End { tips } => Ok(Self::End(tips)),
+            Part::End { tips, cursor } => Ok(Self::End { tips, cursor }),
+            Part::Unknown(kind) => Err(PeerFault::UnknownKind {
+                what: "a part",
+                kind,
+            }),
             Part::Failed(error) => Ok(Self::Failed(error)),
         }
     }
@@ -110,6 +120,11 @@ impl Intake {
     /// Returns how many bytes of entries are ready to be stored.
     pub(crate) fn ready_bytes(&self) -> usize {
         self.ready_bytes
+    }
+
+    /// Returns how many bytes of entries are kept because no other entry vouches for them yet.
+    pub(crate) fn unproven_bytes(&self) -> usize {
+        self.unproven.bytes()
     }
 
     /// Returns what is to be stored next, all of it in one step.

@@ -25,12 +25,14 @@
 //! use eidetica_dag::{Role, tip_ids};
 //! use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 //! use eidetica_proto::message::{Request, RequestHeader};
-//! use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
+//! use eidetica_proto::{LogId, SyncOutcome, Received, Step, SyncOptions, SyncSession};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let drawn = draw("A-B-C    B-X");
 //! let (mut ours, mut theirs) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
 //! let tree = drawn.tree();
+//! // Names the log of the answering store.
+//! let log = LogId::from_bytes(*b"8 random");
 //!
 //! let mut session = SyncSession::new(tree, SyncOptions::default(), *b"8 random");
 //! // What has been answered and not been read.
@@ -41,7 +43,7 @@
 //!         Step::Exchange { header, entries } => match RequestHeader::decode(&header)?.request {
 //!             Request::SyncTree(request) => {
 //!                 check_access(&theirs, None, Role::Read)?;
-//!                 let answer = answer_sync(&theirs, &request)?;
+//!                 let answer = answer_sync(&theirs, log, &request)?;
 //!                 response.push_back(answer.header);
 //!                 if let Some(mut entries) = answer.entries {
 //!                     while let Some((frame, _count)) = entries.poll_frame(&theirs)? {
@@ -60,7 +62,7 @@
 //!                     }
 //!                 }
 //!                 receiver.handle_end()?;
-//!                 response.push_back(receiver.acknowledge(&theirs)?);
+//!                 response.push_back(receiver.acknowledge(&theirs, log)?);
 //!             }
 //!             _ => unreachable!("a session sends no other requests"),
 //!         },
@@ -90,24 +92,31 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+pub mod check;
 mod compression;
+pub mod cursor;
 pub mod error;
 pub mod filter;
 pub mod frame;
 mod intake;
 pub mod joining;
 pub mod message;
+pub mod origins;
 mod outgoing;
+pub mod peers;
 pub mod proof;
+pub mod push;
 pub mod quota;
 pub mod schedule;
 pub mod session;
+pub mod source;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
 mod varint;
+pub mod watch;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.
@@ -115,6 +124,7 @@ pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
 pub use backoff::{Backoff, BackoffPolicy};
+pub use cursor::{Cursor, LogId};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
@@ -128,5 +138,8 @@ pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
 
-/// The protocol version spoken here. It stands in iroh's ALPN and in HTTP's path.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// The highest protocol version that this crate speaks. It is part of iroh's ALPN and of HTTP's path.
+pub const PROTOCOL_VERSION: u16 = 2;
+
+/// The lowest protocol version that this crate speaks.
+pub const PROTOCOL_VERSION_MIN: u16 = 2;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, tip_ids};
 
 use crate::batch::Packer;
+use crate::cursor::Cursor;
 use crate::message::Part;
 use crate::tips::{EndTips, TIPS_MAX};
 
@@ -18,18 +19,19 @@ pub struct Outgoing {
     entries: ArrivalSet,
     next: Option<Arrival>,
     packer: Packer,
-    end: Option<EndTips>,
+    end: Option<(EndTips, Cursor)>,
 }
 
 impl Outgoing {
-    /// Begins to send `entries`, to be followed by the tips as the message names them.
-    pub fn new(entries: ArrivalSet, end: EndTips) -> Self {
+    /// Begins to send `entries`, to be followed by the tips as the message names them
+    /// and the end of the own log.
+    pub fn new(entries: ArrivalSet, end: EndTips, cursor: Cursor) -> Self {
         let next = entries.next_from(Arrival(0));
         Self {
             entries,
             next,
             packer: Packer::new(),
-            end: Some(end),
+            end: Some((end, cursor)),
         }
     }
 
@@ -66,7 +68,8 @@ impl Outgoing {
         if !self.packer.is_empty() {
             return Ok(Some(self.batch()));
         }
-        Ok(self.end.take().map(|tips| (Part::End { tips }.encode(), 0)))
+        let end = self.end.take();
+        Ok(end.map(|(tips, cursor)| (Part::End { tips, cursor }.encode(), 0)))
     }
 
     fn batch(&mut self) -> (Bytes, usize) {

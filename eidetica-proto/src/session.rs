@@ -9,6 +9,7 @@ use eidetica_dag::{
 };
 use serde::Serialize;
 
+use crate::cursor::Cursor;
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::{Filter, FilterBudget};
 use crate::intake::{Intake, Received};
@@ -100,6 +101,9 @@ pub struct Report {
     pub ending: SyncOutcome,
     /// What it cost.
     pub stats: Stats,
+    /// A place in the peer's log before which this side has everything.
+    #[serde(skip)]
+    pub cursor: Cursor,
 }
 
 /// What a sync cost. Bytes are those of frames, without what the transport puts around them.
@@ -185,6 +189,8 @@ pub struct SyncSession {
     /// The peer's tips at the end of its first answer. What it writes after that is for the next
     /// sync: whoever chases the tips of a busy peer never arrives.
     peer_tips: Vec<EntryId>,
+    /// A place in the peer's log before which this side has everything, once it has all that came.
+    cursor: Cursor,
     progress: Progress,
     stats: Stats,
 }
@@ -221,6 +227,7 @@ enum State {
     Acknowledged {
         peer_tips: TipDigest,
         peer_lacks: bool,
+        cursor: Cursor,
     },
     /// It is over.
     Done(SyncOutcome),
@@ -245,6 +252,7 @@ impl SyncSession {
             storing: false,
             wants: BTreeSet::new(),
             peer_tips: Vec::new(),
+            cursor: Cursor::NONE,
             progress: Progress::default(),
             stats: Stats::default(),
         }
@@ -310,6 +318,7 @@ impl SyncSession {
                 Step::Done(Report {
                     ending,
                     stats: self.stats(),
+                    cursor: self.cursor,
                 })
             }
         }
@@ -340,8 +349,13 @@ impl SyncSession {
             State::Acknowledged {
                 peer_tips,
                 peer_lacks,
+                cursor,
             } => {
-                self.state = State::Done(match TipDigest::of_view(view)? == peer_tips {
+                let is_equal = TipDigest::of_view(view)? == peer_tips;
+                if is_equal {
+                    self.cursor = cursor;
+                }
+                self.state = State::Done(match is_equal {
                     true => SyncOutcome::Equal,
                     false if peer_lacks => SyncOutcome::PeerLacksParents,
                     false => SyncOutcome::MovedOn,
@@ -461,7 +475,7 @@ impl SyncSession {
         } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
             self.state = State::Done(SyncOutcome::PeerMayNotRead);
         } else {
-            let outgoing = Outgoing::new(lacking, EndTips::Untold);
+            let outgoing = Outgoing::new(lacking, EndTips::Untold, Cursor::NONE);
             let entries = outgoing.entry_count();
             let request = Request::SendEntries(SendEntries {
                 tree: self.tree,
@@ -493,6 +507,7 @@ impl SyncSession {
                 self.state = State::Acknowledged {
                     peer_tips: stored.tips,
                     peer_lacks,
+                    cursor: stored.cursor,
                 };
                 return Ok(());
             }
@@ -513,8 +528,15 @@ impl SyncSession {
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
-            SyncReply::Equal if self.wants.is_empty() => State::Done(SyncOutcome::Equal),
-            SyncReply::Equal => {
+            SyncReply::Equal(cursor) if self.wants.is_empty() => {
+                self.cursor = cursor;
+                State::Done(SyncOutcome::Equal)
+            }
+            SyncReply::Unknown(kind) => {
+                let what = "an answer to a comparison";
+                return Err(PeerFault::UnknownKind { what, kind }.into());
+            }
+            SyncReply::Equal(_) => {
                 let fault = PeerFault::OutOfPlace {
                     got: "equal tips",
                     wanted: "the entries asked for by id",
@@ -564,7 +586,10 @@ impl SyncSession {
                     return Err(PeerFault::BadList("more entries than announced").into());
                 }
             }
-            Received::End(peer_tips) => {
+            Received::End {
+                tips: peer_tips,
+                cursor,
+            } => {
                 self.stats.response_bytes += frame_bytes as u64;
                 self.intake.handle_end()?;
                 if self.intake.received < self.progress.expected {
@@ -572,6 +597,7 @@ impl SyncSession {
                 }
                 if self.wants.is_empty() {
                     self.peer_tips = peer_tips.resolve(&self.sketched);
+                    self.cursor = cursor;
                 }
                 self.state = State::Pulled { retried: false };
             }

@@ -200,7 +200,7 @@ impl World {
         match what {
             What::Hello => just(Request::Hello(Hello {
                 key: who.key().public(),
-                versions: vec![PROTOCOL_VERSION],
+                versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
                 addresses: vec![],
             })),
             What::ListTrees => just(Request::ListTrees(ListTrees { after: None })),

@@ -10,12 +10,16 @@ use eidetica_dag::{
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
 use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access, refusal_of};
+use crate::cursor::LogId;
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::frame::{FrameDecoder, encode_frame};
 use crate::intake::Received;
 use crate::message::{Request, RequestHeader, ResponseHeader};
 use crate::outgoing::Outgoing;
 use crate::session::{Report, Step, SyncFault, SyncOptions, SyncSession};
+
+/// Names the log of B.
+pub const LINK_LOG: LogId = LogId::from_bytes(*b"B's log!");
 
 /// The way that a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -451,7 +455,7 @@ impl<'a> Link<'a> {
                 let view = view_of(request.tree, self.b);
                 check_access(&view, asker, Role::Read).map_err(refusal)?;
                 let SyncAnswer { header, entries } =
-                    answer_sync(&view, &request).map_err(refusal)?;
+                    answer_sync(&view, LINK_LOG, &request).map_err(refusal)?;
                 Ok(Answerer::Answers {
                     header: Some(header),
                     entries: entries.map(|entries| (view, entries)),
@@ -486,7 +490,7 @@ impl<'a> Link<'a> {
         };
         self.answerer = match receiver.handle_end() {
             Ok(()) => {
-                let Ok(header) = receiver.acknowledge(&*self.b);
+                let Ok(header) = receiver.acknowledge(&*self.b, LINK_LOG);
                 Answerer::Answers {
                     header: Some(header),
                     entries: None,
@@ -547,7 +551,7 @@ fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
 }
 
 /// Stores entries and looks whether the tree is still closed under ancestors.
-fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
+pub(super) fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
     let outcome = dag.append(entries);
     for at in outcome.stored.clone().map(eidetica_dag::Arrival) {
         let Ok(node) = dag.node(at);

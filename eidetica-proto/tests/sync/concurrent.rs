@@ -7,6 +7,7 @@ use eidetica_dag::testing::{Random, Shape, build, dag_of};
 use eidetica_dag::{EntryId, MemoryDag, Role};
 use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader};
+use eidetica_proto::testing::LINK_LOG;
 use eidetica_proto::{Outgoing, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession};
 use proptest::prelude::*;
 
@@ -79,7 +80,7 @@ impl Talk {
             match RequestHeader::decode(frame).expect("a request").request {
                 Request::SyncTree(sync) => {
                     check_access(answerer, None, Role::Read).expect("anyone may");
-                    let answer = answer_sync(answerer, &sync).expect("well formed");
+                    let answer = answer_sync(answerer, LINK_LOG, &sync).expect("well formed");
                     self.response.push_back(answer.header);
                     self.response.extend(frames(answerer, answer.entries));
                 }
@@ -98,7 +99,7 @@ impl Talk {
             receiver.handle_appended(outcome).expect("genuine entries");
         }
         if receiver.is_complete() {
-            let Ok(header) = receiver.acknowledge(answerer);
+            let Ok(header) = receiver.acknowledge(answerer, LINK_LOG);
             self.response.push_back(header);
             self.receiver = None;
         }

@@ -19,7 +19,9 @@ use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{
     Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
 };
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
+use eidetica_proto::{
+    ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind, WireError,
+};
 use futures::StreamExt;
 
 use crate::membership::Membership;
@@ -166,7 +168,7 @@ impl Server {
                 };
                 let hello = Hello {
                     key: self.auth.key(),
-                    versions: vec![PROTOCOL_VERSION],
+                    versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
                 Ok(single_frame(ResponseHeader::encode(Ok(Reply::Hello(
@@ -192,6 +194,12 @@ impl Server {
                 let reply = blocking::run(move || membership.join(&key, &join)).await??;
                 Ok(single_frame(ResponseHeader::encode(Ok(Reply::Join(reply)))))
             }
+            request @ (Request::Watch(_)
+            | Request::CheckTrees(_)
+            | Request::Peers(_)
+            | Request::Unknown(_)) => {
+                Err(WireError::unsupported("a request of kind", request.kind()).into())
+            }
         }
     }
 
@@ -200,7 +208,7 @@ impl Server {
         let answered = blocking::run(move || {
             let snapshot = store.snapshot(sync.tree)?;
             check_access(&*snapshot, key.as_ref(), Role::Read)?;
-            Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
+            Ok::<_, Refused>((answer_sync(&*snapshot, store.log_id(), &sync)?, snapshot))
         });
         let (SyncAnswer { header, entries }, snapshot) = answered.await?;
         Ok(match entries {
@@ -238,7 +246,8 @@ impl Server {
         };
         let receiver = taking.run(incoming(tree, parts)).await?;
         let store = self.store.clone();
-        blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
+        blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?, store.log_id())?))
+            .await
     }
 }
 

@@ -18,9 +18,11 @@ pub(crate) mod writer;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod conformance;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use eidetica_dag::{AppendOutcome, EntryView, TreeId, VerifiedEntry};
+use eidetica_proto::LogId;
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;
@@ -49,6 +51,9 @@ impl<V: EntryView<Error = StoreError> + Send + Sync> TreeSnapshot for V {}
 /// Every call blocks; asynchronous callers move it off their threads. The order in which the calls
 /// of several threads take effect is some order in which they could have come one by one.
 pub trait Store: Send + Sync + 'static {
+    /// Returns the random identity of the arrival logs of this store, made with it.
+    fn log_id(&self) -> LogId;
+
     /// Returns the trees that have entries, ascending.
     ///
     /// # Errors
@@ -89,6 +94,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Those of reading.
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+}
+
+/// Draws the identity of a store's arrival logs. It needs no secrecy, only to differ from others:
+/// the standard library seeds its hashers from the system's random source.
+fn draw_log_id() -> LogId {
+    LogId::from_bytes(RandomState::new().hash_one("log").to_le_bytes())
 }
 
 /// Refuses metadata that is too large.
