@@ -246,7 +246,7 @@ impl Server {
 pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
     match &snapshot.entry(Arrival(0))?.entry().body {
         Body::Genesis(genesis) => Ok(genesis.name.clone()),
-        Body::Data(_) | Body::Access(_) => Ok(String::new()),
+        Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Ok(String::new()),
     }
 }
 
@@ -344,6 +344,7 @@ fn inspect_entry(signed: &SignedEntry) -> EntryInspection {
         Body::Data(data) => ("data", data.as_ref()),
         Body::Access(_) => ("access", [].as_slice()),
         Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
+        Body::Extension { bytes, .. } => ("extension", bytes.as_ref()),
     };
     EntryInspection {
         id: signed.id().to_string(),
