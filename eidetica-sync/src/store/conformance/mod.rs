@@ -47,7 +47,7 @@ macro_rules! store_conformance {
             random_trees_equal_the_reference
             differences_equal_the_reference
             access_changes_are_kept
-            the_largest_entry_fits,
+            the_largest_entry_fits
             unknown_extensions_are_kept
             metadata_is_kept
             metadata_has_limits
