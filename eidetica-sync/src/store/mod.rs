@@ -18,11 +18,12 @@ pub(crate) mod writer;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod conformance;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use eidetica_dag::{AppendOutcome, EntryView, TreeId, VerifiedEntry};
 use eidetica_proto::LogId;
+
+use crate::platform::random::Random;
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;
@@ -96,10 +97,9 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 }
 
-/// Draws the identity of a store's arrival logs. It needs no secrecy, only to differ from others:
-/// the standard library seeds its hashers from the system's random source.
+/// Draws the identity of a store's arrival logs.
 fn draw_log_id() -> LogId {
-    LogId::from_bytes(RandomState::new().hash_one("log").to_le_bytes())
+    LogId::from_bytes(Random::from_os().bytes())
 }
 
 /// Refuses metadata that is too large.

@@ -7,7 +7,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::answer::answer_sync;
 use eidetica_proto::frame::FRAME_PREFIX_BYTES;
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{LogId, SyncOutcome, Received, Step, SyncOptions, SyncSession};
 
 use crate::peer::{Cost, Peer, start};
 use crate::workload::{Pair, Side};
@@ -70,7 +70,7 @@ fn pull(
             Step::ReceivePart => {
                 let frame = next(&mut response)?;
                 let part = Received::from_frame(tree, &frame).map_err(|fault| fault.to_string())?;
-                frames += u64::from(matches!(part, Received::End(_)));
+                frames += u64::from(matches!(part, Received::End { .. }));
                 session
                     .handle_part(part, frame.len())
                     .map_err(|fault| fault.to_string())?;
@@ -104,7 +104,7 @@ fn answer(b: &MemoryDag, header: &[u8]) -> Result<VecDeque<Bytes>, String> {
     let Request::SyncTree(request) = header.request else {
         return Err("a pull sends nothing".into());
     };
-    let answer = answer_sync(b, &request).map_err(|error| error.to_string())?;
+    let answer = answer_sync(b, LogId::from_bytes([0; 8]), &request).map_err(|error| error.to_string())?;
     let mut frames = VecDeque::from([answer.header]);
     if let Some(mut entries) = answer.entries {
         while let Ok(Some((frame, _))) = entries.poll_frame(b) {

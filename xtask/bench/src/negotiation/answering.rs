@@ -14,7 +14,7 @@ use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
 
-use super::link::answer_pull;
+use super::link::{ANY_LOG, answer_pull};
 use crate::clock::now;
 use crate::report::{Cell, Column, Table, Target, column};
 
@@ -225,7 +225,8 @@ impl Growing {
             }
             times_us.sort_by(f64::total_cmp);
             let view = answerer.snapshot(self.tree).map_err(told)?;
-            let answer = eidetica_proto::answer::answer_sync(&*view, &asked).map_err(told)?;
+            let answer =
+                eidetica_proto::answer::answer_sync(&*view, ANY_LOG, &asked).map_err(told)?;
             figures.push(Figure {
                 store,
                 case,

@@ -8,10 +8,13 @@ use eidetica_dag::{DagView, EntryView, Role};
 use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
-use eidetica_proto::{Outgoing, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{LogId, Outgoing, Received, Step, SyncOptions, SyncSession};
 
 use super::world::Replica;
 use crate::clock::timed;
+
+/// Stands for the answerer's log. No cursor is used here.
+pub(super) const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
 /// What one sync cost. Bytes are those of frames with their prefixes.
 #[derive(Debug, Default, Clone)]
@@ -159,7 +162,7 @@ fn run(
                 let tree = session.tree();
                 let (result, cpu) = timed(|| {
                     let part = Received::from_frame(tree, &frame).map_err(told)?;
-                    let ends = matches!(part, Received::End(_));
+                    let ends = matches!(part, Received::End { .. });
                     session.handle_part(part, frame.len()).map_err(told)?;
                     Ok::<bool, String>(ends)
                 });
@@ -227,7 +230,7 @@ fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec
             if !receiver.is_complete() {
                 return Err("the request ended too early".to_owned());
             }
-            let Ok(acknowledgement) = receiver.acknowledge(replica);
+            let Ok(acknowledgement) = receiver.acknowledge(replica, ANY_LOG);
             Ok(vec![acknowledgement])
         }
         other => Err(format!("nobody asks {other:?} here")),
@@ -239,7 +242,7 @@ pub fn answer_pull<V: EntryView + ?Sized>(
     view: &V,
     asked: &SyncTree,
 ) -> Result<Vec<Bytes>, String> {
-    let answer = answer_sync(view, asked).map_err(told)?;
+    let answer = answer_sync(view, ANY_LOG, asked).map_err(told)?;
     let mut frames = vec![answer.header];
     if let Some(mut entries) = answer.entries {
         let entries = frames_of(&mut entries, view).map_err(told)?;
