@@ -64,7 +64,7 @@ impl PushSession {
     ///
     /// # Errors
     /// Those of the view.
-    pub fn new<V: EntryView + ?Sized>(
+    pub fn begin<V: EntryView + ?Sized>(
         view: &V,
         tree: TreeId,
         settled: u32,
@@ -112,7 +112,7 @@ impl PushSession {
         tree: TreeId,
         peer: Option<&PublicKey>,
     ) -> Result<PushStart, V::Error> {
-        Self::new(view, tree, 0, peer, &Origins::new())
+        Self::begin(view, tree, 0, peer, &Origins::new())
     }
 
     /// Returns the first frame of the request.
