@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
-use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access};
+use eidetica_proto::answer::{AnswerError, SyncAnswer, acknowledge, answer_sync, check_access};
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
     Hello, Reply, Request, RequestHeader, ResponseHeader, SendEntries, SyncTree, TREES_MAX,
@@ -30,7 +30,7 @@ use crate::server::request_auth::RequestAuth;
 use crate::server::request_limits::{JoinLimit, PushLimit};
 use crate::store::append_worker::AppendWorker;
 use crate::store::{Snapshot, Store, StoreError};
-use crate::transport::frame_streams::{Meter, incoming, single_frame, with_entries};
+use crate::transport::frame_streams::{OutgoingMessage, single_frame};
 use crate::transport::manager::TransportManager;
 
 /// Answers peers from a store.
@@ -203,10 +203,9 @@ impl Server {
             Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
         });
         let (SyncAnswer { header, entries }, snapshot) = answered.await?;
-        Ok(match entries {
-            Some(entries) => with_entries(header, snapshot, entries, Arc::new(Meter::default())),
-            None => single_frame(header),
-        })
+        let entries = entries.map(|entries| (entries, snapshot));
+        let (frames, _) = OutgoingMessage { header, entries }.frames();
+        Ok(frames)
     }
 
     async fn take_entries(
@@ -229,16 +228,16 @@ impl Server {
             .await
             .map_err(|error: Refused| error)?;
 
-        let taking = PushReceiver {
+        let push = PushReceiver {
             tree,
-            receiver: Receiver::new(send.entries),
-            storing: AppendWorker::new(self.store.clone(), tree),
+            announced: send.entries,
+            worker: AppendWorker::new(self.store.clone()),
             publisher: self.publisher.clone(),
             remote: caller.remote.clone(),
         };
-        let receiver = taking.run(incoming(tree, parts)).await?;
+        let receiver = push.run(parts).await?;
         let store = self.store.clone();
-        blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
+        blocking::run(move || Ok(acknowledge(&receiver, &*store.snapshot(tree)?)?)).await
     }
 }
 
