@@ -141,7 +141,7 @@ enum Answerer {
     Receives(Box<EntryReceiver>),
     Answers {
         header: Option<Bytes>,
-        entries: Option<(MemoryDag, Outgoing)>,
+        entries: Option<Box<(MemoryDag, Outgoing)>>,
     },
 }
 
@@ -467,7 +467,7 @@ impl<'a> Link<'a> {
                     answer_sync(&view, &request).map_err(refusal)?;
                 Ok(Answerer::Answers {
                     header: Some(header),
-                    entries: entries.map(|selection| (view, selection.outgoing())),
+                    entries: entries.map(|selection| Box::new((view, selection.outgoing()))),
                 })
             }
             Request::SendEntries(request) => {
@@ -520,7 +520,8 @@ impl<'a> Link<'a> {
             let is_header = header.is_some();
             let frame = match (header.take(), entries) {
                 (Some(header), _) => Some(header),
-                (None, Some((view, entries))) => {
+                (None, Some(source)) => {
+                    let (view, entries) = &mut **source;
                     let Ok(frame) = entries.poll_frame(view);
                     frame.map(|(frame, _)| frame)
                 }

@@ -5,7 +5,7 @@ use eidetica_proto::{EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault,
 use futures::{Stream, StreamExt};
 use tokio::time::{Duration, Instant};
 
-use crate::node::event::{Origin, Publisher};
+use crate::event::{Origin, Publisher};
 use crate::store::StoreError;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::Arrived;
