@@ -10,8 +10,8 @@ use crate::answer::{AnswerError, check_access};
 use crate::cursor::{Cursor, LogId};
 use crate::error::PeerFault;
 use crate::message::{CHECKED_TREES_MAX, CheckTrees, Checked, Reply, ResponseHeader};
-use crate::session::SyncFault;
 use crate::source::{ViewError, ViewSource};
+use crate::sync_fault::SyncFault;
 use crate::tips::TipDigest;
 
 /// How many tips an answerer reads for one request, in half a second. The trees that follow are left

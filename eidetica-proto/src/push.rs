@@ -12,8 +12,8 @@ use crate::cursor::Cursor;
 use crate::error::{ErrorCode, PeerFault};
 use crate::message::{Reply, Request, RequestHeader, ResponseHeader, SendEntries};
 use crate::origins::Origins;
-use crate::outgoing::Outgoing;
-use crate::session::SyncFault;
+use crate::outgoing::EntrySelection;
+use crate::sync_fault::SyncFault;
 use crate::tips::{EndTips, TipDigest};
 
 /// How a push ended.
@@ -49,14 +49,14 @@ pub enum PushStart {
 
 /// Sends entries of one tree to one peer.
 ///
-/// Send [`PushSession::header`] and the frames of [`PushSession::take_entries`], made from the view
-/// that the session was made with; hand the first frame of the response to
+/// Send [`PushSession::header`] and the frames of [`PushSession::entries`], made from the view that
+/// the session was made with; hand the first frame of the response to
 /// [`PushSession::handle_header`].
 pub struct PushSession {
     up_to: u32,
     tips: TipDigest,
     header: Bytes,
-    entries: Option<Box<Outgoing>>,
+    entries: EntrySelection,
 }
 
 impl PushSession {
@@ -90,7 +90,7 @@ impl PushSession {
             }));
         }
         let tips = TipDigest::of_view(view)?;
-        let entries = Outgoing::new(chosen, EndTips::Untold, Cursor::NONE);
+        let entries = EntrySelection::new(chosen, EndTips::Untold, Cursor::NONE);
         let request = Request::SendEntries(SendEntries {
             tree,
             entries: entries.entry_count(),
@@ -99,7 +99,7 @@ impl PushSession {
             up_to,
             tips,
             header: RequestHeader::new(request).encode(),
-            entries: Some(Box::new(entries)),
+            entries,
         }))
     }
 
@@ -120,9 +120,9 @@ impl PushSession {
         self.header.clone()
     }
 
-    /// Returns the frames after the header, once.
-    pub fn take_entries(&mut self) -> Option<Box<Outgoing>> {
-        self.entries.take()
+    /// Returns what follows the header.
+    pub fn entries(&self) -> &EntrySelection {
+        &self.entries
     }
 
     /// Takes the first frame of the response.

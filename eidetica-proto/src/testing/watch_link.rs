@@ -12,8 +12,8 @@ use crate::batch::unpack;
 use crate::cursor::{Cursor, LogId};
 use crate::message::{Request, RequestHeader, WatchFrame};
 use crate::origins::Origins;
-use crate::session::SyncFault;
 use crate::source::ViewSource;
+use crate::sync_fault::SyncFault;
 use crate::watch::{ReceivedNews, WatchClient, WatchEvent, WatchServer, WatchStep};
 
 /// Any number of trees in memory.

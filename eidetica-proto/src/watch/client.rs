@@ -12,11 +12,12 @@ use super::SILENCE_MAX_MS;
 use crate::batch::unpack;
 use crate::cursor::Cursor;
 use crate::error::{PeerFault, WireError};
-use crate::intake::Intake;
 use crate::message::{
     Reply, Request, RequestHeader, ResponseHeader, WATCHED_TREES_MAX, Watch, WatchFrame,
 };
-use crate::session::{STORE_BYTES_TARGET, SyncFault};
+use crate::received::Received;
+use crate::receiver::{APPEND_BYTES_TARGET, EntryReceiver, ReceiveStep};
+use crate::sync_fault::SyncFault;
 
 /// A frame of a watch, unpacked, its ids computed and its signatures checked.
 ///
@@ -129,7 +130,7 @@ pub struct WatchClient {
 struct Watched {
     state: State,
     /// What arrived and is not stored; nothing for most trees at most times.
-    intake: Option<Box<Intake>>,
+    receiver: Option<Box<EntryReceiver>>,
     /// The place after everything that arrived.
     arrived: Cursor,
     storing: Storing,
@@ -161,7 +162,7 @@ impl WatchClient {
         trees.truncate(WATCHED_TREES_MAX);
         let watched = |(_, cursor): &(TreeId, Cursor)| Watched {
             state: State::Live,
-            intake: None,
+            receiver: None,
             arrived: *cursor,
             storing: Storing::No,
             is_ready: false,
@@ -224,7 +225,7 @@ impl WatchClient {
                 index,
                 cursor,
                 batch,
-            } => Ok(self.handle_entries(index, cursor, batch)?),
+            } => self.handle_entries(index, cursor, batch),
             ReceivedNews::CompareFirst(index) => {
                 let tree = self.tree(index)?;
                 self.end(index, WatchEvent::CompareFirst { tree })
@@ -248,8 +249,8 @@ impl WatchClient {
         index: u16,
         cursor: Cursor,
         batch: Verification,
-    ) -> Result<(), PeerFault> {
-        self.tree(index)?;
+    ) -> Result<(), SyncFault> {
+        let tree = self.tree(index)?;
         let watched = &mut self.trees[usize::from(index)];
         match watched.state {
             State::Live => {}
@@ -258,13 +259,18 @@ impl WatchClient {
                 return Err(PeerFault::OutOfPlace {
                     got: "entries",
                     wanted: "silence about a tree whose watch is over",
-                });
+                }
+                .into());
             }
         }
-        let intake = watched.intake.get_or_insert_default();
-        let before = (intake.ready_bytes(), intake.unproven_bytes());
-        intake.handle_entries(batch)?;
-        let after = (intake.ready_bytes(), intake.unproven_bytes());
+        let receiver = watched.receiver.get_or_insert_with(|| {
+            let mut receiver = Box::new(EntryReceiver::new(tree));
+            receiver.begin_endless();
+            receiver
+        });
+        let before = (receiver.ready_bytes(), receiver.unproven_bytes());
+        let taken = receiver.handle_part(Received::Entries(batch), 0, self.heard_ms);
+        let after = (receiver.ready_bytes(), receiver.unproven_bytes());
         watched.arrived = cursor;
         self.ready_bytes = self.ready_bytes - before.0 + after.0;
         self.unproven_bytes = self.unproven_bytes - before.1 + after.1;
@@ -272,6 +278,7 @@ impl WatchClient {
             watched.is_ready = true;
             self.ready.push_back(index);
         }
+        taken?;
         // What waits for an entry that vouches for it is little for each tree; of all of them
         // together a peer could make much.
         if self.unproven_bytes > UNPROVEN_BYTES_MAX {
@@ -304,9 +311,9 @@ impl WatchClient {
     /// Ends the watch of a tree on this side.
     fn leave(&mut self, index: u16) {
         let watched = &mut self.trees[usize::from(index)];
-        if let Some(intake) = watched.intake.take() {
-            self.ready_bytes -= intake.ready_bytes();
-            self.unproven_bytes -= intake.unproven_bytes();
+        if let Some(receiver) = watched.receiver.take() {
+            self.ready_bytes -= receiver.ready_bytes();
+            self.unproven_bytes -= receiver.unproven_bytes();
         }
         if watched.state == State::Live {
             watched.state = State::Left;
@@ -317,7 +324,7 @@ impl WatchClient {
 
     /// Tells whether another frame may be read. If not, entries have to be stored first.
     pub fn wants_frame(&self) -> bool {
-        self.ready_bytes < STORE_BYTES_TARGET
+        self.ready_bytes < APPEND_BYTES_TARGET
     }
 
     /// Returns what is to be done or known next.
@@ -334,15 +341,16 @@ impl WatchClient {
                 continue;
             }
             watched.is_ready = false;
-            let Some(intake) = watched.intake.as_mut() else {
+            let Some(receiver) = watched.receiver.as_mut() else {
                 continue;
             };
-            self.ready_bytes -= intake.ready_bytes();
-            let Some(entries) = intake.poll_store() else {
+            let ready_bytes = receiver.ready_bytes();
+            let ReceiveStep::Append { entries, .. } = receiver.poll_step(self.heard_ms) else {
                 continue;
             };
-            // An entry that nobody has vouched for is before the cursor and is not stored.
-            let is_all = intake.unproven_bytes() == 0;
+            self.ready_bytes -= ready_bytes;
+            // An entry that no other vouches for yet is before the cursor and is not stored.
+            let is_all = receiver.unproven_bytes() == 0;
             watched.storing = Storing::UpTo(is_all.then_some(watched.arrived));
             let tree = self.names[usize::from(index)];
             return Some(WatchEvent::Store { tree, entries });
@@ -364,16 +372,16 @@ impl WatchClient {
         };
         let watched = &mut self.trees[index];
         let storing = std::mem::replace(&mut watched.storing, Storing::No);
-        let Some(intake) = watched.intake.as_mut() else {
+        let Some(receiver) = watched.receiver.as_mut() else {
             return Ok(());
         };
-        intake.handle_appended(outcome)?;
-        if intake.has_waiting() {
+        receiver.handle_appended(outcome)?;
+        if receiver.has_waiting() {
             self.leave(index as u16);
             return Ok(());
         }
-        if intake.ready_bytes() == 0 && intake.unproven_bytes() == 0 {
-            watched.intake = None;
+        if receiver.ready_bytes() == 0 && receiver.unproven_bytes() == 0 {
+            watched.receiver = None;
         }
         if let Storing::UpTo(Some(cursor)) = storing {
             self.events.push_back(WatchEvent::Reached { tree, cursor });

@@ -13,13 +13,13 @@ use crate::check::{answer_check, digest};
 use crate::cursor::Cursor;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
-use crate::intake::Received;
 use crate::message::{
     ADDRESSES_MAX, CHECKED_TREES_MAX, CheckTrees, Checked, Hello, InviteProof, Join, JoinReply,
     ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader, ResponseHeader, Sample,
     SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, WANTS_MAX, WATCHED_TREES_MAX, Watch,
 };
 use crate::peers::{AddressRecord, RECORDS_PER_TREE_MAX};
+use crate::received::Received;
 use crate::testing::{LINK_LOG, MemoryTrees, Way};
 use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipDigest, TipSet, TipSketch};
 
@@ -158,18 +158,19 @@ fn assert_answer(view: &MemoryDag, sync: &SyncTree) {
         Err(AnswerError::View(never)) => match never {},
     };
     let header = ResponseHeader::decode(&answer.header).expect("our own");
-    let Some(mut frames) = answer.entries else {
+    let Some(selection) = answer.entries else {
         assert!(matches!(
             header.reply,
             Ok(Reply::Sync(SyncReply::Equal(_) | SyncReply::SendFilter))
         ));
         return;
     };
-    let announced = frames.entry_count();
+    let announced = selection.entry_count();
     assert_eq!(header.reply, Ok(Reply::Sync(SyncReply::Entries(announced))));
+    let mut frames = selection.outgoing();
     let (mut sent, mut ended, mut last) = (0, false, None);
     while let Ok(Some((frame, _))) = frames.poll_frame(view) {
-        assert!(!ended, "nothing comes behind the end");
+        assert!(!ended, "nothing follows the end");
         match Part::decode(&frame).expect("our own") {
             Part::Batch(batch) => {
                 for entry in unpack(view.tree(), batch).expect("our own") {
