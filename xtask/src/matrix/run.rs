@@ -105,14 +105,11 @@ pub fn run_rows(rows: &[Row], keep_going: bool) -> Result<Report, String> {
 }
 
 fn result_line(outcome: &Outcome, elapsed: Duration, tests: bool) -> String {
-    let verdict = match outcome {
-        Outcome {
-            failure: Some(_), ..
-        } => "FAILED",
-        Outcome {
-            skipped: Some(_), ..
-        } => "SKIPPED",
-        _ => "ok",
+    let verdict = match (&outcome.failure, &outcome.skipped) {
+        (Some(_), _) => "FAILED",
+        (None, Some(_)) if outcome.ran => "partly",
+        (None, Some(_)) => "SKIPPED",
+        (None, None) => "ok",
     };
     let mut line = format!("{verdict:7} {:6.1} s", elapsed.as_secs_f64());
     if tests {
