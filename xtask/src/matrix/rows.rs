@@ -63,7 +63,7 @@ pub fn rows() -> Vec<Row> {
         lint("eidetica-sync", &["http"], &["test-utils"]),
         lint("eidetica-sync", &["tls"], &["test-utils"]),
         lint("eidetica-sync", &["redb"], &["test-utils"]),
-        test("eidetica-sync", &[], &[], false),
+        test("eidetica-sync", &[], &["test-utils"], false),
         test("eidetica-transport-iroh", &[], &[], true),
         lint("eidetica-sync", &["iroh"], &["test-utils"]),
         lint("eidetica-sync", &["http", "iroh"], &["test-utils"]),
