@@ -106,6 +106,12 @@ const RULES: &[Rule] = &[
         optional: &[],
     },
     Rule {
+        package: "eidetica-replicas",
+        why: "the comparison with other protocols builds it without transports and stores",
+        never: &["eidetica-sync", "eidetica-transport-*", "tokio*"],
+        optional: &[],
+    },
+    Rule {
         package: "eidetica-bench",
         why: "benchmarks may use anything",
         never: &["xtask"],

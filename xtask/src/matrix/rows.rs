@@ -69,6 +69,7 @@ pub fn rows() -> Vec<Row> {
         lint("eidetica-sync", &["http", "iroh"], &["test-utils"]),
         // `cli` enables the other four: with the test helpers, this is everything.
         test("eidetica-sync", &["cli"], &["test-utils"], true),
+        program("eidetica-replicas"),
         program("eidetica-bench"),
         plain(
             "clippy",

@@ -9,9 +9,10 @@ use eidetica_proto::answer::{Receiver, answer_sync, check_access};
 use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Outgoing, Received, Step, SyncOptions, SyncSession};
+use xtask_support::failed;
 
-use super::world::Replica;
 use crate::clock::timed;
+use crate::world::Replica;
 
 /// What one sync cost. Bytes are those of frames with their prefixes.
 #[derive(Debug, Default, Clone)]
@@ -48,14 +49,10 @@ struct Link {
 
 impl Link {
     fn carry(&mut self, frame: &Bytes) -> Result<Bytes, String> {
-        self.decoder.feed(&encode_frame(frame).map_err(told)?);
-        let arrived = self.decoder.poll_frame().map_err(told)?;
+        self.decoder.feed(&encode_frame(frame).map_err(failed)?);
+        let arrived = self.decoder.poll_frame().map_err(failed)?;
         arrived.ok_or_else(|| "a whole frame was fed and none came out".to_owned())
     }
-}
-
-fn told(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 /// How many bytes a frame takes on the link.
@@ -117,7 +114,7 @@ fn run(
                 let (result, cpu) = timed(|| session.handle_view(asker));
                 exchange.asker_cpu += cpu;
                 let Ok(result) = result;
-                result.map_err(told)?;
+                result.map_err(failed)?;
             }
             Step::Exchange { header, entries } => {
                 pushing = entries.is_some();
@@ -152,15 +149,15 @@ fn run(
                 }
                 let (result, cpu) = timed(|| session.handle_header(&frame));
                 exchange.asker_cpu += cpu;
-                result.map_err(told)?;
+                result.map_err(failed)?;
             }
             Step::ReceivePart => {
                 let frame = next(&mut response)?;
                 let tree = session.tree();
                 let (result, cpu) = timed(|| {
-                    let part = Received::from_frame(tree, &frame).map_err(told)?;
+                    let part = Received::from_frame(tree, &frame).map_err(failed)?;
                     let ends = matches!(part, Received::End(_));
-                    session.handle_part(part, frame.len()).map_err(told)?;
+                    session.handle_part(part, frame.len()).map_err(failed)?;
                     Ok::<bool, String>(ends)
                 });
                 exchange.asker_cpu += cpu;
@@ -174,11 +171,13 @@ fn run(
                     session.handle_appended(outcome)
                 });
                 exchange.asker_cpu += cpu;
-                result.map_err(told)?;
+                result.map_err(failed)?;
             }
-            Step::AwaitAppend => return Err("waits for a store that is done".to_owned()),
+            Step::AwaitAppend => {
+                return Err("the session waits for an append that is done".to_owned());
+            }
             Step::Done(_) if !response.is_empty() => {
-                return Err("the response goes on behind its end".to_owned());
+                return Err("the response continues after its end".to_owned());
             }
             Step::Done(report) => {
                 let stats = report.stats;
@@ -197,7 +196,7 @@ fn next(response: &mut VecDeque<Bytes>) -> Result<Bytes, String> {
         .ok_or_else(|| "the response ended too early".to_owned())
 }
 
-/// Makes every frame behind a header, and tells how many entries are in each.
+/// Makes every frame after a header, each with the number of entries in it.
 fn frames_of<V: EntryView + ?Sized>(
     outgoing: &mut Outgoing,
     view: &V,
@@ -205,23 +204,23 @@ fn frames_of<V: EntryView + ?Sized>(
     std::iter::from_fn(|| outgoing.poll_frame(view).transpose()).collect()
 }
 
-/// Answers a request as a server does: checks the access of the asker, then does what it asks for.
+/// Answers a request as a server does: checks access first.
 fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec<Bytes>, String> {
-    let header = RequestHeader::decode(&next(&mut request)?).map_err(told)?;
+    let header = RequestHeader::decode(&next(&mut request)?).map_err(failed)?;
     match header.request {
         Request::SyncTree(asked) => {
-            check_access(replica, None, Role::Read).map_err(told)?;
+            check_access(replica, None, Role::Read).map_err(failed)?;
             answer_pull(replica, &asked)
         }
         Request::SendEntries(announced) => {
-            check_access(replica, None, Role::Write).map_err(told)?;
+            check_access(replica, None, Role::Write).map_err(failed)?;
             let mut receiver = Receiver::new(announced.entries);
             for frame in request {
-                let part = Received::from_frame(announced.tree, &frame).map_err(told)?;
-                receiver.handle_part(part).map_err(told)?;
+                let part = Received::from_frame(announced.tree, &frame).map_err(failed)?;
+                receiver.handle_part(part).map_err(failed)?;
                 if let Some(entries) = receiver.poll_store() {
                     let outcome = replica.append(entries);
-                    receiver.handle_appended(outcome).map_err(told)?;
+                    receiver.handle_appended(outcome).map_err(failed)?;
                 }
             }
             if !receiver.is_complete() {
@@ -230,7 +229,7 @@ fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec
             let Ok(acknowledgement) = receiver.acknowledge(replica);
             Ok(vec![acknowledgement])
         }
-        other => Err(format!("nobody asks {other:?} here")),
+        other => Err(format!("a sync does not send {other:?}")),
     }
 }
 
@@ -239,10 +238,10 @@ pub fn answer_pull<V: EntryView + ?Sized>(
     view: &V,
     asked: &SyncTree,
 ) -> Result<Vec<Bytes>, String> {
-    let answer = answer_sync(view, asked).map_err(told)?;
+    let answer = answer_sync(view, asked).map_err(failed)?;
     let mut frames = vec![answer.header];
     if let Some(mut entries) = answer.entries {
-        let entries = frames_of(&mut entries, view).map_err(told)?;
+        let entries = frames_of(&mut entries, view).map_err(failed)?;
         frames.extend(entries.into_iter().map(|(frame, _)| frame));
     }
     Ok(frames)
