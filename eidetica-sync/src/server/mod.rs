@@ -3,7 +3,6 @@
 //! [`eidetica_proto::joining`]; this room reads, writes and waits for them.
 
 pub(crate) mod push;
-pub(crate) mod push_receiver;
 pub(crate) mod refused;
 pub(crate) mod request_auth;
 pub(crate) mod request_limits;
@@ -91,6 +90,7 @@ fn inspect_entry(signed: &SignedEntry) -> EntryInspection {
         Body::Data(data) => ("data", data.as_ref()),
         Body::Access(_) => ("access", [].as_slice()),
         Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
+        Body::Extension { bytes, .. } => ("extension", bytes.as_ref()),
     };
     EntryInspection {
         id: signed.id().to_string(),
