@@ -87,10 +87,12 @@
 //! ```
 
 pub mod address;
+pub mod address_race;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
 mod compression;
+pub mod coordinator;
 pub mod error;
 pub mod filter;
 pub mod frame;
@@ -98,6 +100,7 @@ mod intake;
 pub mod joining;
 pub mod message;
 mod outgoing;
+pub mod peer_book;
 pub mod proof;
 pub mod quota;
 pub mod schedule;
@@ -114,11 +117,14 @@ pub use eidetica_dag;
 pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
+pub use address_race::AddressRace;
 pub use backoff::{Backoff, BackoffPolicy};
+pub use coordinator::Coordinator;
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use outgoing::Outgoing;
+pub use peer_book::PeerBook;
 pub use schedule::{Cause, PeerStatus, Schedule};
 pub use session::{
     Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
