@@ -17,7 +17,7 @@ pub const CURSOR_BYTES_MAX: usize = 32;
 
 /// A place in the arrival log of a peer, opaque to this side.
 ///
-/// Whoever holds one for a peer and a tree has everything that the peer had stored before it.
+/// A node that holds one for a peer and a tree has everything that the peer stored before it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerCursor {
     bytes: [u8; CURSOR_BYTES_MAX],
@@ -216,7 +216,7 @@ pub enum RefusedReason {
     Permanent,
 }
 
-/// How a tree stands with a peer.
+/// The state of one tree with one peer, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneStatus {
     /// Both sides have the same, as far as is known.

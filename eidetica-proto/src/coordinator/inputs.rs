@@ -13,7 +13,7 @@ impl Coordinator {
     /// Keeps a tree equal with a peer from here on. Costs O(log n).
     ///
     /// `head` is how many entries of the tree have arrived here. For a lane that is followed, the
-    /// options take effect, and a refusal is not waited for any longer. If the peer has a watch of
+    /// options take effect, and the wait after a refusal ends. If the peer has a watch of
     /// this tree on this node, report it with [`Self::handle_watched`] after this.
     ///
     /// # Errors
@@ -292,7 +292,7 @@ impl Coordinator {
         self.catch_up_soon();
     }
 
-    /// Tries a peer, or one tree of it, without waiting any longer. Costs O(log n).
+    /// Tries a peer, or one tree of it, at once. Costs O(log n).
     ///
     /// Also confirms what a peer has that was sent by its watch.
     pub fn handle_retry_now(&mut self, peer: PeerId, tree: Option<TreeId>, now_ms: u64) {
@@ -315,7 +315,7 @@ impl Coordinator {
         self.queue(peer);
     }
 
-    /// Begins nothing any longer and cuts all that runs. Done when [`Self::is_idle`]. Costs what
+    /// Cuts all that runs and begins nothing after it. Done when [`Self::is_idle`]. Costs what
     /// runs.
     pub fn handle_shutdown(&mut self, now_ms: u64) {
         self.note_time(now_ms);

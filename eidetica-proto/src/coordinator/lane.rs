@@ -20,7 +20,7 @@ pub(super) enum Need {
 /// Where a lane is. Exactly one index of the coordinator lists it, according to its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// A check has to tell how it stands: listed in the peer's `unchecked` until one is begun.
+    /// A check is to compare it: listed in the peer's `unchecked` until one is begun.
     Unchecked,
     /// Nothing to do. Listed in the tree's `resting` under this number if news are to be pushed.
     Resting { listed: Option<u32> },
@@ -112,7 +112,7 @@ impl Lane {
     }
 }
 
-/// One tree, whoever it is shared with.
+/// One tree, with all lanes that share it.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) lanes: usize,
@@ -130,6 +130,6 @@ pub(super) struct Tree {
     pub(super) stirred: bool,
     /// The held lanes are to be tried.
     pub(super) approved: bool,
-    /// Stands in the queue of trees with something to spread.
+    /// Is in the queue of trees with something to spread.
     pub(super) spreading: bool,
 }

@@ -44,7 +44,7 @@
 //!
 //! Call `handle_…` for whatever happens, then [`Coordinator::poll_action`] until it gives nothing,
 //! and come back at [`Coordinator::poll_wake`] or when something happens. Times are milliseconds of
-//! any clock; one that goes back stands still here. Everything that was begun is reported with
+//! any clock; one that goes back counts as standing still. Everything that was begun is reported with
 //! [`Coordinator::handle_ended`], once; reports about what was forgotten meanwhile are harmless.
 //! The same seed and the same calls give the same actions.
 //!

@@ -1,4 +1,4 @@
-//! How everything stands, for programs.
+//! The state of lanes, for programs.
 
 use eidetica_dag::TreeId;
 
@@ -20,7 +20,7 @@ impl LaneStatus {
 }
 
 impl Coordinator {
-    /// Returns how a tree stands with a peer, if it is followed. Costs O(log n).
+    /// Returns the state of a tree with a peer, if it is followed. Costs O(log n).
     pub fn status(&self, peer: PeerId, tree: TreeId) -> Option<LaneStatus> {
         let lane = self.lanes.get(&(peer, tree))?;
         if let State::Held { reason, next_ms } = lane.state {
@@ -53,7 +53,7 @@ impl Coordinator {
         self.lanes.get(&(peer, tree)).map(|lane| lane.settled)
     }
 
-    /// Lists how a tree stands with each peer it is shared with. Costs what it lists.
+    /// Lists the state of a tree with each peer it is shared with. Costs what it lists.
     pub fn statuses_of_tree(
         &self,
         tree: TreeId,
@@ -64,7 +64,7 @@ impl Coordinator {
         peers.filter_map(move |(_, peer)| Some((*peer, self.status(*peer, tree)?)))
     }
 
-    /// Lists how each tree that is shared with a peer stands. Costs what it lists.
+    /// Lists the state of each tree that is shared with a peer. Costs what it lists.
     pub fn statuses_of_peer(
         &self,
         peer: PeerId,

@@ -58,7 +58,7 @@ impl Coordinator {
         }
     }
 
-    /// Notes that a watched tree is gone from the peer, or may not be read any longer. Costs
+    /// Notes that a watched tree is gone from the peer, or may not be read. Costs
     /// O(log n).
     pub fn handle_gone(&mut self, id: ExchangeId, tree: TreeId, now_ms: u64) {
         self.note_time(now_ms);
@@ -67,7 +67,7 @@ impl Coordinator {
         };
         if self.is_watched(peer, tree) {
             self.set_cursor(peer, tree, None);
-            // The next check tells how it stands, as for every tree that is not there.
+            // The next check decides, as for every tree that is not there.
             let state = self.lanes.get(&(peer, tree)).map(|lane| lane.state);
             match state {
                 Some(State::Running { .. }) => self.need(peer, tree, Need::Compare),
