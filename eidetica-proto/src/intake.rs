@@ -75,12 +75,12 @@ impl Intake {
     /// Takes a batch.
     ///
     /// # Errors
-    /// [`PeerFault::Forged`] if an entry has been kept for too long, and nobody has vouched for it.
+    /// [`PeerFault::Forged`] if an entry was kept too long and no other entry proved it.
     pub(crate) fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
-        self.received += (batch.verified.len() + batch.unproved.len()) as u64;
-        let mut entries = self.unproven.handle(batch);
+        self.received += (batch.verified.len() + batch.unproven.len()) as u64;
+        let mut entries = self.unproven.handle_batch(batch);
         if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
-            entries.append(&mut self.unproven.look());
+            entries.append(&mut self.unproven.take_proven());
             if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
                 self.handle_end()?;
             }
@@ -97,11 +97,11 @@ impl Intake {
     /// Takes that no more entries come.
     ///
     /// # Errors
-    /// [`PeerFault::Forged`] if nobody has vouched for one.
+    /// [`PeerFault::Forged`] if an entry is still unproven.
     pub(crate) fn handle_end(&mut self) -> Result<(), PeerFault> {
-        let entries = self.unproven.look();
+        let entries = self.unproven.take_proven();
         self.take(entries);
-        match self.unproven.first_unproved() {
+        match self.unproven.first() {
             Some(forged) => Err(PeerFault::Forged(forged.id)),
             None => Ok(()),
         }
@@ -131,8 +131,8 @@ impl Intake {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
-        // What is vouched for must be stored with what vouches for it, and those that wait are put
-        // into another order.
+        // An entry must be stored with the entry that proves it, and those that wait are put into
+        // another order.
         let unsigned = |entry: &&VerifiedEntry| !entry.get().has_valid_signature();
         if let Some(entry) = outcome.waiting.iter().find(unsigned) {
             return Err(PeerFault::Forged(entry.get().id()));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
@@ -245,8 +246,7 @@ fn is_stale(header: &[u8]) -> bool {
 /// Addresses are longer than keys of metadata may be.
 fn meta_key(address: &Address) -> String {
     let hash: [u8; 32] = Sha256::digest(address.as_str()).into();
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("acquaintance/{digits}")
+    format!("acquaintance/{}", HEXLOWER.encode(&hash))
 }
 
 fn wrong_peer(address: &Address, wanted: &PublicKey, proved: &PublicKey) -> TransportError {
