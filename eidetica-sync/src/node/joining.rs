@@ -24,6 +24,7 @@ use crate::node::error::TreeError;
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
+use crate::transport::frame_streams::OutgoingMessage;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be
 /// sitting beside it, and twice a minute in the end.
@@ -144,6 +145,7 @@ impl Node {
             invite: invite.map(|invite| InviteProof::new(&invite, ticket.tree, &self.key())),
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
+        let request = OutgoingMessage::header_only(header);
         let peer = Peer::from(ticket);
         let mut result = Err(SyncError::NoAddress);
         for address in peer.addresses {
@@ -157,7 +159,7 @@ impl Node {
                     address: &address,
                     peer: peer.key,
                 };
-                let mut answer = self.0.client.exchange(at, header.clone(), None).await?;
+                let mut answer = self.0.client.exchange(at, &request).await?;
                 answer.frames.next().await.transpose()
             };
             result = match asked.await {

@@ -129,7 +129,7 @@ impl Done {
             "tree": tree.to_string(),
             "transport": self.route.address.kind(),
             "address": self.route.address,
-            "ending": self.report.ending,
+            "outcome": self.report.outcome,
             "seconds": self.seconds,
             "stats": self.report.stats,
         }))?;
@@ -137,8 +137,8 @@ impl Done {
     }
 
     fn summary(&self) -> String {
-        let Report { ending, stats } = &self.report;
-        let ending = match ending {
+        let Report { outcome, stats } = &self.report;
+        let outcome = match outcome {
             SyncOutcome::Equal => "equal with the peer",
             SyncOutcome::Pulled => "received all that the peer has",
             SyncOutcome::PeerIsReadOnly => {
@@ -153,7 +153,7 @@ impl Done {
             }
         };
         format!(
-            "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
+            "{outcome}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
             count(stats.received, "entry", "entries"),
             bytes(stats.received_bytes + stats.response_bytes),
             count(stats.sent, "entry", "entries"),
