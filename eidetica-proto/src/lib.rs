@@ -134,7 +134,6 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
-mod varint;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.
