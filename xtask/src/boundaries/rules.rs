@@ -87,6 +87,7 @@ const PROTO: CrateRule = CrateRule {
         "data-encoding",
         "eidetica-dag",
         "futures-core",
+        "percent-encoding",
         "postcard",
         "serde",
         "serde_bytes",

@@ -1,4 +1,4 @@
-//! `serve` and `ticket`: trees for others.
+//! `serve`: serves all trees of the store, and runs other commands on it meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,7 +58,7 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         tell(session, &opened, events).await;
         Ok(())
     };
-    // An interruption counts at every moment: finding a relay can take a while.
+    // An interruption counts at any time: finding a relay can take a while.
     let served: Result<()> = tokio::select! {
         served = run => served,
         () = interruption.wait() => Ok(()),
@@ -70,24 +70,26 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     }
     let stopped = node.shutdown().await;
     served?;
-    Ok(stopped.context("could not stop everything in good order")?)
+    Ok(stopped.context("could not shut down cleanly")?)
 }
 
-/// Begins to listen, and returns where.
+/// Starts to listen, and returns the addresses.
 async fn listen(node: &Node) -> Result<Vec<Address>> {
     node.accept_connections().await.map_err(|error| {
         let taken = error.kind() == TransportErrorKind::AddressInUse;
-        let failure = Failure::new("could not start to serve").caused_by(error);
+        let failure = Failure::new("could not start the server").caused_by(error);
         match taken {
-            true => failure.hint("another address: `--http 127.0.0.1:0` takes any free port"),
-            false => failure.hint("`--no-http` or `--no-iroh` to leave out what does not start"),
+            true => failure.hint("choose another address; `--http 127.0.0.1:0` picks a free port"),
+            false => failure.hint(
+                "use `--no-http` or `--no-iroh` to leave out the transport that does not start",
+            ),
         }
     })?;
     let addresses = node.get_all_server_addresses_async().await;
     Ok(addresses.into_iter().map(|(_, address)| address).collect())
 }
 
-/// Says where it listens, and with which certificate of its own.
+/// Prints the addresses, the self-signed certificate if there is one, and a ticket for each tree.
 fn announce(
     session: &Session,
     node: &Node,
@@ -123,24 +125,24 @@ fn announce(
     out.flush()
 }
 
-/// Begins to listen for commands on the store, which nobody else can open meanwhile.
+/// Starts to listen for commands on the store, which no other process can open meanwhile.
 #[cfg(unix)]
 fn listen_for_commands(session: &Session) -> Option<Control> {
     match Control::listen(&session.dir) {
         Ok(control) => Some(control),
-        // Serving is what was asked for, and goes without.
+        // The server works without it.
         Err(error) => {
             let failure =
-                Failure::new("other commands on this store have to wait for the server's end")
+                Failure::new("other commands on this store must wait until the server ends")
                     .caused_by(error)
-                    .hint("a store with a shorter path, on a disk of this machine");
+                    .hint("use a store with a shorter path, on a local disk");
             session.console.note(failure);
             None
         }
     }
 }
 
-/// Says what others bring, and who wants to join.
+/// Reports what peers push, and who asks to join.
 async fn tell(session: &Session, opened: &Opened, mut events: Events) {
     let mut told = BTreeSet::new();
     while let Some(event) = events.next().await {
@@ -155,7 +157,7 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
                 let note = format!("{entries} in {tree} from {from}");
                 session.console.note(printable(&note));
             }
-            // Strangers who ask again and again fill no logs.
+            // Repeated requests must not fill the log.
             Event::JoinRequested { tree, key, role } if told.insert((tree, key)) => {
                 if told.len() > REQUESTS_MAX {
                     told.clear();
@@ -169,7 +171,7 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
     }
 }
 
-/// Says who wants to join a tree that is here.
+/// Describes a request to join a tree of this store.
 async fn wish(opened: &Opened, tree: TreeId, key: PublicKey, role: Role) -> Option<String> {
     let name = trees::find(&*opened.store, &tree.to_string()).ok()?.name;
     let requests = opened.server.as_ref()?.join_requests(Some(tree)).await;
@@ -177,7 +179,7 @@ async fn wish(opened: &Opened, tree: TreeId, key: PublicKey, role: Role) -> Opti
     let request = requests.iter().find(|request| request.key == key);
     let note = request.map(|request| quoted(&request.waiting.note));
     Some(format!(
-        "{key} asks for {role} of {name:?} {note}\n  \
+        "{key} asks to {role} {name:?} {note}\n  \
          eidetica approve {tree} {short}    or    eidetica reject {tree} {short}",
         role = role_name(role),
         name = printable(&name),

@@ -1,4 +1,4 @@
-//! Where the peers of a tree were found last, as the store remembers it.
+//! The last known addresses of a tree's peers, which the store remembers.
 
 use eidetica_sync::dag::{PublicKey, TreeId};
 use eidetica_sync::proto::Address;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Hint, Result};
 
-/// How many peers of one tree are remembered: whoever has more syncs with a server.
+/// How many peers of one tree are remembered: a tree with more peers has a server.
 const PEERS_MAX: usize = 16;
 
 /// A peer that has, or had, the tree.
@@ -16,7 +16,7 @@ const PEERS_MAX: usize = 16;
 pub(crate) struct Known {
     /// Its public key in hexadecimal digits, if it is known.
     peer: Option<String>,
-    /// Where it may be, most promising first.
+    /// Its addresses, most promising first.
     pub(crate) addresses: Vec<Address>,
 }
 
@@ -35,13 +35,13 @@ fn meta_key(tree: TreeId) -> String {
     format!("peers/{tree}")
 }
 
-/// Returns the peers of a tree, the last one first.
+/// Returns the peers of a tree, the latest first.
 pub(crate) fn load(store: &dyn Store, tree: TreeId) -> Result<Vec<Known>> {
     let failed = "could not read the addresses of the tree's peers";
     match store.get(&meta_key(tree)).context(failed)? {
         Some(json) => Ok(serde_json::from_slice(&json)
             .context(failed)
-            .hint("`eidetica join` with a ticket, which brings addresses")?),
+            .hint("run `eidetica join` with a ticket, which has addresses")?),
         None => Ok(Vec::new()),
     }
 }
@@ -65,8 +65,8 @@ pub(crate) fn forget(store: &dyn Store, tree: TreeId) -> Result<()> {
 }
 
 fn with(mut known: Vec<Known>, mut peer: Known) -> Vec<Known> {
-    // A peer that is known by its key is at its latest addresses; of one without a key nobody can
-    // tell whether it is the same.
+    // The latest addresses of a peer replace its earlier ones. Peers without a key cannot be told
+    // apart, so their addresses are merged.
     known.retain_mut(|other| {
         if other.peer.is_none() && peer.peer.is_none() {
             other.addresses.retain(|it| !peer.addresses.contains(it));

@@ -62,9 +62,9 @@ pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
 pub(crate) async fn forget(session: &Session, args: Forget) -> Result<()> {
     let node = session.open()?.start();
     let forgotten = node.forget_address(&args.address).await;
-    forgotten.context("could not forget who was at the address")?;
+    forgotten.context("could not forget the key pinned to the address")?;
     session.console.note(format_args!(
-        "whoever answers next at {} is believed to be who is meant",
+        "the next peer that answers at {} will be trusted",
         args.address
     ));
     Ok(())
