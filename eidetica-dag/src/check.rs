@@ -383,7 +383,7 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
                 needed,
             });
         }
-        let holds = if matches!(said.body, Body::Data(_)) {
+        let holds = if matches!(said.body, Body::Data(_) | Body::Extension { .. }) {
             states == [stored] || self.is_state(stored, &before)?
         } else {
             let mut after = Arc::unwrap_or_clone(before);

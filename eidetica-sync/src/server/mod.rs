@@ -91,6 +91,7 @@ fn inspect_entry(signed: &SignedEntry) -> EntryInspection {
         Body::Data(data) => ("data", data.as_ref()),
         Body::Access(_) => ("access", [].as_slice()),
         Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
+        Body::Extension { bytes, .. } => ("extension", bytes.as_ref()),
     };
     EntryInspection {
         id: signed.id().to_string(),

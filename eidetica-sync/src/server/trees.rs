@@ -10,7 +10,7 @@ use crate::store::{Snapshot, Store, StoreError};
 pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
     match &snapshot.entry(Arrival(0))?.entry().body {
         Body::Genesis(genesis) => Ok(genesis.name.clone()),
-        Body::Data(_) | Body::Access(_) => Ok(String::new()),
+        Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Ok(String::new()),
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn texts(node: &Node, tree: TreeId) -> Vec<String> {
     let entries = log.map(|entry| entry.expect("the store is in memory"));
     let text = |body: &Body| match body {
         Body::Data(data) => Some(String::from_utf8_lossy(data).into_owned()),
-        Body::Access(_) | Body::Genesis(_) => None,
+        Body::Access(_) | Body::Genesis(_) | Body::Extension { .. } => None,
     };
     entries
         .filter_map(|entry| text(&entry.entry().body))

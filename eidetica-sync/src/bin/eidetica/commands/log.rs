@@ -39,6 +39,7 @@ fn content(body: &Body) -> (&'static str, Option<&str>, usize) {
         Body::Data(data) => ("data", std::str::from_utf8(data).ok(), data.len()),
         Body::Access(_) => ("access", None, 0),
         Body::Genesis(genesis) => ("genesis", Some(&genesis.name), genesis.name.len()),
+        Body::Extension { bytes, .. } => ("extension", None, bytes.len()),
     }
 }
 
@@ -78,7 +79,10 @@ fn for_people(signed: &SignedEntry) -> String {
             format!("[tree {name}] {}", described(&genesis.access))
         }
         (_, Body::Access(changes)) => format!("[{kind}] {}", described(changes)),
-        (None, _) => format!("[{payload_bytes} bytes]"),
+        (_, Body::Extension { kind: number, .. }) => {
+            format!("[{kind} {number}: {payload_bytes} bytes]")
+        }
+        (None, Body::Data(_)) => format!("[{payload_bytes} bytes]"),
     };
     format!("{height:>7}  {id}  {time}  {author}  {merges}{text}")
 }

@@ -67,7 +67,7 @@ fn name(store: &dyn Store, tree: TreeId) -> Result<String, StoreError> {
     let root = store.snapshot(tree)?.entry(Arrival(0))?;
     Ok(match &root.entry().body {
         Body::Genesis(genesis) => genesis.name.clone(),
-        Body::Data(_) | Body::Access(_) => String::new(),
+        Body::Data(_) | Body::Access(_) | Body::Extension { .. } => String::new(),
     })
 }
 
