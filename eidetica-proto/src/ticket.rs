@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use eidetica_dag::{PublicKey, SecretKey, TreeId};
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::address::{Address, AddressError};
 
@@ -23,15 +21,13 @@ pub const INVITE_SECRET_BYTES: usize = 32;
 /// What a ticket begins with.
 const SCHEME: &str = "eidetica:";
 
-/// The characters of a value that are escaped: those that would end or change it.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'#').add(b'+');
-
 /// Where a tree is to be had, and perhaps the right to have it:
 /// `eidetica:<tree>?peer=<key>&at=<address>&at=<address>&invite=<secret>`.
 ///
-/// Everything after the tree is optional. The tree, the key and the secret are 64 hexadecimal digits
-/// each. In values, space, `%`, `&`, `#`, `+`, control characters and all characters beyond ASCII are
-/// percent-encoded, so that a ticket survives being pasted into a form, a chat or a URL.
+/// Everything behind the tree may be missing. The tree, the key and the secret are 64 hexadecimal
+/// digits each. In values, space, `%`, `&`, `#`, `+` and control characters are written as
+/// `%` and two hexadecimal digits for each byte; so a ticket survives being pasted into a form, a
+/// chat or a URL.
 ///
 /// Reading is strict about what it knows and passes over parameters that it does not, so that a
 /// later version may say more without its tickets being refused.
@@ -138,7 +134,7 @@ impl fmt::Display for Ticket {
         write!(f, "{SCHEME}{}", self.tree)?;
         let mut mark = '?';
         let mut parameter = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
-            write!(f, "{mark}{name}={}", utf8_percent_encode(value, ESCAPED))?;
+            write!(f, "{mark}{name}={}", Escaped(value))?;
             mark = '&';
             Ok::<(), fmt::Error>(())
         };
@@ -149,7 +145,7 @@ impl fmt::Display for Ticket {
             parameter(f, "at", address.as_str())?;
         }
         if let Some(invite) = &self.invite {
-            parameter(f, "invite", &HEXLOWER.encode(invite.as_bytes()))?;
+            parameter(f, "invite", &hex(invite.as_bytes()))?;
         }
         Ok(())
     }
@@ -211,20 +207,58 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(),
 }
 
 fn parse_invite(digits: &str) -> Option<InviteSecret> {
-    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
-    bytes.try_into().ok().map(InviteSecret)
-}
-
-/// Undoes the escaping of a value; escapes of other characters are read as well.
-fn unescape(text: &str) -> Option<String> {
-    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
-    // The decoder would let a "%" without digits pass as it is.
-    let mut escapes = text.split('%').skip(1).map(str::as_bytes);
-    if !escapes.all(|digits| is_digit(digits.first()) && is_digit(digits.get(1))) {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != INVITE_SECRET_BYTES || !rest.is_empty() {
         return None;
     }
-    let decoded = percent_decode_str(text).decode_utf8().ok()?;
-    Some(decoded.into_owned())
+    let bytes: Option<Vec<u8>> = pairs.iter().map(byte_from_hex).collect();
+    bytes?.try_into().ok().map(InviteSecret)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn byte_from_hex(digits: &[u8; 2]) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let [high, low] = digits.map(digit);
+    u8::try_from(high? << 4 | low?).ok()
+}
+
+/// A value, to be written with what would end or change it escaped.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() || matches!(c, ' ' | '%' | '&' | '#' | '+') {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    write!(f, "%{byte:02X}")?;
+                }
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Undoes [`Escaped`]; escapes of other characters are understood too.
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, behind) = behind.split_first_chunk::<2>()?;
+            bytes.push(byte_from_hex(digits)?);
+            rest = behind;
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

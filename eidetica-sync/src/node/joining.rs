@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::Node;
+use crate::client::addresses::try_in_order;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
 use crate::client::peer_client::Target;
@@ -144,33 +145,26 @@ impl Node {
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
         let peer = Peer::from(ticket);
-        let mut result = Err(SyncError::NoAddress);
-        for address in peer.addresses {
-            let transport_error = |source| SyncError::Transport {
-                address: address.clone(),
-                source,
-            };
-            let asked = async {
+        let reply = try_in_order(&peer, &self.0.manager, |transport, address| {
+            let (peer, header) = (peer.key, header.clone());
+            async move {
                 let at = Target {
-                    transport: &**self.0.manager.transport_for(&address)?,
+                    transport: &*transport,
                     address: &address,
-                    peer: peer.key,
+                    peer,
                 };
-                let mut answer = self.0.client.exchange(at, header.clone(), None).await?;
-                answer.frames.next().await.transpose()
-            };
-            result = match asked.await {
-                Ok(header) => join_reply(header.as_deref()).map_err(|source| SyncError::Peer {
-                    address: address.clone(),
-                    source,
-                }),
-                Err(source) => Err(transport_error(source)),
-            };
-            if !matches!(result, Err(SyncError::Transport { .. })) {
-                break;
+                let answered = async {
+                    let mut answer = self.0.client.exchange(at, header, None).await?;
+                    answer.frames.next().await.transpose()
+                };
+                match answered.await {
+                    Ok(header) => join_reply(header.as_deref())
+                        .map_err(|source| SyncError::Peer { address, source }),
+                    Err(source) => Err(SyncError::Transport { address, source }),
+                }
             }
-        }
-        result.map_err(Arc::new)
+        });
+        reply.await.map_err(Arc::new)
     }
 
     /// Returns the requests to join one tree or any tree, including rejected ones.

@@ -87,7 +87,6 @@ const PROTO: CrateRule = CrateRule {
         "data-encoding",
         "eidetica-dag",
         "futures-core",
-        "percent-encoding",
         "postcard",
         "serde",
         "serde_bytes",

@@ -10,7 +10,7 @@ use crate::commands::sync::plan::{Plan, routes};
 use crate::commands::sync::run::make_equal;
 use crate::output::failure::{Context, Result};
 use crate::output::text::{count, first_line};
-use crate::store::peers::{self, Known};
+use crate::store::peers::{self, RememberedPeer};
 use crate::store::{asked, trees};
 
 /// How many characters of a tree's name a summary shows.
@@ -20,7 +20,7 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
     let opened = session.open_or_create()?;
     let (store, console) = (&*opened.store, &session.console);
     let tree = args.ticket.tree;
-    let known = Known::new(args.ticket.peer, args.ticket.addresses);
+    let known = RememberedPeer::new(args.ticket.peer, args.ticket.addresses);
     let routes = routes(vec![known.clone()], args.how.via)?;
     // Remember the peer first, so that `sync` can continue a join that was interrupted.
     peers::remember(store, tree, known)?;

@@ -52,10 +52,13 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         announce(session, &node, &trees, addresses, certificate.as_deref())?;
         #[cfg(unix)]
         if let Some(control) = &control {
-            tokio::join!(tell(session, &opened, events), control.run(dir, &opened));
+            tokio::join!(
+                report_events(session, &opened, events),
+                control.run(dir, &opened)
+            );
             return Ok(());
         }
-        tell(session, &opened, events).await;
+        report_events(session, &opened, events).await;
         Ok(())
     };
     // An interruption counts at any time: finding a relay can take a while.
@@ -143,8 +146,8 @@ fn listen_for_commands(session: &Session) -> Option<Control> {
 }
 
 /// Reports what peers push, and who asks to join.
-async fn tell(session: &Session, opened: &Opened, mut events: Events) {
-    let mut told = BTreeSet::new();
+async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
+    let mut reported = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
             Event::Stored {
@@ -158,11 +161,11 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
                 session.console.note(printable(&note));
             }
             // Repeated requests must not fill the log.
-            Event::JoinRequested { tree, key, role } if told.insert((tree, key)) => {
-                if told.len() > REQUESTS_MAX {
-                    told.clear();
+            Event::JoinRequested { tree, key, role } if reported.insert((tree, key)) => {
+                if reported.len() > REQUESTS_MAX {
+                    reported.clear();
                 }
-                if let Some(note) = wish(opened, tree, key, role).await {
+                if let Some(note) = describe_request(opened, tree, key, role).await {
                     session.console.note(note);
                 }
             }
@@ -172,7 +175,12 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
 }
 
 /// Describes a request to join a tree of this store.
-async fn wish(opened: &Opened, tree: TreeId, key: PublicKey, role: Role) -> Option<String> {
+async fn describe_request(
+    opened: &Opened,
+    tree: TreeId,
+    key: PublicKey,
+    role: Role,
+) -> Option<String> {
     let name = trees::find(&*opened.store, &tree.to_string()).ok()?.name;
     let requests = opened.server.as_ref()?.join_requests(Some(tree)).await;
     let requests = requests.unwrap_or_default();

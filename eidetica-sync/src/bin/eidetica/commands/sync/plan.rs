@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::args::{How, Via};
 use crate::output::failure::{Failure, Result};
-use crate::store::peers::Known;
+use crate::store::peers::RememberedPeer;
 
 /// A way to reach a peer.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Done {
 }
 
 /// Lists the routes to try, in order.
-pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
+pub(crate) fn routes(known: Vec<RememberedPeer>, via: Option<Via>) -> Result<Vec<Route>> {
     let mut all = Vec::new();
     for known in known {
         let peer = known.key();

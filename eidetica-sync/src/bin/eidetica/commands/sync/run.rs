@@ -122,7 +122,7 @@ async fn try_until_decided(
     plan: &mut Plan<'_>,
 ) -> Result<Outcome> {
     let mut waiting = Waiting::new()?;
-    let mut told = String::new();
+    let mut reported = String::new();
     loop {
         let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
         let why = match &result {
@@ -143,9 +143,9 @@ async fn try_until_decided(
             return result
                 .map_err(|failed| report::failure(node, plan, &failed.route, failed.error).into());
         }
-        if told != why {
+        if reported != why {
             console.note(printable(&format!("waiting: {why}")));
-            told = why;
+            reported = why;
         }
         waiting.wait().await;
     }
