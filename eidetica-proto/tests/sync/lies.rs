@@ -250,7 +250,7 @@ fn children_before_parents_are_kept_until_these_come() {
     let link = Link::new(&mut a, &mut b).store_each_part();
     let run = link.tamper(script(vec![frames])).run();
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!((report.stats.round_trips, report.stats.stored), (1, 5));
     assert_eq!(tips(&a), tips(&b));
 }
@@ -438,7 +438,7 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
         _ => vec![frame],
     };
     let run = Link::new(&mut a, &mut b).tamper(split).run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
     assert_eq!(tips(&a), [vouches.id()]);
 }
 
@@ -447,7 +447,7 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
 #[test]
 fn the_answerer_keeps_children_until_their_parents_come() {
     let drawn = draw("A-B-C-D");
-    for (second, ending, tip) in [
+    for (second, outcome, tip) in [
         ("B", SyncOutcome::Equal, "D"),
         ("D", SyncOutcome::PeerLacksParents, "A"),
     ] {
@@ -458,7 +458,7 @@ fn the_answerer_keeps_children_until_their_parents_come() {
         };
         let link = Link::new(&mut a, &mut b).named(&drawn).store_each_part();
         let report = link.tamper(order).run().report();
-        assert_eq!(report.ending, ending);
+        assert_eq!(report.outcome, outcome);
         assert_eq!(tips(&b), drawn.ids(&[tip]));
     }
 }

@@ -25,6 +25,7 @@ use crate::node::error::TreeError;
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
+use crate::transport::frame_streams::OutgoingMessage;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be in the
 /// same room, and twice a minute in the end.
@@ -144,9 +145,10 @@ impl Node {
             invite: invite.map(|invite| InviteProof::new(&invite, ticket.tree, &self.key())),
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
+        let request = OutgoingMessage::header_only(header);
         let peer = Peer::from(ticket);
         let reply = try_in_order(&peer, &self.0.manager, |transport, address| {
-            let (peer, header) = (peer.key, header.clone());
+            let (peer, request) = (peer.key, &request);
             async move {
                 let at = Target {
                     transport: &*transport,
@@ -154,7 +156,7 @@ impl Node {
                     peer,
                 };
                 let answered = async {
-                    let mut answer = self.0.client.exchange(at, header, None).await?;
+                    let mut answer = self.0.client.exchange(at, request).await?;
                     answer.frames.next().await.transpose()
                 };
                 match answered.await {

@@ -154,7 +154,7 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     write(&b, tree, "three").await;
     let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may write");
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(exchanges(begun), 2, "one to get and one to give");
     assert_equal(&a, &b, tree).await;
 
@@ -184,7 +184,7 @@ async fn a_restarted_peer_is_greeted_again() {
     let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may read");
     assert_eq!(
-        (report.ending, report.stats.stored),
+        (report.outcome, report.stats.stored),
         (SyncOutcome::Equal, 1)
     );
     assert_eq!(network.exchanges() - begun, 2, "refused once, signed again");
@@ -297,7 +297,7 @@ async fn the_first_peer_at_an_address_is_pinned() {
     b.forget_address(&at("a")).await.expect("in memory");
     let report = b.sync(tree, at("a")).await.expect("b was told to");
     assert_eq!(
-        report.ending,
+        report.outcome,
         SyncOutcome::PeerMayNotRead,
         "believed, and still not told what it may not read"
     );

@@ -64,7 +64,7 @@ async fn every_transport_brings_both_sides_together() {
         }
         write(&a, tree, "meanwhile").await;
         let report = b.sync(tree, peer.clone()).await.expect("a serves");
-        assert_eq!(report.ending, SyncOutcome::Equal, "over {name}");
+        assert_eq!(report.outcome, SyncOutcome::Equal, "over {name}");
         assert_eq!(
             (report.stats.stored, report.stats.peer_stored),
             (1, 30),

@@ -134,7 +134,7 @@ impl Done {
             "tree": tree.to_string(),
             "transport": self.route.address.kind(),
             "address": self.route.address,
-            "ending": self.report.ending,
+            "outcome": self.report.outcome,
             "seconds": self.seconds,
             "stats": self.report.stats,
         }))?;
@@ -142,8 +142,8 @@ impl Done {
     }
 
     fn summary(&self) -> String {
-        let Report { ending, stats } = &self.report;
-        let ending = match ending {
+        let Report { outcome, stats } = &self.report;
+        let outcome = match outcome {
             SyncOutcome::Equal => "in sync with the peer",
             SyncOutcome::Pulled => "received everything the peer has",
             SyncOutcome::PeerIsReadOnly => {
@@ -156,7 +156,7 @@ impl Done {
             SyncOutcome::PeerLacksParents => "the peer could not store every entry; sync again",
         };
         format!(
-            "{ending}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
+            "{outcome}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
             count(stats.received, "entry", "entries"),
             bytes(stats.received_bytes + stats.response_bytes),
             count(stats.sent, "entry", "entries"),
