@@ -9,7 +9,7 @@ use eidetica_sync::proto::message::NOTE_BYTES_MAX;
 use eidetica_sync::proto::{Address, Ticket};
 use jiff::{Span, SpanRelativeTo};
 
-use super::How;
+use super::how::How;
 
 /// How long an invite can be valid, in days: a longer-lived secret is better replaced by a grant.
 const INVITE_DAYS_MAX: u64 = 366;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod how;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use eidetica_sync::proto::{Address, Ticket, TicketError};
 pub(crate) use self::access::{
     Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
 };
-use crate::network::tls::{AskTls, ServeTls};
+pub(crate) use self::how::{How, Via};
+use crate::network::tls::ServeTls;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -274,25 +276,6 @@ pub(crate) struct Serve {
     pub(crate) loopback: bool,
 }
 
-/// A kind of transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Via {
-    /// HTTP: both sides are authenticated, but without TLS anyone on the path can read along
-    Http,
-    /// iroh: encrypted QUIC connections between devices that prove their keys
-    Iroh,
-}
-
-impl Via {
-    /// Returns the address kinds that belong to it.
-    pub(crate) fn kinds(self) -> &'static [&'static str] {
-        match self {
-            Self::Http => &["http", "https"],
-            Self::Iroh => &["iroh"],
-        }
-    }
-}
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sync {
     /// The tree (its id, leading digits of its id, or its name), or a quoted ticket
@@ -303,22 +286,6 @@ pub(crate) struct Sync {
     pub(crate) addresses: Vec<Address>,
     #[command(flatten)]
     pub(crate) how: How,
-}
-
-/// How to sync, and how to report it.
-#[derive(Debug, clap::Args)]
-pub(crate) struct How {
-    /// Uses only addresses of this kind
-    #[arg(long)]
-    pub(crate) via: Option<Via>,
-    #[command(flatten)]
-    pub(crate) tls: AskTls,
-    /// Prints the result as a JSON object on one line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Restricts iroh to this machine: 127.0.0.1, no relays, no lookups
-    #[arg(long)]
-    pub(crate) loopback: bool,
 }
 
 /// What to sync.
