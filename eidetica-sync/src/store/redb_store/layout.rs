@@ -5,8 +5,7 @@
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.
 
-use eidetica_dag::view::{Arrival, Node};
-use eidetica_dag::{AccessId, EntryId};
+use eidetica_dag::{AccessId, Arrival, EntryId, Node};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.

@@ -1,12 +1,11 @@
 //! Many entries put together at once.
 
-use sha2::{Digest, Sha256};
-
 use crate::buffer::Buffer;
-use crate::encoding::write_canonical;
-use crate::entry::{ENTRY_BYTES_MAX, Entry, EntryError, SignedEntry};
+use crate::encoding;
+use crate::entry::{Entry, EntryError};
 use crate::id::EntryId;
 use crate::key::Signature;
+use crate::signed::SignedEntry;
 
 /// Puts entries and signatures together into one allocation. The signatures are not checked.
 ///
@@ -37,17 +36,7 @@ impl Assembler {
     /// # Errors
     /// The rule that the entry breaks.
     pub fn push(&mut self, entry: Entry, signature: &Signature) -> Result<(), EntryError> {
-        entry.check_form()?;
-        let start = self.bytes.len();
-        write_canonical(&entry, &mut self.bytes);
-        self.bytes.extend_from_slice(signature.as_bytes());
-        let encoded = &self.bytes[start..];
-        if encoded.len() > ENTRY_BYTES_MAX {
-            let bytes = encoded.len();
-            self.bytes.truncate(start);
-            return Err(EntryError::TooLarge { bytes });
-        }
-        let id = EntryId::from_bytes(Sha256::digest(encoded).into());
+        let id = encoding::append(&entry, signature, &mut self.bytes)?;
         self.entries.push(SignedEntry::without_encoding(id, entry));
         self.ends.push(self.bytes.len());
         Ok(())
