@@ -110,11 +110,13 @@
 //! ```
 
 pub mod address;
+pub mod address_race;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
 pub mod check;
 mod compression;
+pub mod coordinator;
 pub mod cursor;
 pub mod error;
 pub mod filter;
@@ -123,6 +125,7 @@ pub mod joining;
 pub mod message;
 pub mod origins;
 mod outgoing;
+pub mod peer_book;
 pub mod peers;
 pub mod proof;
 pub mod push;
@@ -139,7 +142,6 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
-mod varint;
 pub mod watch;
 
 pub use eidetica_dag;
@@ -147,11 +149,14 @@ pub use eidetica_dag;
 pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
+pub use address_race::AddressRace;
 pub use backoff::{Backoff, BackoffPolicy};
+pub use coordinator::Coordinator;
 pub use cursor::{Cursor, LogId};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use outgoing::{EntrySelection, Outgoing};
+pub use peer_book::PeerBook;
 pub use received::Received;
 pub use receiver::{EntryReceiver, ReceiveStep, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use report::{Progress, Report, Stats, SyncOptions, SyncOutcome};

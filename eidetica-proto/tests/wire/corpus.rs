@@ -8,6 +8,7 @@ use eidetica_dag::testing::Random;
 use eidetica_dag::testing::fuzz::{CorpusFile, Input, replay};
 use eidetica_proto::testing::fuzz::TARGETS;
 
+#[expect(clippy::disallowed_methods, reason = "the corpus is a folder of files")]
 fn corpus() -> Vec<CorpusFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let list = |folder: &Path| {
