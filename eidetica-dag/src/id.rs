@@ -78,6 +78,10 @@ pub struct IdHashing {
 }
 
 impl Default for IdHashing {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the secret places ids in a map and decides nothing"
+    )]
     fn default() -> Self {
         let secret = RandomState::new();
         Self {

@@ -1,67 +1,47 @@
-//! Figures in tables for people and as JSON for programs, and the targets they are held against.
+//! Tables in Markdown for people, the same figures as JSON for programs, and their targets.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// What a benchmark found.
+/// The figures of a command.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The figures.
     pub tables: Vec<Table>,
-    /// What they were to reach.
     pub targets: Vec<Target>,
 }
+
+/// A column: its heading for people, and its key in the JSON with the unit last.
+pub type Column = (&'static str, &'static str);
 
 /// Figures of one kind.
 #[derive(Debug)]
 pub struct Table {
-    /// Its name, above the table and in every object of the JSON.
     pub title: &'static str,
-    /// What stands in its columns.
-    pub columns: &'static [Column],
+    columns: &'static [Column],
     /// One cell for each column.
     pub rows: Vec<Vec<Cell>>,
-}
-
-/// What stands in a column.
-#[derive(Debug)]
-pub struct Column {
-    /// The heading, for people.
-    pub heading: &'static str,
-    /// The key in the JSON, its unit last.
-    pub key: &'static str,
-}
-
-/// Makes a column.
-pub const fn column(heading: &'static str, key: &'static str) -> Column {
-    Column { heading, key }
 }
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
-    /// A name.
     Text(String),
-    /// Something counted.
     Count(u64),
-    /// Something measured, and how many decimals people are shown.
+    /// A measured value, and the number of decimals in the table.
     Number(f64, usize),
     /// Not measured, or without meaning in this row.
     Absent,
 }
 
-/// One target and whether it is met.
+/// A condition, and where it does not hold.
 #[derive(Debug)]
 pub struct Target {
-    /// What is to hold.
     pub wanted: &'static str,
-    /// Where it does not, and the figure there. Empty: it holds everywhere.
     pub missed: Vec<String>,
 }
 
 impl Table {
-    /// Makes an empty table.
     pub fn new(title: &'static str, columns: &'static [Column]) -> Self {
         let rows = Vec::new();
         Self {
@@ -74,34 +54,50 @@ impl Table {
     /// Adds a row.
     ///
     /// # Panics
-    /// If it has not one cell for each column: a mistake in the benchmark.
-    pub fn push(&mut self, row: Vec<Cell>) {
-        assert_eq!(row.len(), self.columns.len(), "a cell for each column");
+    /// If it has more cells than the table has columns: a mistake of the caller.
+    pub fn push(&mut self, mut row: Vec<Cell>) {
+        assert!(row.len() <= self.columns.len(), "one cell for each column");
+        row.resize(self.columns.len(), Cell::Absent);
         self.rows.push(row);
     }
 }
 
+impl Target {
+    pub fn new(wanted: &'static str) -> Self {
+        Self {
+            wanted,
+            missed: Vec::new(),
+        }
+    }
+
+    /// Records a place where the target is missed.
+    pub fn check(&mut self, met: bool, place: impl FnOnce() -> String) {
+        if !met {
+            self.missed.push(place());
+        }
+    }
+}
+
 impl Report {
-    /// Tells whether every target is met.
+    /// Returns whether every target is met.
     pub fn targets_met(&self) -> bool {
         self.targets.iter().all(|target| target.missed.is_empty())
     }
 
     /// Returns every row of every table as an object in one list.
     pub fn to_json(&self, bench: &str) -> String {
-        let mut list = Vec::new();
-        for table in &self.tables {
-            for row in &table.rows {
-                let mut object = Map::new();
-                object.insert("bench".into(), bench.into());
-                object.insert("table".into(), table.title.into());
-                for (column, cell) in table.columns.iter().zip(row) {
-                    object.insert(column.key.into(), cell.to_json());
-                }
-                list.push(Value::Object(object));
-            }
-        }
-        format!("{:#}\n", Value::Array(list))
+        let object = |table: &Table, row: &Vec<Cell>| {
+            let cells = table.columns.iter().zip(row);
+            let cells = cells.map(|((_, key), cell)| (key.to_string(), cell.to_json()));
+            let names = [("bench", bench), ("table", table.title)];
+            let names = names.map(|(key, name)| (key.to_owned(), Value::from(name)));
+            Value::Object(names.into_iter().chain(cells).collect::<Map<_, _>>())
+        };
+        let rows = self
+            .tables
+            .iter()
+            .flat_map(|table| table.rows.iter().map(|row| object(table, row)));
+        format!("{:#}\n", Value::Array(rows.collect()))
     }
 }
 
@@ -122,23 +118,58 @@ impl From<&str> for Cell {
     }
 }
 
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(count: u64) -> Self {
+        Self::Count(count)
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(count: usize) -> Self {
+        Self::Count(count as u64)
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(cell: Option<T>) -> Self {
+        cell.map_or(Self::Absent, T::into)
+    }
+}
+
+/// Returns bytes in MiB.
+pub fn mib(bytes: Option<u64>) -> Cell {
+    bytes
+        .map(|bytes| Cell::Number(bytes as f64 / f64::from(1 << 20), 1))
+        .into()
+}
+
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
-            Self::Count(count) => f.write_str(&grouped(&count.to_string())),
+            Self::Count(count) => f.write_str(&grouped(*count)),
             Self::Number(number, decimals) => {
                 let text = format!("{number:.decimals$}");
                 let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
-                write!(f, "{}{fraction}", grouped(whole))
+                write!(f, "{}{fraction}", group(whole))
             }
             Self::Absent => f.write_str("–"),
         }
     }
 }
 
-/// Puts a comma before every three digits from the end.
-fn grouped(digits: &str) -> String {
+/// Writes a number with its digits in groups of three.
+pub fn grouped(number: u64) -> String {
+    group(&number.to_string())
+}
+
+fn group(digits: &str) -> String {
     let (sign, digits) = digits.split_at(usize::from(digits.starts_with('-')));
     let mut text = sign.to_owned();
     for (index, digit) in digits.chars().enumerate() {
@@ -150,46 +181,48 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// An aligned table that is also one in Markdown: names to the left, figures to the right.
+/// Writes `1 entry`, `2 entries`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
+}
+
+/// An aligned table in Markdown: text to the left, figures to the right.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cells: Vec<Vec<String>> = self
+        let headings = self
+            .columns
+            .iter()
+            .map(|(heading, _)| heading.to_string())
+            .collect();
+        let rows = self
             .rows
             .iter()
-            .map(|row| row.iter().map(Cell::to_string).collect())
-            .collect();
-        let named = |column: usize| {
-            let first = self.rows.first().map(|row| &row[column]);
-            matches!(first, Some(Cell::Text(_)))
-        };
-        let width = |column: usize| {
-            let heading = self.columns[column].heading.chars().count();
-            let cells = cells.iter().map(|row| row[column].chars().count());
-            cells.chain([heading, 2]).max().unwrap_or(heading)
-        };
+            .map(|row| row.iter().map(Cell::to_string).collect());
+        let mut lines: Vec<Vec<String>> = [headings].into_iter().chain(rows).collect();
         let layout: Vec<(bool, usize)> = (0..self.columns.len())
-            .map(|column| (named(column), width(column)))
+            .map(|at| {
+                let is_text = matches!(self.rows.first().map(|row| &row[at]), Some(Cell::Text(_)));
+                let width = lines.iter().map(|line| line[at].chars().count()).max();
+                (is_text, width.unwrap_or(0).max(2))
+            })
             .collect();
-        let mut line = |texts: &mut dyn Iterator<Item = &str>| {
-            for (text, (named, width)) in texts.zip(&layout) {
-                match named {
+        let rule = |(is_text, width): &(bool, usize)| match is_text {
+            true => "-".repeat(*width),
+            false => format!("{}:", "-".repeat(width - 1)),
+        };
+        lines.insert(1, layout.iter().map(rule).collect());
+        for line in lines {
+            for (text, (is_text, width)) in line.iter().zip(&layout) {
+                match is_text {
                     true => write!(f, "| {text:<width$} ")?,
                     false => write!(f, "| {text:>width$} ")?,
                 }
             }
-            writeln!(f, "|")
-        };
-        line(&mut self.columns.iter().map(|column| column.heading))?;
-        let rules: Vec<String> = layout
-            .iter()
-            .map(|(named, width)| match named {
-                true => "-".repeat(*width),
-                false => format!("{}:", "-".repeat(width - 1)),
-            })
-            .collect();
-        line(&mut rules.iter().map(String::as_str))?;
-        for row in &cells {
-            line(&mut row.iter().map(String::as_str))?;
+            writeln!(f, "|")?;
         }
         Ok(())
     }
@@ -215,12 +248,13 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    const COLUMNS: &[Column] = &[column("tree", "tree"), column("request", "request_bytes")];
-
     fn report(missed: &[&str]) -> Report {
-        let mut table = Table::new("requests", COLUMNS);
+        let mut table = Table::new(
+            "requests",
+            &[("tree", "tree"), ("request", "request_bytes")],
+        );
         table.push(vec!["line".into(), Cell::Number(1234.56, 1)]);
-        table.push(vec!["a braid".into(), Cell::Absent]);
+        table.push(vec!["a braid".into()]);
         let missed = missed.iter().map(|place| place.to_string()).collect();
         Report {
             tables: vec![table],
@@ -266,14 +300,15 @@ mod tests {
 
     #[test]
     fn digits_are_grouped() {
-        for (count, shown) in [
+        for (number, text) in [
             (7, "7"),
-            (100, "100"),
+            (999, "999"),
             (1_000, "1,000"),
             (12_345_678, "12,345,678"),
         ] {
-            assert_eq!(Cell::Count(count).to_string(), shown);
+            assert_eq!(grouped(number), text);
         }
         assert_eq!(Cell::Number(-1234.5, 1).to_string(), "-1,234.5");
+        assert_eq!(count(1, "entry", "entries"), "1 entry");
     }
 }

@@ -11,9 +11,10 @@ use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{
     EntryReceiver, Outgoing, ReceiveStep, Received, Step, SyncOptions, SyncSession,
 };
+use xtask_support::failed;
 
-use super::world::Replica;
 use crate::clock::timed;
+use crate::world::Replica;
 
 /// What one sync cost. Bytes are those of frames with their prefixes.
 #[derive(Debug, Default, Clone)]
@@ -50,14 +51,10 @@ struct Link {
 
 impl Link {
     fn carry(&mut self, frame: &Bytes) -> Result<Bytes, String> {
-        self.decoder.feed(&encode_frame(frame).map_err(told)?);
-        let arrived = self.decoder.poll_frame().map_err(told)?;
+        self.decoder.feed(&encode_frame(frame).map_err(failed)?);
+        let arrived = self.decoder.poll_frame().map_err(failed)?;
         arrived.ok_or_else(|| "a whole frame was fed and none came out".to_owned())
     }
-}
-
-fn told(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 /// How many bytes a frame takes on the link.
@@ -119,7 +116,7 @@ fn run(
                 let (result, cpu) = timed(|| session.handle_view(asker));
                 exchange.asker_cpu += cpu;
                 let Ok(result) = result;
-                result.map_err(told)?;
+                result.map_err(failed)?;
             }
             Step::Exchange { header, entries } => {
                 pushing = entries.is_some();
@@ -154,7 +151,7 @@ fn run(
                 }
                 let (result, cpu) = timed(|| session.handle_header(&frame));
                 exchange.asker_cpu += cpu;
-                result.map_err(told)?;
+                result.map_err(failed)?;
             }
             Step::Receive => {
                 let receiver = session.receiver();
@@ -165,7 +162,7 @@ fn run(
                 }
             }
             Step::Done(_) if !response.is_empty() => {
-                return Err("the response goes on behind its end".to_owned());
+                return Err("the response continues after its end".to_owned());
             }
             Step::Done(report) => {
                 let stats = report.stats;
@@ -191,16 +188,16 @@ fn receive(
         match receiver.poll_step(now_ms) {
             ReceiveStep::ReceivePart => {
                 let frame = next(frames)?;
-                let part = Received::from_frame(receiver.tree(), &frame).map_err(told)?;
+                let part = Received::from_frame(receiver.tree(), &frame).map_err(failed)?;
                 let ends = matches!(part, Received::End(_));
                 receiver
                     .handle_part(part, frame.len(), now_ms)
-                    .map_err(told)?;
+                    .map_err(failed)?;
                 end = ends.then_some(frame).or(end);
             }
             ReceiveStep::Append { entries, .. } => {
                 let outcome = replica.append(entries);
-                receiver.handle_appended(outcome).map_err(told)?;
+                receiver.handle_appended(outcome).map_err(failed)?;
             }
             ReceiveStep::AwaitAppend => return Err("waits for a store that is done".to_owned()),
             ReceiveStep::Done => return Ok(end),
@@ -214,7 +211,7 @@ fn next(response: &mut VecDeque<Bytes>) -> Result<Bytes, String> {
         .ok_or_else(|| "the response ended too early".to_owned())
 }
 
-/// Makes every frame behind a header, and tells how many entries are in each.
+/// Makes every frame after a header, each with the number of entries in it.
 fn frames_of<V: EntryView + ?Sized>(
     outgoing: &mut Outgoing,
     view: &V,
@@ -222,23 +219,23 @@ fn frames_of<V: EntryView + ?Sized>(
     std::iter::from_fn(|| outgoing.poll_frame(view).transpose()).collect()
 }
 
-/// Answers a request as a server does: checks the access of the asker, then does what it asks for.
+/// Answers a request as a server does: checks access first.
 fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec<Bytes>, String> {
-    let header = RequestHeader::decode(&next(&mut request)?).map_err(told)?;
+    let header = RequestHeader::decode(&next(&mut request)?).map_err(failed)?;
     match header.request {
         Request::SyncTree(asked) => {
-            check_access(replica, None, Role::Read).map_err(told)?;
+            check_access(replica, None, Role::Read).map_err(failed)?;
             answer_pull(replica, &asked)
         }
         Request::SendEntries(announced) => {
-            check_access(replica, None, Role::Write).map_err(told)?;
+            check_access(replica, None, Role::Write).map_err(failed)?;
             let mut receiver = EntryReceiver::new(announced.tree);
             receiver.begin(announced.entries);
             receive(&mut receiver, replica, &mut request)?;
             let Ok(acknowledgement) = acknowledge(&receiver, replica);
             Ok(vec![acknowledgement])
         }
-        other => Err(format!("nobody asks {other:?} here")),
+        other => Err(format!("a sync does not send {other:?}")),
     }
 }
 
@@ -247,10 +244,10 @@ pub fn answer_pull<V: EntryView + ?Sized>(
     view: &V,
     asked: &SyncTree,
 ) -> Result<Vec<Bytes>, String> {
-    let answer = answer_sync(view, asked).map_err(told)?;
+    let answer = answer_sync(view, asked).map_err(failed)?;
     let mut frames = vec![answer.header];
     if let Some(selection) = answer.entries {
-        let entries = frames_of(&mut selection.outgoing(), view).map_err(told)?;
+        let entries = frames_of(&mut selection.outgoing(), view).map_err(failed)?;
         frames.extend(entries.into_iter().map(|(frame, _)| frame));
     }
     Ok(frames)

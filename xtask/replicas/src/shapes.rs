@@ -1,8 +1,8 @@
-//! Histories that two peers share, and what each of them wrote on top.
+//! Histories that two peers share, and what each of them wrote on top of that.
 
 use eidetica_dag::testing::Random;
 
-use super::world::World;
+use crate::world::World;
 
 /// Entries of the bases that are lines, and of their braids.
 const LINE_ENTRIES: u32 = 20_000;
@@ -18,7 +18,7 @@ pub const WINDOWS: [u32; 4] = [50, 500, 2_000, 10_000];
 
 /// The case of a thousand tips all of which differ. The asker cannot know that they do, and a first
 /// request which provides for it would be several times as large as one that finds twenty of a
-/// thousand: so here a second round trip is the bargain.
+/// thousand: so here a second round trip is the better choice.
 pub const ALL_OF_MANY_FORKED: &str = "all of many chains forked";
 
 /// A history and which pairs of replicas are drawn from it.
@@ -70,19 +70,30 @@ impl Pairs {
 }
 
 /// A history in the making: the parents of each entry.
-#[derive(Default)]
-struct History(Vec<Vec<u32>>);
+struct History {
+    parents: Vec<Vec<u32>>,
+    /// How many entries were there before the replicas diverged.
+    base: usize,
+}
 
 impl History {
     fn with_root() -> Self {
-        Self(vec![vec![]])
+        Self {
+            parents: vec![vec![]],
+            base: 1,
+        }
+    }
+
+    /// Ends what all writers share.
+    fn diverge(&mut self) {
+        self.base = self.parents.len();
     }
 
     fn add(&mut self, mut parents: Vec<u32>) -> u32 {
         parents.sort_unstable();
         parents.dedup();
-        self.0.push(parents);
-        self.0.len() as u32 - 1
+        self.parents.push(parents);
+        self.parents.len() as u32 - 1
     }
 
     /// Adds `count` entries, each on the one before, and returns the last.
@@ -143,7 +154,7 @@ impl Recipe {
             variant: self.variant.to_owned(),
             pairs: Pairs::Writers(writers),
         };
-        (World::sign(history.0), scene)
+        (World::sign(history.parents, history.base), scene)
     }
 }
 
@@ -165,6 +176,7 @@ fn writers(entries_each: u32) -> u32 {
 fn linear(random: &mut Random, each: u32) -> (History, Vec<Vec<Heads>>) {
     let mut history = History::with_root();
     history.chain(0, LINE_ENTRIES);
+    history.diverge();
     let groups = writers(each) / 2;
     let mut group = |_| {
         let base = random.below(LINE_ENTRIES + 1);
@@ -185,6 +197,7 @@ fn chains(random: &mut Random, count: u32, length: u32) -> (History, Vec<u32>) {
 /// A thousand chains; each writer wrote a hundred entries on ten of them.
 fn wide(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
     let (mut history, tips) = chains(random, 1_000, 60);
+    history.diverge();
     let mut writer = |_| {
         let mut tips = tips.clone();
         for _ in 0..10 {
@@ -200,6 +213,7 @@ fn wide(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
 /// Chains on every one of which each writer wrote up to three entries.
 fn all_forked(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
     let (mut history, tips) = chains(random, count, 60);
+    history.diverge();
     let mut writer = |_| {
         let grow = |tip: &u32| history.chain(*tip, 1 + random.below(3));
         tips.iter().map(grow).collect()
@@ -219,6 +233,7 @@ fn braid(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
     }
     let mut history = History::with_root();
     let base = rows(&mut history, [0; 3], LINE_ENTRIES);
+    history.diverge();
     let mut writer = |_| rows(&mut history, base, 1 + random.below(200)).to_vec();
     let group = (0..writers(100)).map(&mut writer).collect();
     (history, vec![group])
@@ -241,6 +256,7 @@ fn criss_cross(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
     let mut history = History::with_root();
     let base = [0, 1].map(|_| history.add(vec![0]));
     let base = rounds(&mut history, random, base, LINE_ENTRIES / 4);
+    history.diverge();
     let writer = |_| {
         let count = 1 + random.below(50);
         rounds(&mut history, random, base, count).to_vec()
@@ -257,6 +273,7 @@ fn old_branches(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
         let from = random.below(3 * LINE_ENTRIES / 4);
         history.chain(from, 1 + random.below(30))
     });
+    history.diverge();
     let mut group = |grown: usize| {
         let writer = |_| {
             let mut tips = vec![line];
@@ -270,7 +287,7 @@ fn old_branches(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
     (history, groups)
 }
 
-/// A line with `count` chains that nobody merged; all wrote on the line and on three chains.
+/// A line with `count` chains that were never merged; all wrote on the line and on three chains.
 fn stale_chains(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
     const LINE: u32 = 5_000;
     let mut history = History::with_root();
@@ -279,6 +296,7 @@ fn stale_chains(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
         let from = random.below(LINE);
         base.push(history.chain(from, 1 + random.below(50)));
     }
+    history.diverge();
     let mut writer = |_| {
         let mut tips = base.clone();
         tips[0] = history.chain(tips[0], 20);
@@ -317,7 +335,7 @@ mod tests {
 
     #[test]
     fn windows_stay_within_the_history() {
-        let world = World::sign(vec![vec![], vec![0], vec![1], vec![2]]);
+        let world = World::sign(vec![vec![], vec![0], vec![1], vec![2]], 4);
         let mut random = Random::new(1);
         for scene in windows("short") {
             for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Every entry that anybody has, signed once, and what one peer has of them.
+//! Every entry of two replicas, signed once, and the part of them that one replica has.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -14,9 +14,11 @@ use eidetica_dag::{
 /// The signed entries of one history.
 pub struct World {
     tree: TreeId,
-    entries: Vec<VerifiedEntry>,
+    pub entries: Vec<VerifiedEntry>,
     /// As places in `entries`. The root alone has none.
-    parents: Vec<Vec<u32>>,
+    pub parents: Vec<Vec<u32>>,
+    /// When each entry was written. Replicas that diverge write at the same time.
+    pub clock: Vec<u32>,
     places: HashMap<EntryId, u32>,
     /// The one access state there is: everyone may write.
     access: Arc<AccessState>,
@@ -24,12 +26,22 @@ pub struct World {
 
 impl World {
     /// Signs a history: entry `i` has the parents `parents[i]`, which have lower numbers. Roots
-    /// beyond the first get the first one as their parent.
-    pub fn sign(mut parents: Vec<Vec<u32>>) -> Self {
+    /// beyond the first get the first one as their parent. The first `base` entries were written one
+    /// after the other, and the others as soon as their parents were there.
+    pub fn sign(mut parents: Vec<Vec<u32>>, base: usize) -> Self {
         for parents in parents.iter_mut().skip(1) {
             if parents.is_empty() {
                 parents.push(0);
             }
+        }
+        let mut clock: Vec<u32> = (0..base as u32).collect();
+        for parents in &parents[base..] {
+            let last = parents
+                .iter()
+                .map(|parent| clock[*parent as usize])
+                .max()
+                .unwrap_or(0);
+            clock.push(last.max(base as u32 - 1) + 1);
         }
         let entries = build(&parents);
         let Ok(access) = dag_of(vec![entries[0].clone()]).access(AccessId(0));
@@ -39,10 +51,13 @@ impl World {
             places: ids.zip(0..).collect(),
             entries,
             parents,
+            clock,
             access,
         }
     }
 
+    /// Returns the number of entries.
+    #[expect(clippy::len_without_is_empty, reason = "it has a root")]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -141,7 +156,7 @@ impl<'w> Replica<'w> {
         self.world.entries[self.order[at.index()] as usize].get()
     }
 
-    /// Tells for each entry of the world whether it is here.
+    /// Returns for each entry of the world whether it is here.
     pub fn marks(&self) -> Vec<bool> {
         self.numbers.iter().map(Option::is_some).collect()
     }
@@ -209,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_replica_shows_what_a_store_of_the_same_entries_shows() {
-        let world = World::sign(Shape::Braided.parents(2_000, 1));
+        let world = World::sign(Shape::Braided.parents(2_000, 1), 2_000);
         let marks = world.closure(&[1_500, 1_700]);
         let replica = Replica::new(&world, &marks);
         let entries = world.entries.iter().zip(&marks);
