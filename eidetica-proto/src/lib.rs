@@ -111,6 +111,7 @@ pub mod address;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod batch_error;
 mod compression;
 pub mod error;
 pub mod filter;

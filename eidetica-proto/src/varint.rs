@@ -1,6 +1,6 @@
 //! Numbers of any length in a batch, and reading what somebody else wrote.
 
-use crate::error::BatchError;
+use crate::batch_error::BatchError;
 
 /// Writes a number as LEB128.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
