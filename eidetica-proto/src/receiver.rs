@@ -240,10 +240,10 @@ impl EntryReceiver {
     }
 
     fn handle_entries(&mut self, batch: Verification) -> Result<(), PeerFault> {
-        self.counts.received += (batch.verified.len() + batch.unproved.len()) as u64;
-        let mut entries = self.unproven.handle(batch);
+        self.counts.received += (batch.verified.len() + batch.unproven.len()) as u64;
+        let mut entries = self.unproven.handle_batch(batch);
         if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
-            entries.append(&mut self.unproven.look());
+            entries.append(&mut self.unproven.take_proven());
         }
         self.add_ready(entries);
         if self.unproven.bytes() > UNPROVEN_BYTES_MAX + BATCH_BYTES_MAX {
@@ -259,7 +259,7 @@ impl EntryReceiver {
     /// more.
     ///
     /// # Errors
-    /// [`PeerFault::Forged`] if an entry has no valid signature and no entry vouches for it.
+    /// [`PeerFault::Forged`] if an entry has no valid signature and no entry proves it.
     pub fn handle_caught_up(&mut self) -> Result<(), PeerFault> {
         self.prove_rest()?;
         self.retry_is_due = true;
@@ -268,9 +268,9 @@ impl EntryReceiver {
 
     /// Looks for proof of the entries that have none so far.
     fn prove_rest(&mut self) -> Result<(), PeerFault> {
-        let entries = self.unproven.look();
+        let entries = self.unproven.take_proven();
         self.add_ready(entries);
-        match self.unproven.first_unproved() {
+        match self.unproven.first() {
             Some(forged) => Err(PeerFault::Forged(forged.id)),
             None => Ok(()),
         }
@@ -313,7 +313,7 @@ impl EntryReceiver {
         self.waiting_bytes += bytes_of(&outcome.waiting);
         self.waiting_ids
             .extend(outcome.waiting.iter().map(|entry| entry.get().id()));
-        // What is vouched for must be stored with what vouches for it, and a retry changes the
+        // An entry must be stored with the entry that proves it, and a retry changes the
         // order of those that wait.
         let unsigned = |entry: &&VerifiedEntry| !entry.get().has_valid_signature();
         if let Some(entry) = outcome.waiting.iter().find(unsigned) {

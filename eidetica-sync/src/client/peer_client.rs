@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
@@ -261,8 +262,7 @@ fn is_stale(header: &[u8]) -> bool {
 /// may be.
 fn meta_key(address: &Address) -> String {
     let hash: [u8; 32] = Sha256::digest(address.as_str()).into();
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("acquaintance/{digits}")
+    format!("acquaintance/{}", HEXLOWER.encode(&hash))
 }
 
 fn wrong_peer(address: &Address, wanted: &PublicKey, proved: &PublicKey) -> TransportError {

@@ -88,7 +88,7 @@ pub fn part(data: &[u8]) -> bool {
                 return false;
             };
             let genuine = batch.verified.iter().map(|entry| entry.get());
-            assert!(genuine.chain(&batch.unproved).eq(&unpacked));
+            assert!(genuine.chain(&batch.unproven).eq(&unpacked));
         }
         (Part::End { tips }, Ok(Received::End(received))) => {
             assert_ids(tips.listed(), TIPS_MAX);

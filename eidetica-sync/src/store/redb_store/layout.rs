@@ -5,8 +5,7 @@
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.
 
-use eidetica_dag::view::{Arrival, Node};
-use eidetica_dag::{AccessId, EntryId};
+use eidetica_dag::{AccessId, Arrival, EntryId, Node};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.
@@ -40,7 +39,7 @@ pub(super) const ACCESS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// No tree gets this number: it stands for a tree that is not here.
 pub(super) const NO_TREE: u32 = u32::MAX;
 
-/// JoinLimit a tree's number and another one to a key.
+/// Joins a tree's number and another one to a key.
 pub(super) fn key(tree: u32, number: u32) -> u64 {
     u64::from(tree) << 32 | u64::from(number)
 }
