@@ -112,6 +112,7 @@ pub mod address_race;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod batch_error;
 mod compression;
 pub mod coordinator;
 pub mod error;

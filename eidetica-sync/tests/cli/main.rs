@@ -137,7 +137,7 @@ fn a_large_entry_syncs_and_a_larger_one_is_refused() {
     // It fits, but for what an entry has around it.
     let nearly = vec![b'x'; 1 << 20];
     let said = refusal(&place.run_with("a", &["append", "large"], &nearly), 1);
-    assert!(said.contains("the most is 1048576"), "{said}");
+    assert!(said.contains("the maximum is 1048576"), "{said}");
     assert_eq!(place.lines("a", &["tips", "large"]), entry);
 
     let server = place.serve("a");

@@ -119,7 +119,10 @@ async fn one_entry_of_a_megabyte_passes_and_two_are_refused() {
         .append(tree, "x".repeat(2_000_000))
         .await
         .expect_err("it is above the limit");
-    assert!(error.to_string().contains("the most is 1048576"), "{error}");
+    assert!(
+        error.to_string().contains("the maximum is 1048576"),
+        "{error}"
+    );
     for (_, address) in a.get_all_server_addresses_async().await {
         let c = node(3).await;
         c.sync(tree, address).await.expect("a serves");
