@@ -114,6 +114,7 @@ pub mod address_race;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod batch_error;
 pub mod check;
 mod compression;
 pub mod coordinator;

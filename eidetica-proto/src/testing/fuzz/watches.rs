@@ -7,8 +7,8 @@ use eidetica_dag::testing::fuzz::Input;
 use eidetica_dag::testing::key;
 use eidetica_dag::{Arrival, DagView, EntryView, TreeId, VerifiedEntry, tip_ids};
 
-use super::assert_shortest;
 use super::replicas::{Pair, pairs};
+use super::shortest::assert_shortest;
 use super::syncs::assert_sound;
 use crate::cursor::Cursor;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};
