@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::access::{AccessId, AccessState, Role};
-use crate::admit::{Change, changes_of, join, role_needed};
+use crate::access::{AccessId, AccessState, Ledger, Role};
+use crate::admit::{changes_of, role_needed};
 use crate::entry::{Body, EntryError, SignedEntry};
 use crate::id::{EntryId, TreeId};
 use crate::key::PublicKey;
@@ -202,6 +202,7 @@ pub fn check<V: EntryView + ?Sized>(
         problems: Vec::new(),
         tips: BTreeSet::new(),
         landmarks: ArrivalSet::with_room_for(view.entry_count()),
+        ledger: view.ledger()?,
         highest: 0,
         chunk: Chunk::default(),
     };
@@ -227,6 +228,7 @@ struct Checker<'v, V: EntryView + ?Sized> {
     tips: BTreeSet<Arrival>,
     /// The entries that must be in the index of landmarks.
     landmarks: ArrivalSet,
+    ledger: Arc<Ledger>,
     highest: u32,
     chunk: Chunk,
 }
@@ -365,16 +367,18 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         let id = node.id;
         let stored = node.access;
         let said = entry.entry();
-        let mut states: Vec<AccessId> = parents.iter().map(|parent| parent.access).collect();
-        states.sort_unstable();
-        states.dedup();
-        let before = match states.as_slice() {
-            [] => Arc::new(AccessState::of_root(said.author)),
-            [one] => self.state(*one)?,
-            _ => Arc::new(join(&states, |id| self.state(id), |at| self.change(at))?),
-        };
+        let mut ids: Vec<AccessId> = parents.iter().map(|parent| parent.access).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let states = ids
+            .iter()
+            .map(|id| self.state(*id))
+            .collect::<Result<Vec<_>, _>>()?;
+        // A root is allowed what it does: it names the tree.
+        let is_root = said.tree.is_none();
+        let before = AccessState::join(&self.ledger, &states);
         let needed = role_needed(&said.body);
-        if !before.allows(Some(&said.author), needed) {
+        if !is_root && !before.allows(Some(&said.author), needed) {
             let author = said.author;
             self.problems.push(Problem::NotAllowed {
                 at,
@@ -383,12 +387,14 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
                 needed,
             });
         }
-        let holds = if matches!(said.body, Body::Data(_)) {
-            states == [stored] || self.is_state(stored, &before)?
-        } else {
-            let mut after = Arc::unwrap_or_clone(before);
-            after.apply(at, changes_of(&said.body));
-            self.is_state(stored, &after)?
+        let after = self.state(stored);
+        let holds = match after {
+            Err(Stop::View(error)) => return Err(Stop::View(error)),
+            Err(Stop::Damaged) => false,
+            Ok(after) if matches!(said.body, Body::Access(_) | Body::Genesis(_)) => {
+                self.is_change(&after, &before, at, entry)
+            }
+            Ok(after) => after == before,
         };
         if !holds {
             self.problems.push(Problem::WrongAccess { at, id, stored });
@@ -396,28 +402,38 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         Ok(())
     }
 
-    /// Tells whether the state with this number is there and is this one.
-    fn is_state(&self, id: AccessId, wanted: &AccessState) -> Result<bool, V::Error> {
-        Ok(id.0 < self.view.access_count() && *self.view.access(id)? == *wanted)
+    /// Tells whether a state is that of an entry which changes access on top of another state.
+    fn is_change(
+        &self,
+        after: &AccessState,
+        before: &AccessState,
+        at: Arrival,
+        entry: &SignedEntry,
+    ) -> bool {
+        let [head] = after.heads() else {
+            return false;
+        };
+        let said = entry.entry();
+        self.ledger.get(*head).is_some_and(|kept| {
+            kept.at == at
+                && kept.id == entry.id()
+                && kept.height == said.height
+                && kept.author == said.author
+                && *kept.changes == *changes_of(&said.body)
+                && *kept.follows == *before.heads()
+        })
     }
 
-    /// Returns a state that can be worked with: whose changes are entries that are there.
-    fn state(&self, id: AccessId) -> Result<Arc<AccessState>, Stop<V::Error>> {
+    /// Returns a state that can be worked with: one that is there and has changes.
+    fn state(&self, id: AccessId) -> Result<AccessState, Stop<V::Error>> {
         if id.0 >= self.view.access_count() {
             return Err(Stop::Damaged);
         }
         let state = self.view.access(id)?;
-        let count = self.view.entry_count();
-        if state.changed_by.is_empty() || state.changed_by.iter().any(|at| at.0 >= count) {
+        if state.heads().is_empty() {
             return Err(Stop::Damaged);
         }
         Ok(state)
-    }
-
-    fn change(&self, at: Arrival) -> Result<Change, Stop<V::Error>> {
-        let encoded = self.view.encoded(at)?;
-        let entry = SignedEntry::decode(encoded).map_err(|_| Stop::Damaged)?;
-        Ok(Change::of(&self.view.node(at)?, &entry))
     }
 
     /// Moves the tips past an entry and checks the checkpoint there.

@@ -70,13 +70,17 @@ pub mod id;
 pub mod key;
 pub mod memory;
 pub mod set;
+pub mod shared_set;
 #[cfg(feature = "test-utils")]
 pub mod testing;
 pub mod verify;
 pub mod view;
 pub mod walk;
 
-pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
+pub use access::{
+    AccessChange, AccessId, AccessKey, AccessState, Contests, Ledger, LedgerEntry, Outlook, Role,
+    Subject,
+};
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
 pub use assemble::Assembler;
 pub use buffer::Buffer;
@@ -87,6 +91,7 @@ pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;
 pub use set::ArrivalSet;
+pub use shared_set::SharedSet;
 pub use verify::{
     Forged, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification, VerifiedEntry, verify_batch,
 };

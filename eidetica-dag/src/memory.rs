@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, Ledger, Resolved};
 use crate::admit::{AppendOutcome, Changes, admit};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
@@ -32,7 +32,9 @@ pub struct MemoryDag {
     tips: Vec<Arrival>,
     checkpoints: Vec<Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
-    access: Vec<Arc<AccessState>>,
+    access: Vec<Arc<Resolved>>,
+    access_ids: BTreeMap<AccessKey, AccessId>,
+    ledger: Arc<Ledger>,
 }
 
 /// The place of an entry's encoding.
@@ -52,6 +54,8 @@ pub struct Prefix {
     pub tips: Vec<Arrival>,
     /// How many access states it had.
     pub access_count: u32,
+    /// What its ledger was.
+    pub ledger: Arc<Ledger>,
 }
 
 impl MemoryDag {
@@ -67,6 +71,8 @@ impl MemoryDag {
             checkpoints: Vec::new(),
             landmarks: BTreeMap::new(),
             access: Vec::new(),
+            access_ids: BTreeMap::new(),
+            ledger: Arc::default(),
         }
     }
 
@@ -110,7 +116,12 @@ impl MemoryDag {
             self.places.push(Place { append, start, end });
         }
         self.appended.push(encoded.into());
-        self.access.extend(changes.access);
+        for (key, state) in changes.access {
+            let id = AccessId(self.access.len() as u32);
+            self.access_ids.insert(key, id);
+            self.access.push(state.into_resolved());
+        }
+        self.ledger = changes.ledger;
         self.tips = changes.tips;
         self.checkpoints
             .extend(changes.checkpoints.into_iter().map(|(_, tips)| tips));
@@ -122,6 +133,7 @@ impl MemoryDag {
             entry_count: self.entry_count(),
             tips: self.tips.clone(),
             access_count: self.access.len() as u32,
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -162,8 +174,17 @@ impl DagView for MemoryDag {
         self.access.len() as u32
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
-        Ok(self.access[id.0 as usize].clone())
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
+        let resolved = self.access[id.0 as usize].clone();
+        Ok(AccessState::new(self.ledger.clone(), resolved))
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        Ok(self.access_ids.get(key).copied())
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        Ok(self.ledger.clone())
     }
 }
 

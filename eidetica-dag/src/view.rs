@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, Ledger};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::EntryId;
@@ -78,7 +78,13 @@ pub trait DagView {
     fn access_count(&self) -> u32;
 
     /// Returns the access state with this number.
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Self::Error>;
+    fn access(&self, id: AccessId) -> Result<AccessState, Self::Error>;
+
+    /// Returns the number of the access state of this name, or `None` if there is none.
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Self::Error>;
+
+    /// Returns every change of access that there is.
+    fn ledger(&self) -> Result<Arc<Ledger>, Self::Error>;
 }
 
 /// A view that can also give back the entries themselves.
@@ -122,15 +128,10 @@ pub fn tip_ids<V: DagView + ?Sized>(view: &V) -> Result<Vec<EntryId>, V::Error> 
 }
 
 /// Returns the access state that holds when all tips are taken together: what a peer may do with
-/// the tree as it stands here.
+/// the tree as it is here. It does not cost more where there are more tips.
 ///
 /// # Errors
 /// Those of the view.
-pub fn current_access<V: EntryView + ?Sized>(view: &V) -> Result<AccessState, V::Error> {
-    let tips = view.tips()?;
-    let states = tips
-        .into_iter()
-        .map(|tip| Ok(view.node(tip)?.access))
-        .collect::<Result<Vec<_>, _>>()?;
-    crate::admit::joined_access(view, states)
+pub fn current_access<V: DagView + ?Sized>(view: &V) -> Result<AccessState, V::Error> {
+    Ok(view.ledger()?.current())
 }

@@ -7,13 +7,16 @@ pub mod draw;
 pub mod fuzz;
 pub mod history;
 pub mod oracle;
+pub mod quarrel;
 pub mod random;
+pub mod seniority;
 pub mod shapes;
 pub mod skeleton;
 
 pub use draw::{Drawing, Drawn, draw, draw_with};
 pub use history::git_history;
 pub use oracle::Oracle;
+pub use quarrel::Quarrel;
 pub use random::Random;
 pub use shapes::{Shape, build, build_with, dag_of};
 pub use skeleton::Skeleton;

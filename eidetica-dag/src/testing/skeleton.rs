@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, Ledger};
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
 use crate::testing::random::Random;
@@ -116,7 +116,15 @@ impl DagView for Skeleton {
         1
     }
 
-    fn access(&self, _: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, _: AccessId) -> Result<AccessState, Infallible> {
+        Ok(AccessState::default())
+    }
+
+    fn find_access(&self, _: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        Ok(None)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
         Ok(Arc::default())
     }
 }

@@ -10,8 +10,9 @@ use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Drawing, Shape, build, dag_of, draw, genesis, key, open_genesis};
 use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessChange, AccessId, AccessState, Arrival, Body, DagView, Entry, EntryError, EntryId,
-    EntryView, MemoryDag, Node, Role, Signature, SignedEntry, Subject, verify_batch,
+    AccessChange, AccessId, AccessKey, AccessState, Arrival, Body, DagView, Entry, EntryError,
+    EntryId, EntryView, Ledger, MemoryDag, Node, Role, Signature, SignedEntry, Subject,
+    verify_batch,
 };
 
 /// A tree of which some answers are replaced.
@@ -23,7 +24,7 @@ struct Tampered {
     tips: Option<Vec<Arrival>>,
     checkpoints: HashMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
-    access: HashMap<AccessId, Arc<AccessState>>,
+    access: HashMap<AccessId, AccessState>,
 }
 
 impl Tampered {
@@ -109,9 +110,17 @@ impl DagView for Tampered {
         self.dag.access_count()
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
         let replaced = self.access.get(&id).cloned();
         replaced.map_or_else(|| self.dag.access(id), Ok)
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        self.dag.find_access(key)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        self.dag.ledger()
     }
 }
 
@@ -443,7 +452,7 @@ fn an_access_state_with_other_roles() {
     let (at, id, stored) = (Arrival(1), view.id(1), AccessId(1));
     assert_eq!(view.problems(), [Problem::WrongAccess { at, id, stored }]);
     // A state without any change cannot be worked with, and nothing panics.
-    view.access.insert(AccessId(1), Arc::default());
+    view.access.insert(AccessId(1), AccessState::default());
     assert_eq!(view.problems(), [Problem::WrongAccess { at, id, stored }]);
 }
 

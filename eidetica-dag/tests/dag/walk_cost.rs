@@ -7,7 +7,7 @@ use std::sync::Arc;
 use eidetica_dag::testing::{Shape, Skeleton, git_history};
 use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::walk::difference;
-use eidetica_dag::{AccessId, AccessState, Arrival, DagView, EntryId, Node};
+use eidetica_dag::{AccessId, AccessKey, AccessState, Arrival, DagView, EntryId, Ledger, Node};
 
 /// Counts the nodes that are read.
 struct Counting {
@@ -47,8 +47,16 @@ impl DagView for Counting {
         self.view.access_count()
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
         self.view.access(id)
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        self.view.find_access(key)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        self.view.ledger()
     }
 }
 
