@@ -251,7 +251,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
         if entry.tree() != self.tree {
             let rule = match entry.entry().body {
                 Body::Genesis(_) => Rule::SecondRoot,
-                Body::Data(_) | Body::Access(_) => Rule::OtherTree,
+                Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Rule::OtherTree,
             };
             return Ok(Verdict::Refused(rule));
         }
@@ -408,7 +408,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
 pub(crate) fn role_needed(body: &Body) -> Role {
     match body {
         Body::Access(_) => Role::Admin,
-        Body::Data(_) | Body::Genesis(_) => Role::Write,
+        Body::Data(_) | Body::Extension { .. } | Body::Genesis(_) => Role::Write,
     }
 }
 
@@ -417,6 +417,6 @@ pub(crate) fn changes_of(body: &Body) -> &[AccessChange] {
     match body {
         Body::Access(changes) => changes,
         Body::Genesis(genesis) => &genesis.access,
-        Body::Data(_) => &[],
+        Body::Data(_) | Body::Extension { .. } => &[],
     }
 }

@@ -5,7 +5,8 @@
 //! canonical  = version u8 · tree · parent count varint · parents (32 bytes each) · height varint
 //!              · timestamp varint · author (32) · body
 //! tree       = 0, or 1 · id (32)
-//! body       = 0 · length varint · data, or 1 · changes of access, or 2 · genesis
+//! body       = 0 · length varint · data, or 1 · changes of access, or 2 · genesis,
+//!              or 3 · kind varint · length varint · content of an extension
 //! ```
 //!
 //! This is what postcard writes, and varints are LEB128. It is written out by hand because every
@@ -19,6 +20,7 @@ use crate::key::{PublicKey, SIGNATURE_BYTES};
 const DATA: u8 = 0;
 const ACCESS: u8 = 1;
 const GENESIS: u8 = 2;
+const EXTENSION: u8 = 3;
 
 /// The parts of an encoded entry, read where they stand: nothing is copied or allocated.
 ///
@@ -53,6 +55,13 @@ pub enum EncodedBody<'a> {
     Access(&'a [u8]),
     /// A [`Genesis`](crate::Genesis) as postcard writes it.
     Genesis(&'a [u8]),
+    /// Content of a kind that this crate does not interpret.
+    Extension {
+        /// What `bytes` mean.
+        kind: u32,
+        /// The content.
+        bytes: &'a [u8],
+    },
 }
 
 impl<'a> EncodedEntry<'a> {
@@ -86,12 +95,13 @@ impl<'a> EncodedEntry<'a> {
         let timestamp_ms = take_varint(&mut rest)?;
         let author = PublicKey::from_bytes(*take_array(&mut rest)?);
         let body = match take_byte(&mut rest)? {
-            DATA => {
-                let data_bytes = take_varint(&mut rest)?;
-                EncodedBody::Data(Some(rest).filter(|data| data.len() as u64 == data_bytes)?)
-            }
+            DATA => EncodedBody::Data(take_last(rest)?),
             ACCESS => EncodedBody::Access(rest),
             GENESIS => EncodedBody::Genesis(rest),
+            EXTENSION => EncodedBody::Extension {
+                kind: u32::try_from(take_varint(&mut rest)?).ok()?,
+                bytes: take_last(rest)?,
+            },
             _ => return None,
         };
         Some(Self {
@@ -127,8 +137,7 @@ pub(crate) fn write_canonical(entry: &Entry, buffer: &mut Vec<u8>) {
     match &entry.body {
         Body::Data(data) => {
             buffer.push(DATA);
-            put_varint(buffer, data.len() as u64);
-            buffer.extend_from_slice(data);
+            put_bytes(buffer, data);
         }
         Body::Access(changes) => {
             buffer.push(ACCESS);
@@ -138,7 +147,17 @@ pub(crate) fn write_canonical(entry: &Entry, buffer: &mut Vec<u8>) {
             buffer.push(GENESIS);
             put_postcard(buffer, genesis);
         }
+        Body::Extension { kind, bytes } => {
+            buffer.push(EXTENSION);
+            put_varint(buffer, (*kind).into());
+            put_bytes(buffer, bytes);
+        }
     }
+}
+
+fn put_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(buffer, bytes.len() as u64);
+    buffer.extend_from_slice(bytes);
 }
 
 fn put_postcard<T: serde::Serialize>(buffer: &mut Vec<u8>, value: &T) {
@@ -170,6 +189,12 @@ fn take_array<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (array, behind) = rest.split_first_chunk()?;
     *rest = behind;
     Some(array)
+}
+
+/// Takes bytes with their length in front, after which nothing may follow.
+fn take_last(mut rest: &[u8]) -> Option<&[u8]> {
+    let count = take_varint(&mut rest)?;
+    Some(rest).filter(|rest| rest.len() as u64 == count)
 }
 
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::access::{AccessChange, CHANGES_MAX};
+use crate::access::{AccessChange, CHANGES_MAX, Role, Subject};
 use crate::assemble::Assembler;
 use crate::encoding::{EncodedBody, EncodedEntry, write_canonical};
 use crate::id::{EntryId, TreeId};
 use crate::key::{PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature};
 
 /// The version of the entry format that this crate writes and reads.
-pub const ENTRY_VERSION: u8 = 1;
+pub const ENTRY_VERSION: u8 = 2;
 
 /// Largest entry in bytes, canonical bytes and signature together. One entry always fits into one
 /// frame, and whoever receives it can hold it in memory.
@@ -54,11 +54,43 @@ pub enum Body {
     Access(Vec<AccessChange>),
     /// The beginning of a tree. Its author is admin of the tree.
     Genesis(Genesis),
+    /// Content of a kind that this crate does not interpret. Needs [`crate::Role::Write`].
+    ///
+    /// It is checked, stored and sent like data, so that peers relay kinds that they do not know.
+    Extension {
+        /// What `bytes` mean, by agreement between programs.
+        kind: u32,
+        /// The content.
+        bytes: Bytes,
+    },
+}
+
+/// Identifies the rule that decides who may do what in a tree.
+///
+/// The root names the rule, and all replicas of a tree must apply the same one. A crate that does
+/// not know the rule refuses the root with [`EntryError::UnknownAccessRule`], and with it the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessRule(pub u16);
+
+impl AccessRule {
+    /// Strong removal by seniority, the only rule that this crate knows: see [`crate::access`].
+    pub const SENIORITY: Self = Self(1);
+
+    fn check(self) -> Result<(), EntryError> {
+        match self {
+            Self::SENIORITY => Ok(()),
+            Self(other) => Err(EntryError::UnknownAccessRule(other)),
+        }
+    }
 }
 
 /// The beginning of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {
+    /// The rule that decides who may do what in this tree. It comes first in the encoding, so that
+    /// an unknown rule is recognised whatever follows it.
+    pub access_rule: AccessRule,
     /// Sixteen random bytes, so that two trees of one author and name differ.
     pub nonce: [u8; 16],
     /// A name for people. Nothing depends on it.
@@ -104,6 +136,12 @@ pub enum EntryError {
     /// The signing key is not the author's.
     #[error("the signing key is not the author's")]
     WrongSigner,
+    /// The root names an access rule other than [`AccessRule::SENIORITY`].
+    #[error("the tree has access rule {0}, only rule 1 (strong removal by seniority) is supported")]
+    UnknownAccessRule(u16),
+    /// [`Subject::Anyone`] is granted [`Role::Admin`].
+    #[error("anyone cannot be an admin; grant that role to a key")]
+    AnyoneAdmin,
 }
 
 impl Entry {
@@ -119,19 +157,18 @@ impl Entry {
         let placed = self.tree.is_some() && !self.parents.is_empty() && self.height > 0;
         match &self.body {
             Body::Genesis(_) if !bare => Err(EntryError::MalformedRoot),
-            Body::Data(_) | Body::Access(_) if !placed => Err(EntryError::MalformedEntry),
+            Body::Data(_) | Body::Access(_) | Body::Extension { .. } if !placed => {
+                Err(EntryError::MalformedEntry)
+            }
             Body::Genesis(genesis) if genesis.name.len() > NAME_BYTES_MAX => {
                 Err(EntryError::NameTooLong)
             }
-            Body::Genesis(Genesis {
-                access: changes, ..
-            })
-            | Body::Access(changes)
-                if changes.len() > CHANGES_MAX =>
-            {
-                Err(EntryError::TooManyChanges)
+            Body::Genesis(genesis) => {
+                genesis.access_rule.check()?;
+                check_changes(&genesis.access)
             }
-            Body::Data(_) | Body::Access(_) | Body::Genesis(_) => Ok(()),
+            Body::Access(changes) => check_changes(changes),
+            Body::Data(_) | Body::Extension { .. } => Ok(()),
         }
     }
 
@@ -148,9 +185,22 @@ impl Entry {
             Body::Data(data) => data.len(),
             Body::Access(changes) => changes.len() * 40,
             Body::Genesis(genesis) => genesis.name.len() + genesis.access.len() * 40 + 32,
+            Body::Extension { bytes, .. } => bytes.len() + 5,
         };
         160 + self.parents.len() * 32 + body
     }
+}
+
+/// Checks a list of access changes, those of a root included.
+fn check_changes(changes: &[AccessChange]) -> Result<(), EntryError> {
+    if changes.len() > CHANGES_MAX {
+        return Err(EntryError::TooManyChanges);
+    }
+    let admin = AccessChange::grant(Subject::Anyone, Role::Admin);
+    if changes.contains(&admin) {
+        return Err(EntryError::AnyoneAdmin);
+    }
+    Ok(())
 }
 
 /// An entry with its signature and its id.
@@ -169,7 +219,7 @@ pub struct SignedEntry(Arc<Parts>);
 struct Parts {
     id: EntryId,
     entry: Entry,
-    /// Canonical bytes, then the signature. `entry.body` of data is a slice of it.
+    /// Canonical bytes, then the signature. Data and extensions in `entry.body` are slices of it.
     encoded: Bytes,
 }
 
@@ -209,7 +259,7 @@ impl SignedEntry {
     /// Sets the bytes from which the id was computed.
     pub(crate) fn set_encoding(&mut self, encoded: Bytes) {
         let parts = Arc::make_mut(&mut self.0);
-        if let Body::Data(data) = &mut parts.entry.body {
+        if let Body::Data(data) | Body::Extension { bytes: data, .. } = &mut parts.entry.body {
             // The payload stands last. The caller's may be a slice of something much larger, which
             // it would keep in memory.
             let end = encoded.len() - SIGNATURE_BYTES;
@@ -310,8 +360,12 @@ fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
     let parts = EncodedEntry::parse(encoded)?;
     let body = match parts.body {
         EncodedBody::Data(data) => Body::Data(encoded.slice_ref(data)),
-        EncodedBody::Access(bytes) => Body::Access(from_postcard(bytes)?),
-        EncodedBody::Genesis(bytes) => Body::Genesis(from_postcard(bytes)?),
+        EncodedBody::Access(bytes) => Body::Access(decode_changes(bytes)?),
+        EncodedBody::Genesis(bytes) => Body::Genesis(decode_genesis(bytes)?),
+        EncodedBody::Extension { kind, bytes } => Body::Extension {
+            kind,
+            bytes: encoded.slice_ref(bytes),
+        },
     };
     let parents = parts.parents.iter().copied().map(EntryId::from_bytes);
     Ok(Entry {
@@ -322,6 +376,27 @@ fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
         author: parts.author,
         body,
     })
+}
+
+/// Reads the content of [`EncodedBody::Access`].
+///
+/// # Errors
+/// [`EntryError::NotCanonical`] if the bytes are not a list of changes.
+pub fn decode_changes(bytes: &[u8]) -> Result<Vec<AccessChange>, EntryError> {
+    from_postcard(bytes)
+}
+
+/// Reads the content of [`EncodedBody::Genesis`].
+///
+/// # Errors
+/// [`EntryError::UnknownAccessRule`], and [`EntryError::NotCanonical`] if the bytes are not a
+/// genesis.
+pub fn decode_genesis(bytes: &[u8]) -> Result<Genesis, EntryError> {
+    // A genesis with another rule may have other fields.
+    if let Ok((rule, _)) = postcard::take_from_bytes::<AccessRule>(bytes) {
+        rule.check()?;
+    }
+    from_postcard(bytes)
 }
 
 fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EntryError> {

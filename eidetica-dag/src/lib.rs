@@ -14,7 +14,7 @@
 //!
 //! ```
 //! use eidetica_dag::{
-//!     AccessChange, Arrival, Body, DagView, Entry, EntryError, Genesis, MemoryDag, Role, SecretKey,
+//!     AccessChange, AccessRule, Arrival, Body, DagView, Entry, EntryError, Genesis, MemoryDag, Role, SecretKey,
 //!     Subject, TreeId, VerifiedEntry, walk,
 //! };
 //!
@@ -23,6 +23,7 @@
 //!
 //! // Ann begins a tree in which Ben may write.
 //! let genesis = Body::Genesis(Genesis {
+//!     access_rule: AccessRule::SENIORITY,
 //!     nonce: [7; 16],
 //!     name: "notes".to_owned(),
 //!     access: vec![AccessChange::grant(Subject::Key(ben.public()), Role::Write)],
@@ -86,7 +87,9 @@ pub use assemble::Assembler;
 pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};
-pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
+pub use entry::{
+    AccessRule, Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry,
+};
 pub use id::{EntryId, IdMap, TreeId};
 pub use key::{PublicKey, Purpose, SecretKey, Signature};
 pub use memory::MemoryDag;

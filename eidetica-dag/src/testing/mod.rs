@@ -22,7 +22,7 @@ pub use shapes::{Shape, build, build_with, dag_of};
 pub use skeleton::Skeleton;
 
 use crate::access::{AccessChange, Role, Subject};
-use crate::entry::{Body, Genesis};
+use crate::entry::{AccessRule, Body, Genesis};
 use crate::key::SecretKey;
 
 /// Returns a secret key that depends only on `number`.
@@ -46,6 +46,7 @@ pub fn open_genesis(name: &str) -> Body {
 /// Returns the body of a root with these changes of access.
 pub fn genesis(name: &str, access: Vec<AccessChange>) -> Body {
     Body::Genesis(Genesis {
+        access_rule: AccessRule::SENIORITY,
         nonce: [7; 16],
         name: name.to_owned(),
         access,

@@ -50,7 +50,12 @@ fn sample() -> (TreeId, Vec<VerifiedEntry>) {
         5,
         data("left and right"),
     );
-    (tree, vec![root, granted, left, right, merge])
+    let extension = Body::Extension {
+        kind: u32::MAX,
+        bytes: Bytes::from_static(b"of a kind that no peer knows"),
+    };
+    let extended = sign_on_top(Some(tree), [&merge], &key(2), 6, extension);
+    (tree, vec![root, granted, left, right, merge, extended])
 }
 
 fn varint(mut number: u64) -> Vec<u8> {

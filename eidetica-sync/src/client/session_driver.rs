@@ -11,9 +11,9 @@ use eidetica_proto::{
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
+use crate::client::error::SyncError;
 use crate::client::peer_client::{PeerClient, Target};
-use crate::node::error::SyncError;
-use crate::node::event::{Origin, Publisher};
+use crate::event::{Origin, Publisher};
 use crate::platform::blocking;
 use crate::store::append_worker::AppendWorker;
 use crate::store::{Snapshot, Store, StoreError};

@@ -6,8 +6,8 @@ use eidetica_proto::answer::{Receiver, refusal_of};
 use eidetica_proto::session::STORE_BYTES_TARGET;
 use futures::{Stream, StreamExt};
 
-use crate::node::event::{Origin, Publisher};
-use crate::server::Refused;
+use crate::event::{Origin, Publisher};
+use crate::server::refused::Refused;
 use crate::store::StoreError;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::Arrived;

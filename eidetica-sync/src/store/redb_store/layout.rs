@@ -10,7 +10,7 @@ use eidetica_dag::{AccessId, EntryId};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The one key of [`FORMAT`].
 pub(super) const FORMAT_KEY: &str = "eidetica store";
