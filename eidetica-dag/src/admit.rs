@@ -13,7 +13,7 @@ use crate::entry::{Body, SignedEntry};
 use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
 use crate::verify::{VerifiedEntry, verify_batch};
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, Node};
+use crate::view::{Arrival, EntryView, Node, is_checkpoint};
 
 /// The broken rule of an entry that will never be stored in this tree, by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -71,9 +71,13 @@ pub struct Changes {
     pub ledger_first: u32,
     /// The ledger after the change.
     pub ledger: Arc<Ledger>,
-    /// Every tip of the tree after the change, ascending.
-    pub tips: Vec<Arrival>,
-    /// Checkpoints that the change passes: their index, and the tips at that moment.
+    /// The entries among these that are tips, ascending.
+    pub tips_added: Vec<Arrival>,
+    /// The stored tips that are none any longer, ascending.
+    pub tips_removed: Vec<Arrival>,
+    /// How many tips there are after the change.
+    pub tip_count: u32,
+    /// Checkpoints that the change passes: how many entries there are at each, and the tips then.
     pub checkpoints: Vec<(u32, Vec<Arrival>)>,
 }
 
@@ -146,7 +150,7 @@ fn admit_unchecked<V: EntryView + ?Sized>(
         match admitter.judge(entry.get())? {
             Verdict::Duplicate => duplicates += 1,
             Verdict::Waits => waiting.push(entry),
-            Verdict::Numbered(node, state) => admitter.number(node, state, entry.into_inner()),
+            Verdict::Numbered(node, after) => admitter.number(node, after, entry.into_inner())?,
             Verdict::Refused(rule) => {
                 refused = Some(Refusal {
                     id: entry.get().id(),
@@ -190,7 +194,10 @@ struct Admitter<'v, V: EntryView + ?Sized> {
     view: &'v V,
     tree: TreeId,
     first: u32,
-    tips: BTreeSet<Arrival>,
+    tips_added: BTreeSet<Arrival>,
+    tips_removed: BTreeSet<Arrival>,
+    tip_count: u32,
+    last_checkpoint: u32,
     numbers: IdMap<Arrival>,
     entries: Vec<(Node, SignedEntry)>,
     access: Vec<(AccessKey, AccessState)>,
@@ -207,7 +214,10 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             view,
             tree,
             first: view.entry_count(),
-            tips: view.tips()?.into_iter().collect(),
+            tips_added: BTreeSet::new(),
+            tips_removed: BTreeSet::new(),
+            tip_count: view.tip_count(),
+            last_checkpoint: view.last_checkpoint(view.entry_count())?.unwrap_or(0),
             numbers: IdMap::with_capacity_and_hasher(batch_len, IdHashing::default()),
             entries: Vec::with_capacity(batch_len),
             access: Vec::new(),
@@ -348,7 +358,12 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
         Ok((joined, known))
     }
 
-    fn number(&mut self, node: Node, after: AccessAfter, entry: SignedEntry) {
+    fn number(
+        &mut self,
+        node: Node,
+        after: AccessAfter,
+        entry: SignedEntry,
+    ) -> Result<(), V::Error> {
         let at = Arrival(self.first + self.entries.len() as u32);
         let added = match after {
             AccessAfter::Known => None,
@@ -365,16 +380,33 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             self.access.push((key, state));
         }
         for parent in &node.parents {
-            self.tips.remove(parent);
+            self.take_tip(*parent)?;
         }
-        self.tips.insert(at);
+        self.tips_added.insert(at);
+        self.tip_count += 1;
         self.numbers.insert(node.id, at);
         self.entries.push((node, entry));
         let stored = at.0 + 1;
-        if stored.is_multiple_of(CHECKPOINT_INTERVAL) {
-            let tips = self.tips.iter().copied().collect();
-            self.checkpoints.push((stored / CHECKPOINT_INTERVAL, tips));
+        if is_checkpoint(stored, self.last_checkpoint, self.tip_count) {
+            // As many entries have arrived as there are tips, so this costs little for each of them.
+            let mut tips = self.view.tips()?;
+            tips.retain(|tip| !self.tips_removed.contains(tip));
+            tips.extend(&self.tips_added);
+            self.checkpoints.push((stored, tips));
+            self.last_checkpoint = stored;
         }
+        Ok(())
+    }
+
+    /// Notes that an entry has a child.
+    fn take_tip(&mut self, at: Arrival) -> Result<(), V::Error> {
+        let was_tip = if at.0 >= self.first {
+            self.tips_added.remove(&at)
+        } else {
+            self.view.is_tip(at)? && self.tips_removed.insert(at)
+        };
+        self.tip_count -= u32::from(was_tip);
+        Ok(())
     }
 
     fn missing(&self, waiting: &[VerifiedEntry]) -> Result<Vec<EntryId>, V::Error> {
@@ -398,7 +430,9 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             access: self.access,
             ledger_first: self.ledger_first,
             ledger: self.ledger,
-            tips: self.tips.into_iter().collect(),
+            tips_added: self.tips_added.into_iter().collect(),
+            tips_removed: self.tips_removed.into_iter().collect(),
+            tip_count: self.tip_count,
             checkpoints: self.checkpoints,
         }
     }

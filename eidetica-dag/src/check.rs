@@ -14,7 +14,7 @@ use crate::id::{EntryId, TreeId};
 use crate::key::PublicKey;
 use crate::set::ArrivalSet;
 use crate::verify;
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, LANDMARK_INTERVAL, Node};
+use crate::view::{Arrival, EntryView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
 /// How many entries are held to check their signatures together: long enough that most runs of one
 /// author lie within, and a few megabytes at usual sizes.
@@ -154,11 +154,11 @@ pub enum Problem {
         /// What the nodes say.
         actual: Vec<Arrival>,
     },
-    /// A checkpoint is not what the tips were.
-    #[error("checkpoint {index} is not what the tips were")]
+    /// A checkpoint is not what the tips were, is missing, or should not be there.
+    #[error("the checkpoint at {stored} entries is not what the tips were")]
     WrongCheckpoint {
-        /// The index of the checkpoint.
-        index: u32,
+        /// How many entries there were.
+        stored: u32,
     },
     /// An entry that the index of landmarks must have is not in it.
     #[error("entry {id} (number {}): it is missing from the landmarks", at.0)]
@@ -203,6 +203,7 @@ pub fn check<V: EntryView + ?Sized>(
         tips: BTreeSet::new(),
         landmarks: ArrivalSet::with_room_for(view.entry_count()),
         ledger: view.ledger()?,
+        checkpoints: BTreeSet::new(),
         highest: 0,
         chunk: Chunk::default(),
     };
@@ -229,6 +230,8 @@ struct Checker<'v, V: EntryView + ?Sized> {
     /// The entries that must be in the index of landmarks.
     landmarks: ArrivalSet,
     ledger: Arc<Ledger>,
+    /// The checkpoints that there must be.
+    checkpoints: BTreeSet<u32>,
     highest: u32,
     chunk: Chunk,
 }
@@ -447,10 +450,12 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
             self.landmarks.insert(at);
         }
         let stored = at.0 + 1;
-        if stored.is_multiple_of(CHECKPOINT_INTERVAL) {
-            let index = stored / CHECKPOINT_INTERVAL;
-            if !self.tips.iter().eq(&self.view.checkpoint(index)?) {
-                self.problems.push(Problem::WrongCheckpoint { index });
+        let last = self.checkpoints.last().copied().unwrap_or(0);
+        if is_checkpoint(stored, last, self.tips.len() as u32) {
+            self.checkpoints.insert(stored);
+            let is_there = self.view.last_checkpoint(stored)? == Some(stored);
+            if !is_there || !self.tips.iter().eq(&self.view.checkpoint(stored)?) {
+                self.problems.push(Problem::WrongCheckpoint { stored });
             }
         }
         Ok(())
@@ -476,9 +481,19 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
 
     fn check_tips(&mut self) -> Result<(), V::Error> {
         let stored = self.view.tips()?;
-        if !self.tips.iter().eq(&stored) {
+        if !self.tips.iter().eq(&stored) || self.view.tip_count() as usize != stored.len() {
             let actual = self.tips.iter().copied().collect();
             self.problems.push(Problem::WrongTips { stored, actual });
+        }
+        let mut below = self.view.entry_count();
+        while let Some(stored) = self.view.last_checkpoint(below)? {
+            if !self.checkpoints.contains(&stored) {
+                self.problems.push(Problem::WrongCheckpoint { stored });
+            }
+            let Some(next) = stored.checked_sub(1) else {
+                break;
+            };
+            below = next.min(below);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::admit::{AppendOutcome, Changes, admit};
 use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap, TreeId};
+use crate::shared_set::SharedSet;
 use crate::verify::VerifiedEntry;
 use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
 
@@ -29,8 +30,8 @@ pub struct MemoryDag {
     /// Where each entry's encoding stands.
     places: Vec<Place>,
     numbers: IdMap<Arrival>,
-    tips: Vec<Arrival>,
-    checkpoints: Vec<Vec<Arrival>>,
+    tips: SharedSet,
+    checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
     access: Vec<Arc<Resolved>>,
     access_ids: BTreeMap<AccessKey, AccessId>,
@@ -50,8 +51,8 @@ struct Place {
 pub struct Prefix {
     /// How many entries it had.
     pub entry_count: u32,
-    /// What its tips were, ascending.
-    pub tips: Vec<Arrival>,
+    /// The numbers of its tips.
+    pub tips: SharedSet,
     /// How many access states it had.
     pub access_count: u32,
     /// What its ledger was.
@@ -67,8 +68,8 @@ impl MemoryDag {
             appended: Vec::new(),
             places: Vec::new(),
             numbers: IdMap::default(),
-            tips: Vec::new(),
-            checkpoints: Vec::new(),
+            tips: SharedSet::new(),
+            checkpoints: BTreeMap::new(),
             landmarks: BTreeMap::new(),
             access: Vec::new(),
             access_ids: BTreeMap::new(),
@@ -122,9 +123,13 @@ impl MemoryDag {
             self.access.push(state.into_resolved());
         }
         self.ledger = changes.ledger;
-        self.tips = changes.tips;
-        self.checkpoints
-            .extend(changes.checkpoints.into_iter().map(|(_, tips)| tips));
+        for tip in changes.tips_removed {
+            self.tips.remove(tip.0);
+        }
+        for tip in changes.tips_added {
+            self.tips.insert(tip.0);
+        }
+        self.checkpoints.extend(changes.checkpoints);
     }
 
     /// Returns what to remember of this moment.
@@ -145,8 +150,21 @@ impl DagView for MemoryDag {
         self.nodes.len() as u32
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self
+            .tips
+            .iter_from(from.0)
+            .take(limit)
+            .map(Arrival)
+            .collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        Ok(self.tips.contains(at.0))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -157,8 +175,13 @@ impl DagView for MemoryDag {
         Ok(self.nodes[at.index()].clone())
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.checkpoints[index as usize - 1].clone())
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let last = self.checkpoints.range(..=stored).next_back();
+        Ok(last.map(|(stored, _)| *stored))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[&stored].clone())
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {

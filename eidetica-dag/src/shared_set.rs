@@ -169,6 +169,11 @@ impl SharedSet {
 
     /// Lists the numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.iter_from(0)
+    }
+
+    /// Lists the numbers that are not below `from`, ascending. What is below is passed over.
+    pub fn iter_from(&self, from: u32) -> impl Iterator<Item = u32> + '_ {
         let mut ahead: Vec<(&Node, u32, u32)> = Vec::new();
         ahead.extend(self.root.as_deref().map(|root| (root, 0, self.levels)));
         let leaves = std::iter::from_fn(move || {
@@ -178,8 +183,12 @@ impl SharedSet {
                     Node::Branch(children) => {
                         let below = BRANCH_SHIFT * (level - 1);
                         for (index, child) in children.iter().enumerate().rev() {
-                            let child = child.as_deref();
                             let leaf = leaf + ((index as u32) << below);
+                            let last = u64::from(leaf) + (1 << below) - 1;
+                            if last < u64::from(from / LEAF_BITS) {
+                                break;
+                            }
+                            let child = child.as_deref();
                             ahead.extend(child.map(|child| (child, leaf, level - 1)));
                         }
                     }
@@ -187,10 +196,11 @@ impl SharedSet {
             }
             None
         });
-        leaves.flat_map(|(words, leaf)| {
+        leaves.flat_map(move |(words, leaf)| {
             (0..LEAF_BITS).filter_map(move |bit| {
                 let (word, mask) = place(bit);
-                (words[word] & mask != 0).then_some(leaf * LEAF_BITS + bit)
+                let number = leaf * LEAF_BITS + bit;
+                (words[word] & mask != 0 && number >= from).then_some(number)
             })
         })
     }
@@ -331,6 +341,10 @@ mod tests {
             let union: BTreeSet<u32> = &one | &two;
             assert_eq!(set.len(), union.len());
             assert!(set.iter().eq(union.iter().copied()));
+            for from in [0, 255, 256, 4_095, 4_096, 4_097, 60_000] {
+                let rest = union.range(from..).copied();
+                assert!(set.iter_from(from).eq(rest), "from {from}");
+            }
             assert!(set.contains_all(&other) && set.contains_all(&before));
             for number in &two {
                 assert!(set.contains(*number));

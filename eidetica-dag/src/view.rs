@@ -11,9 +11,20 @@ use crate::encoding::EncodedEntry;
 use crate::entry::SignedEntry;
 use crate::id::EntryId;
 
-/// How many arrivals lie between two checkpoints. A walk looks at up to this many entries more
-/// than it must; a checkpoint costs four bytes for each tip.
+/// How many arrivals lie between two checkpoints, in a tree with no more tips than that. A walk looks
+/// at up to this many entries more than it must.
 pub const CHECKPOINT_INTERVAL: u32 = 512;
+
+/// Tells whether there is a checkpoint when a tree has `stored` entries and `tips` tips, and the
+/// checkpoint before was at `last` entries (zero: there was none).
+///
+/// A checkpoint costs four bytes for each tip, and there is none before as many entries have arrived.
+/// So all checkpoints together cost at most four bytes for each entry, and a walk in a tree with many
+/// tips looks at up to as many entries more as there are tips.
+pub const fn is_checkpoint(stored: u32, last: u32, tips: u32) -> bool {
+    let arrived = stored - last;
+    arrived >= CHECKPOINT_INTERVAL && arrived >= tips
+}
 
 /// Heights that are multiples of this are kept in the index of landmarks: about 3 % of the entries.
 pub const LANDMARK_INTERVAL: u32 = 32;
@@ -57,8 +68,20 @@ pub trait DagView {
     /// Returns how many entries there are. The next one to arrive gets this number.
     fn entry_count(&self) -> u32;
 
-    /// Returns the tips: the entries that are nobody's parent, ascending by number.
-    fn tips(&self) -> Result<Vec<Arrival>, Self::Error>;
+    /// Returns up to `limit` of the tips, the entries that are nobody's parent: those from the number
+    /// `from` on, ascending.
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Self::Error>;
+
+    /// Returns how many tips there are.
+    fn tip_count(&self) -> u32;
+
+    /// Tells whether the entry with this number is a tip.
+    fn is_tip(&self, at: Arrival) -> Result<bool, Self::Error>;
+
+    /// Returns every tip, ascending by number. A tree can have as many as it has entries.
+    fn tips(&self) -> Result<Vec<Arrival>, Self::Error> {
+        self.tips_from(Arrival(0), usize::MAX)
+    }
 
     /// Returns the number of an entry, or `None` if it is not here.
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Self::Error>;
@@ -66,9 +89,13 @@ pub trait DagView {
     /// Returns the node with this number.
     fn node(&self, at: Arrival) -> Result<Node, Self::Error>;
 
-    /// Returns what the tips were when `index * CHECKPOINT_INTERVAL` entries were stored, ascending
-    /// by number. `index` is at least 1, and the tree has that many entries.
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Self::Error>;
+    /// Returns the last checkpoint at or below `stored` entries: how many entries there were. See
+    /// [`is_checkpoint`].
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Self::Error>;
+
+    /// Returns what the tips were at a checkpoint, when there were `stored` entries, ascending by
+    /// number.
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Self::Error>;
 
     /// Returns up to `limit` ids of entries at `height`, a multiple of [`LANDMARK_INTERVAL`], in
     /// the order of arrival.

@@ -4,56 +4,66 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ledger::{ChangeRef, Ledger};
-use super::{AccessChange, AccessState, Subject};
+use super::{AccessChange, AccessState, Role, Subject};
 use crate::admit::role_needed;
+use crate::entry::SignedEntry;
 use crate::id::EntryId;
 use crate::key::PublicKey;
 use crate::set::ArrivalSet;
-use crate::view::{Arrival, EntryView};
+use crate::view::{Arrival, DagView, current_access};
 use crate::walk;
 
 /// How many sets of ancestors are kept, of one bit for each entry of the tree. A listing seldom meets
 /// more removals than this in turn.
 const REMOVALS_REMEMBERED_MAX: usize = 16;
 
+/// How many authors' roles are remembered: more than write in most trees.
+const AUTHORS_REMEMBERED_MAX: usize = 1_024;
+
 /// Tells which entries of a tree were written concurrently with their author's removal.
 ///
 /// Such entries are valid, and stay: their authors did not know of the removal, or pretended not to.
 /// Nobody can tell which, so they are shown to a person.
-pub struct Contests<'v, V: ?Sized> {
-    view: &'v V,
+#[derive(Debug)]
+pub struct Contests {
     current: AccessState,
+    /// What authors may do at present.
+    roles: BTreeMap<PublicKey, Option<Role>>,
     /// The ancestors of removals, by their numbers in the ledger.
     ancestors: BTreeMap<u32, ArrivalSet>,
 }
 
-impl<'v, V: EntryView + ?Sized> Contests<'v, V> {
+impl Contests {
     /// Begins with what holds in a tree when all tips are taken together.
     ///
     /// # Errors
     /// Those of the view.
-    pub fn of(view: &'v V) -> Result<Self, V::Error> {
+    pub fn of<V: DagView + ?Sized>(view: &V) -> Result<Self, V::Error> {
         Ok(Self {
-            view,
-            current: view.ledger()?.current(),
+            current: current_access(view)?,
+            roles: BTreeMap::new(),
             ancestors: BTreeMap::new(),
         })
     }
 
-    /// Returns the removal with which an entry is contested, if there is one: an effective change by
-    /// which its author lost the role that the entry needs, where neither knew of the other.
-    /// Where the author has that role again, no entry is contested.
+    /// Returns the removal with which an entry of the same view is contested, if there is one: an
+    /// effective change by which its author lost the role that the entry needs, where neither
+    /// knew of the other. Where the author has that role again, no entry is contested.
     ///
     /// # Errors
     /// Those of the view.
-    pub fn contested_by(&mut self, at: Arrival) -> Result<Option<EntryId>, V::Error> {
-        let entry = self.view.entry(at)?;
+    pub fn contested_by<V: DagView + ?Sized>(
+        &mut self,
+        view: &V,
+        at: Arrival,
+        entry: &SignedEntry,
+    ) -> Result<Option<EntryId>, V::Error> {
         let said = entry.entry();
         let needed = role_needed(&said.body);
-        if self.current.allows(Some(&said.author), needed) {
+        if self.role(said.author) >= Some(needed) {
             return Ok(None);
         }
-        let known = self.view.access(self.view.node(at)?.access)?;
+        let known = view.access(view.node(at)?.access)?;
         let ledger = self.current.ledger().clone();
         for subject in [Subject::Key(said.author), Subject::Anyone] {
             for removal in ledger.about(&subject) {
@@ -61,7 +71,7 @@ impl<'v, V: EntryView + ?Sized> Contests<'v, V> {
                 if takes_it
                     && !known.resolved.changes.contains(removal.number)
                     && self.current.is_effective(removal)
-                    && !self.precedes(at, removal.number)?
+                    && !self.precedes(view, at, removal.number)?
                 {
                     return Ok(Some(ledger.row(removal.number).id));
                 }
@@ -70,8 +80,21 @@ impl<'v, V: EntryView + ?Sized> Contests<'v, V> {
         Ok(None)
     }
 
+    fn role(&mut self, author: PublicKey) -> Option<Role> {
+        if self.roles.len() >= AUTHORS_REMEMBERED_MAX {
+            self.roles.clear();
+        }
+        let role = || self.current.role_of(Some(&author));
+        *self.roles.entry(author).or_insert_with(role)
+    }
+
     /// Tells whether an entry is an ancestor of one in the ledger.
-    fn precedes(&mut self, at: Arrival, number: u32) -> Result<bool, V::Error> {
+    fn precedes<V: DagView + ?Sized>(
+        &mut self,
+        view: &V,
+        at: Arrival,
+        number: u32,
+    ) -> Result<bool, V::Error> {
         let above = self.current.ledger().row(number).at;
         if at >= above {
             return Ok(false);
@@ -82,7 +105,7 @@ impl<'v, V: EntryView + ?Sized> Contests<'v, V> {
         if self.ancestors.len() >= REMOVALS_REMEMBERED_MAX {
             self.ancestors.clear();
         }
-        let ancestors = walk::ancestors(self.view, &[above])?;
+        let ancestors = walk::ancestors(view, &[above])?;
         let precedes = ancestors.contains(at);
         self.ancestors.insert(number, ancestors);
         Ok(precedes)

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::resolved::Resolved;
 use super::seniority::Admins;
 use super::{AccessChange, AccessState, Role, Subject};
+use crate::entry::{Body, SignedEntry};
 use crate::id::EntryId;
 use crate::key::PublicKey;
 use crate::shared_set::SharedSet;
@@ -29,6 +30,27 @@ pub struct LedgerEntry {
     /// The latest entries of the ledger before this one: all others that this entry follows are
     /// followed by one of them. Ascending.
     pub follows: Arc<[u32]>,
+}
+
+impl LedgerEntry {
+    /// Reads back an entry that a store kept, which follows these of the ledger. Returns `None` if it
+    /// changes no access: the store is damaged.
+    pub fn of(at: Arrival, entry: &SignedEntry, follows: &[u32]) -> Option<Self> {
+        let said = entry.entry();
+        let changes = match &said.body {
+            Body::Access(changes) => changes,
+            Body::Genesis(genesis) => &genesis.access,
+            Body::Data(_) | Body::Extension { .. } => return None,
+        };
+        Some(Self {
+            at,
+            id: entry.id(),
+            height: said.height,
+            author: said.author,
+            changes: changes.as_slice().into(),
+            follows: follows.into(),
+        })
+    }
 }
 
 /// One change: the number of its entry in the ledger, and its place in the entry.
@@ -220,7 +242,7 @@ impl Ledger {
     /// of the same tree; where one has the same admins, they are not worked out again. Returns `None`
     /// if the numbers are not ascending, beyond the end, or follow each other: the store is damaged.
     pub fn state(self: &Arc<Self>, heads: &[u32], known: &[AccessState]) -> Option<AccessState> {
-        let known: Vec<&Admins> = known.iter().map(|it| &*it.resolved.admins).collect();
+        let known: Vec<&Arc<Admins>> = known.iter().map(|it| &it.resolved.admins).collect();
         let resolved = Resolved::of(self, heads.into(), &known)?;
         Some(AccessState::new(self.clone(), Arc::new(resolved)))
     }

@@ -130,6 +130,12 @@ impl AccessState {
         self.resolved.changes.contains_all(&other.resolved.changes)
     }
 
+    /// Tells whether the admins are the same, and were worked out together. A store that keeps a few
+    /// states to compare others with need keep only one of them.
+    pub fn has_same_admins(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.resolved.admins, &other.resolved.admins)
+    }
+
     /// Returns how many entries with changes count.
     pub(crate) fn change_count(&self) -> usize {
         self.resolved.changes.len()

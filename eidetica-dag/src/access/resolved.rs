@@ -20,7 +20,7 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     /// Works out the state with these heads, or returns `None` if they cannot be the heads of one.
-    pub(crate) fn of(ledger: &Ledger, heads: Arc<[u32]>, known: &[&Admins]) -> Option<Self> {
+    pub(crate) fn of(ledger: &Ledger, heads: Arc<[u32]>, known: &[&Arc<Admins>]) -> Option<Self> {
         let ascending = heads.is_sorted_by(|a, b| a < b);
         if !ascending || heads.last().is_none_or(|last| *last >= ledger.len()) {
             return None;
@@ -34,7 +34,7 @@ impl Resolved {
         if heads.iter().any(follow_each_other) {
             return None;
         }
-        let admins = Arc::new(Admins::of(ledger, &changes, known));
+        let admins = Admins::of(ledger, &changes, known);
         Some(Self {
             changes,
             heads,

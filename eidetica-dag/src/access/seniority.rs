@@ -143,19 +143,15 @@ impl Admins {
         if known.iter().all(|it| it.entries == first.entries) {
             return first.clone();
         }
+        Self::of(ledger, changes, known)
+    }
+
+    /// Works out the admins of a set of changes, unless some that are known have the same.
+    pub(crate) fn of(ledger: &Ledger, changes: &SharedSet, known: &[&Arc<Self>]) -> Arc<Self> {
         let entries = entries_about_admins(ledger, changes);
         match known.iter().find(|it| it.entries == entries) {
             Some(same) => Arc::clone(same),
             None => Arc::new(Self::resolve(ledger, changes)),
-        }
-    }
-
-    /// Works out the admins of a set of changes, unless some that are known have the same.
-    pub(crate) fn of(ledger: &Ledger, changes: &SharedSet, known: &[&Self]) -> Self {
-        let entries = entries_about_admins(ledger, changes);
-        match known.iter().find(|it| it.entries == entries) {
-            Some(same) => Self::clone(same),
-            None => Self::resolve(ledger, changes),
         }
     }
 

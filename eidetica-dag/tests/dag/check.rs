@@ -23,6 +23,7 @@ struct Tampered {
     index: HashMap<EntryId, Option<Arrival>>,
     tips: Option<Vec<Arrival>>,
     checkpoints: HashMap<u32, Vec<Arrival>>,
+    extra_checkpoint: Option<u32>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
     access: HashMap<AccessId, AccessState>,
 }
@@ -36,6 +37,7 @@ impl Tampered {
             index: HashMap::new(),
             tips: None,
             checkpoints: HashMap::new(),
+            extra_checkpoint: None,
             landmarks: BTreeMap::new(),
             access: HashMap::new(),
         }
@@ -82,8 +84,22 @@ impl DagView for Tampered {
         self.dag.entry_count()
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        self.tips.clone().map_or_else(|| self.dag.tips(), Ok)
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        let replaced = self.tips.as_ref();
+        let replaced = replaced.map(|tips| tips.iter().copied().filter(|tip| *tip >= from));
+        match replaced {
+            Some(tips) => Ok(tips.take(limit).collect()),
+            None => self.dag.tips_from(from, limit),
+        }
+    }
+
+    fn tip_count(&self) -> u32 {
+        let replaced = self.tips.as_ref().map(|tips| tips.len() as u32);
+        replaced.unwrap_or_else(|| self.dag.tip_count())
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        self.dag.is_tip(at)
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -96,9 +112,15 @@ impl DagView for Tampered {
         replaced.map_or_else(|| self.dag.node(at), Ok)
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        let replaced = self.checkpoints.get(&index).cloned();
-        replaced.map_or_else(|| self.dag.checkpoint(index), Ok)
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let Ok(last) = self.dag.last_checkpoint(stored);
+        let extra = self.extra_checkpoint.filter(|extra| *extra <= stored);
+        Ok(last.max(extra))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        let replaced = self.checkpoints.get(&stored).cloned();
+        replaced.map_or_else(|| self.dag.checkpoint(stored), Ok)
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -470,8 +492,14 @@ fn wrong_tips() {
 #[test]
 fn a_wrong_checkpoint() {
     let mut view = chain();
-    view.checkpoints.insert(1, vec![Arrival(5)]);
-    assert_eq!(view.problems(), [Problem::WrongCheckpoint { index: 1 }]);
+    let stored = CHECKPOINT_INTERVAL;
+    view.checkpoints.insert(stored, vec![Arrival(5)]);
+    assert_eq!(view.problems(), [Problem::WrongCheckpoint { stored }]);
+
+    let mut view = chain();
+    let stored = 100;
+    view.extra_checkpoint = Some(stored);
+    assert_eq!(view.problems(), [Problem::WrongCheckpoint { stored }]);
 }
 
 #[test]
@@ -533,7 +561,7 @@ fn several_problems_are_all_returned() {
         .insert(Arrival(7), Bytes::from_static(b"nothing"));
     view.index.insert(view.id(300), None);
     view.tips = Some(vec![]);
-    view.checkpoints.insert(1, vec![]);
+    view.checkpoints.insert(CHECKPOINT_INTERVAL, vec![]);
     view.landmarks.insert(64, vec![]);
     let problems = view.problems();
     assert_eq!(problems.len(), 5, "{problems:?}");

@@ -22,8 +22,16 @@ impl DagView for Counting {
         self.view.entry_count()
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        self.view.tips()
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        self.view.tips_from(from, limit)
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.view.tip_count()
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        self.view.is_tip(at)
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -35,8 +43,12 @@ impl DagView for Counting {
         self.view.node(at)
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        self.view.checkpoint(index)
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        self.view.last_checkpoint(stored)
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        self.view.checkpoint(stored)
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::event::Publisher;
+use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
@@ -263,8 +264,9 @@ impl Membership {
     }
 
     /// Takes every role from a key, and the use of this node's invites.
-    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
         let _lock = self.lock();
+        let revocation = self.writer.revoke(tree, subject)?;
         if let Subject::Key(key) = subject {
             for InviteInfo {
                 invite, mut terms, ..
@@ -278,8 +280,7 @@ impl Membership {
                 self.write(&invite_key(tree, &invite), kept)?;
             }
         }
-        let revocation = AccessChange::revoke(subject);
-        self.writer.change_access(tree, vec![revocation])
+        Ok(revocation)
     }
 
     /// Lets an invite grant nothing from here on.

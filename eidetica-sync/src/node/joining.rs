@@ -66,6 +66,16 @@ pub struct InviteTerms {
     pub uses: u32,
 }
 
+/// A revocation that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The entry that says so.
+    pub entry: EntryId,
+    /// The changes of access that lose their effect by it, with their entries. What other devices
+    /// wrote without knowing of the revocation, and is not here yet, is not among them.
+    pub voids: Vec<(EntryId, AccessChange)>,
+}
+
 impl Node {
     /// JoinLimit the tree of a ticket and fetches it; or syncs it, if it is here.
     ///
@@ -230,9 +240,12 @@ impl Node {
     /// longer let that key in, but whoever has an open one can use it under another key: see
     /// [`Node::invites`].
     ///
+    /// An admin can be removed by those who are senior: the author of the root, and whoever made it
+    /// admin.
+    ///
     /// # Errors
-    /// As [`Node::change_access`].
-    pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+    /// [`TreeError::NoEffect`] about a senior admin, and as [`Node::change_access`].
+    pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.revoke(tree, subject)).await
     }

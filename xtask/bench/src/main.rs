@@ -1,5 +1,6 @@
 //! The workspace's benchmarks: `cargo xtask bench <what>` builds this program for speed and runs it.
 
+mod access;
 mod cli;
 mod clock;
 mod history;
@@ -22,6 +23,7 @@ const COMMANDS: &[cli::Command] = &[
     latency::COMMAND,
     hostile::COMMAND,
     hostile::SERVER_COMMAND,
+    access::COMMAND,
 ];
 
 fn main() -> ExitCode {

@@ -213,8 +213,16 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     }
     refuse_orphan(&access, &subject, args.force)?;
     let revoked = node.revoke(tree, subject).await;
-    revoked.map_err(|error| failed("could not revoke the role", error))?;
+    let revoked = revoked.map_err(|error| failed("could not revoke the role", error))?;
     let console = &session.console;
+    for (entry, change) in revoked.voids {
+        let what = change.role.map_or("may do nothing", role_phrase);
+        console.note(format_args!(
+            "void from here on: that {} {what}, in entry {}",
+            named(&change.subject),
+            entry.short()
+        ));
+    }
     match of_anyone.filter(|_| subject != Subject::Anyone) {
         None => console.note(format_args!(
             "{} may do nothing with {:?} from here on, as far as this device goes and those that \
@@ -337,7 +345,7 @@ pub(crate) fn failed(what: &str, error: TreeError) -> Failure {
         TreeError::NoSuchRequest(_) => "`eidetica requests` lists who asks".to_owned(),
         TreeError::TooManyInvites(_) => "`eidetica invites` lists them".to_owned(),
         TreeError::NotAdmin(tree) => hint_of_access(&tree.short()),
-        TreeError::Refused(_) => hint_of_access("<tree>"),
+        TreeError::Refused(_) | TreeError::NoEffect(_) => hint_of_access("<tree>"),
         _ => "the same command again once the cause is gone".to_owned(),
     };
     Failure::new(what).caused_by(error).hint(hint)
