@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use crate::access::{AccessId, AccessState, Ledger, Role};
 use crate::admit::{changes_of, role_needed};
-use crate::entry::{Body, EntryError, SignedEntry};
+use crate::arrival::Arrival;
+use crate::entry::{Body, EntryError};
 use crate::id::{EntryId, TreeId};
 use crate::key::PublicKey;
 use crate::set::ArrivalSet;
+use crate::signed::SignedEntry;
 use crate::verify;
-use crate::view::{Arrival, EntryView, LANDMARK_INTERVAL, Node, is_checkpoint};
+use crate::view::{EntryView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
 /// How many entries are held to check their signatures together: long enough that most runs of one
 /// author lie within, and a few megabytes at usual sizes.
@@ -57,7 +59,7 @@ pub enum Problem {
         /// Where the index leads instead, if anywhere.
         found: Option<Arrival>,
     },
-    /// The author neither signed the entry nor vouched for it.
+    /// The signature is not the author's, and no later entry of the author proves the entry.
     #[error("entry {id} (number {}): its signature is not its author's", at.0)]
     Forged {
         /// Its number.
@@ -124,8 +126,8 @@ pub enum Problem {
         /// What its parents say.
         actual: u32,
     },
-    /// The author had not the role for it in the entry's causal past.
-    #[error("entry {id} (number {}): its author {author} has not the role {needed:?} there", at.0)]
+    /// The author lacks the required role in the entry's causal past.
+    #[error("entry {id} (number {}): the author {author} lacks the role {needed:?}", at.0)]
     NotAllowed {
         /// Its number.
         at: Arrival,
@@ -146,7 +148,7 @@ pub enum Problem {
         /// The state that its node has.
         stored: AccessId,
     },
-    /// The tips of the tree are not the entries that are nobody's parent.
+    /// The recorded tips are not the entries without children.
     #[error("the tips are recorded as {stored:?}, they are {actual:?}")]
     WrongTips {
         /// What the view says.
@@ -184,8 +186,8 @@ pub enum Problem {
 /// `progress` is told now and then how many entries have been looked at, and at the end once more.
 /// Besides a chunk of entries and the tips, it takes two bits for each entry.
 ///
-/// Signatures are checked as on arrival, once for each author's run in a chunk. What its author signed
-/// badly and vouches for in the next chunk (see [`crate::verify`]) is looked at once more with that.
+/// Signatures are checked as on arrival, once for each author's run in a chunk. Entries that only the
+/// next chunk can prove (see [`verify_batch`](crate::verify_batch)) are checked again with it.
 ///
 /// Landmarks are looked for up to one interval above the highest entry.
 ///
@@ -466,7 +468,7 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         let mut forged = verify::scan(&chunk.entries).forged;
         let is_new = |index: &&usize| !is_last && **index >= chunk.carried;
         if let Some(first) = forged.iter().rev().find(is_new).copied() {
-            // What vouches for them may be in the next chunk.
+            // The next chunk may prove them.
             forged.retain(|index| *index < first);
             self.chunk.numbers = chunk.numbers.split_off(first);
             self.chunk.entries = chunk.entries.split_off(first);

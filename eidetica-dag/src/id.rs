@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 /// Length of an id in bytes.
@@ -12,7 +13,7 @@ pub const ID_BYTES: usize = 32;
 
 /// The name of an entry: SHA-256 over its canonical bytes followed by its signature.
 ///
-/// An id is computed where an entry is built or decoded, and never believed. Ids order by their
+/// An id is computed where an entry is built or decoded, never taken from a peer. Ids order by their
 /// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryId([u8; ID_BYTES]);
@@ -39,8 +40,8 @@ impl EntryId {
 
     /// Returns the first eight bytes as a big-endian number, so that it orders like the id.
     ///
-    /// Different ids can share a prefix, and whoever signs entries can bring that about on
-    /// purpose: an index over prefixes must compare the whole id.
+    /// Different ids can share a prefix, and authors can produce such ids on purpose: an index
+    /// over prefixes must compare the whole id.
     pub fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -62,14 +63,14 @@ impl Hash for EntryId {
     }
 }
 
-/// A map by ids. Every entry goes through several of them on its way from the wire into a store, and
-/// with the standard hasher they took a tenth of it.
+/// A map keyed by ids. Every entry passes several of them between the wire and the store, where the
+/// standard hasher took a tenth of the time.
 pub type IdMap<V> = HashMap<EntryId, V, IdHashing>;
 
 /// How an [`IdMap`] hashes: one multiplication by a secret.
 ///
 /// Ids are evenly spread, but an author can try many and keep those which would crowd together in a
-/// map. Not knowing the secret, which is another one for each map, nobody can tell which those are.
+/// map. Without the secret, which differs for each map, an author cannot know which those are.
 #[derive(Debug, Clone)]
 pub struct IdHashing {
     mask: u64,
@@ -77,6 +78,10 @@ pub struct IdHashing {
 }
 
 impl Default for IdHashing {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the secret places ids in a map and decides nothing"
+    )]
     fn default() -> Self {
         let secret = RandomState::new();
         Self {
@@ -143,28 +148,19 @@ impl TreeId {
     }
 }
 
-/// Writes bytes as lower-case hexadecimal digits.
-pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
-/// Reads exactly `N` bytes from `2 * N` hexadecimal digits of either case.
-pub(crate) fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
+/// Reads exactly 32 bytes from 64 hexadecimal digits of either case.
+pub(crate) fn read_hex(text: &str) -> Option<[u8; ID_BYTES]> {
+    let mut bytes = [0; ID_BYTES];
+    if HEXLOWER_PERMISSIVE.decode_len(text.len()) != Ok(ID_BYTES) {
         return None;
     }
-    let digit = |d: u8| (d as char).to_digit(16).map(|d| d as u8);
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    let read = HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes);
+    read.is_ok().then_some(bytes)
 }
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{read_hex, write_hex};
+use crate::id::read_hex;
 
 /// Length of a signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -29,7 +30,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Every purpose there is, for tests that try each against each.
+    /// Every purpose, for tests of all pairs.
     pub const ALL: [Self; 5] = [
         Self::Entry,
         Self::Request,
@@ -67,8 +68,7 @@ pub struct SecretKey(SigningKey);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u8; SIGNATURE_BYTES]);
 
-/// A signature that does not verify: whoever sent it did not make it with this key for this
-/// purpose over these bytes.
+/// Reports a signature that was not made with this key for this purpose over these bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not verify")]
 pub struct BadSignature;
@@ -85,7 +85,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// Returns the 32 secret bytes, to be kept where nobody else reads them.
+    /// Returns the 32 secret bytes. Store them where no other user can read them.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
@@ -168,7 +168,7 @@ impl<'de> Deserialize<'de> for Signature {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 
@@ -194,8 +194,6 @@ impl fmt::Debug for SecretKey {
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signature(")?;
-        write_hex(&self.0[..5], f)?;
-        f.write_str("…)")
+        write!(f, "Signature({}…)", HEXLOWER.encode_display(&self.0[..5]))
     }
 }

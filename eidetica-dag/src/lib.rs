@@ -1,8 +1,8 @@
 //! Signed entries in an append-only Merkle DAG, its access rules and its set algebra.
 //!
 //! A **tree** is a DAG of [**entries**](Entry). Each entry is signed by its author, names its
-//! **parents** by hash and is itself named by its hash, so that equal **tips** (the entries that are
-//! nobody's parent) mean equal trees. An entry is stored only when all its parents are: what is
+//! **parents** by hash and is itself named by its hash, so that equal **tips** (the entries without
+//! children) mean equal trees. An entry is stored only when all its parents are: what is
 //! stored is closed under ancestors at every instant, and any prefix of a transfer is a valid,
 //! smaller copy.
 //!
@@ -49,7 +49,7 @@
 //! let outcome = dag.append(vec![root, left, right, merge]);
 //! assert_eq!(outcome.stored, 0..4);
 //!
-//! // Whoever has no more than Ben's entry lacks Ann's and the merge.
+//! // A replica with the root and Ben's entry lacks Ann's entry and the merge.
 //! let missing = walk::difference(&dag, &[right_id]).unwrap();
 //! assert_eq!(missing.iter().collect::<Vec<_>>(), [Arrival(1), Arrival(3)]);
 //! assert_eq!(walk::merge_base(&dag, Arrival(1), Arrival(2)).unwrap(), [Arrival(0)]);
@@ -58,24 +58,27 @@
 //! ```
 //!
 //! Everything here is pure and synchronous. Time, randomness and identity are arguments; stores,
-//! files and networks belong to those who call.
+//! files and networks belong to the caller.
 
 pub mod access;
-pub mod admit;
-pub mod assemble;
-pub mod buffer;
-pub mod check;
-pub mod encoding;
-pub mod entry;
-pub mod id;
-pub mod key;
-pub mod memory;
-pub mod set;
-pub mod shared_set;
+mod admit;
+mod arrival;
+mod assembler;
+mod buffer;
+mod check;
+mod encoding;
+mod entry;
+mod id;
+mod key;
+mod memory;
+mod set;
+mod shared_set;
+mod signed;
 #[cfg(feature = "test-utils")]
 pub mod testing;
-pub mod verify;
-pub mod view;
+pub mod varint;
+mod verify;
+mod view;
 pub mod walk;
 
 pub use access::{
@@ -83,19 +86,27 @@ pub use access::{
     Subject,
 };
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
-pub use assemble::Assembler;
+pub use arrival::Arrival;
+pub use assembler::Assembler;
 pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};
 pub use entry::{
-    AccessRule, Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry,
+    AccessRule, Body, ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, EntryError, Genesis, NAME_BYTES_MAX,
+    PARENTS_MAX,
 };
-pub use id::{EntryId, IdMap, TreeId};
-pub use key::{PublicKey, Purpose, SecretKey, Signature};
-pub use memory::MemoryDag;
+pub use id::{EntryId, ID_BYTES, IdHasher, IdHashing, IdMap, ParseIdError, TreeId};
+pub use key::{
+    BadSignature, ParseKeyError, PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature,
+};
+pub use memory::{MemoryDag, Prefix};
 pub use set::ArrivalSet;
 pub use shared_set::SharedSet;
+pub use signed::SignedEntry;
 pub use verify::{
     Forged, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification, VerifiedEntry, verify_batch,
 };
-pub use view::{Arrival, DagView, EntryView, Node, current_access, tip_ids};
+pub use view::{
+    CHECKPOINT_INTERVAL, DagView, EntryView, LANDMARK_INTERVAL, Node, current_access,
+    is_checkpoint, tip_ids,
+};

@@ -9,12 +9,13 @@ use bytes::Bytes;
 
 use crate::access::{AccessId, AccessKey, AccessState, Ledger, Resolved};
 use crate::admit::{AppendOutcome, Changes, admit};
+use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
-use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap, TreeId};
 use crate::shared_set::SharedSet;
+use crate::signed::SignedEntry;
 use crate::verify::VerifiedEntry;
-use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
+use crate::view::{DagView, EntryView, LANDMARK_INTERVAL, Node};
 
 /// One tree, held in memory.
 ///

@@ -4,12 +4,12 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessId, AccessKey, AccessState, Ledger};
+use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
-use crate::entry::SignedEntry;
 use crate::id::EntryId;
+use crate::signed::SignedEntry;
 
 /// How many arrivals lie between two checkpoints, in a tree with no more tips than that. A walk looks
 /// at up to this many entries more than it must.
@@ -29,21 +29,6 @@ pub const fn is_checkpoint(stored: u32, last: u32, tips: u32) -> bool {
 /// Heights that are multiples of this are kept in the index of landmarks: about 3 % of the entries.
 pub const LANDMARK_INTERVAL: u32 = 32;
 
-/// The number of an entry in the order in which this store received the entries of its tree,
-/// counted from zero.
-///
-/// An entry is stored only after its parents, so the number of a parent is always lower: the order
-/// of arrival is a topological order. Numbers mean nothing to other stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Arrival(pub u32);
-
-impl Arrival {
-    /// Returns the number as an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
 /// What the DAG knows of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -57,9 +42,9 @@ pub struct Node {
     pub access: AccessId,
 }
 
-/// A consistent, read-only sight of one tree.
+/// A consistent, read-only view of one tree.
 ///
-/// Whatever happens to the tree meanwhile, a view goes on showing the same entries. Arguments that
+/// A view keeps showing the same entries while the tree grows. Arguments that
 /// are numbers are below [`DagView::entry_count`]; implementations may panic on others.
 pub trait DagView {
     /// What can go wrong in reading.
@@ -68,7 +53,7 @@ pub trait DagView {
     /// Returns how many entries there are. The next one to arrive gets this number.
     fn entry_count(&self) -> u32;
 
-    /// Returns up to `limit` of the tips, the entries that are nobody's parent: those from the number
+    /// Returns up to `limit` of the tips, which are the entries without children: those from the number
     /// `from` on, ascending.
     fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Self::Error>;
 

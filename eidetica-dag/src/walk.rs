@@ -5,9 +5,10 @@
 
 use std::collections::BinaryHeap;
 
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
-use crate::view::{Arrival, DagView, Node};
+use crate::view::{DagView, Node};
 
 /// Where a walk begins.
 #[derive(Debug, Clone, Copy)]

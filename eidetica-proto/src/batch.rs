@@ -1,7 +1,7 @@
 //! Batches: entries packed for the wire.
 //!
-//! A batch stands for itself: it can be unpacked without those before it, on any thread. Whatever
-//! follows from something else in it is left out. The tree is known from the request. Ids are
+//! A batch is self-contained: it can be unpacked without earlier batches, on any thread. What can be
+//! computed from the rest is left out. The tree is known from the request. Ids are
 //! computed. A parent in the same batch is given by its distance; other parents stand once in a
 //! list. Authors stand once in a list. Heights and timestamps are differences to the entry before.
 //! All that, and behind it the payloads, is compressed; keys, hashes and signatures do not compress
@@ -21,19 +21,20 @@
 //!
 //! All numbers are varints (LEB128). The parents of an entry are sorted by id after unpacking.
 
+mod reader;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use eidetica_dag::entry::{PARENTS_MAX, decode_changes, decode_genesis};
-use eidetica_dag::key::SIGNATURE_BYTES;
 use eidetica_dag::{
-    Assembler, Body, ENTRY_BYTES_MAX, EncodedBody, EncodedEntry, Entry, EntryId, IdMap, PublicKey,
-    Signature, SignedEntry, TreeId,
+    AccessChange, Assembler, Body, ENTRY_BYTES_MAX, EncodedBody, EncodedEntry, Entry, EntryId,
+    Genesis, IdMap, PARENTS_MAX, PublicKey, SIGNATURE_BYTES, Signature, SignedEntry, TreeId,
+    varint,
 };
 
 use crate::compression::{compress, decompress};
 use crate::error::BatchError;
-use crate::varint::{Reader, put_difference, put_varint};
+use reader::{Reader, put_difference};
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -58,7 +59,7 @@ const KIND_EXTENSION: u64 = 3;
 ///
 /// Call [`Packer::push`] for each entry, parents before children; before it [`Packer::finish`] where
 /// [`Packer::has_room_for`] says no, and at the end. A packer is used again for the next batch.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Packer {
     entry_bytes: usize,
     authors: Vec<PublicKey>,
@@ -73,7 +74,7 @@ pub struct Packer {
     previous: Previous,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Previous {
     height: u32,
     timestamp_ms: u64,
@@ -96,7 +97,7 @@ impl Packer {
         self.entry_bytes += entry.bytes.len();
 
         let author = self.author(entry.author);
-        put_varint(&mut self.records, author);
+        varint::put(&mut self.records, author);
         put_difference(
             &mut self.records,
             u64::from(entry.height),
@@ -119,19 +120,19 @@ impl Packer {
             EncodedBody::Extension { bytes, .. } => (KIND_EXTENSION, bytes),
         };
         self.payloads.extend_from_slice(payload);
-        put_varint(&mut self.records, (payload.len() as u64) << 2 | kind);
+        varint::put(&mut self.records, (payload.len() as u64) << 2 | kind);
         if let EncodedBody::Extension { kind, .. } = entry.body {
-            put_varint(&mut self.records, kind.into());
+            varint::put(&mut self.records, kind.into());
         }
 
-        put_varint(&mut self.records, entry.parents.len() as u64);
+        varint::put(&mut self.records, entry.parents.len() as u64);
         for parent in entry.parents {
             let parent = EntryId::from_bytes(*parent);
             let reference = match self.position.get(&parent) {
                 Some(position) => (index - position) << 1,
                 None => self.external(parent) << 1 | 1,
             };
-            put_varint(&mut self.records, reference);
+            varint::put(&mut self.records, reference);
         }
         self.signatures.extend_from_slice(entry.signature);
         self.position.insert(id, index);
@@ -155,7 +156,7 @@ impl Packer {
         })
     }
 
-    /// Tells whether an entry of so many encoded bytes may still come into the batch. An empty batch
+    /// Returns whether the batch has room for an entry of this many encoded bytes. An empty batch
     /// takes any.
     pub fn has_room_for(&self, encoded_bytes: usize) -> bool {
         self.is_empty() || self.entry_bytes + encoded_bytes <= BATCH_BYTES_TARGET
@@ -166,7 +167,7 @@ impl Packer {
         self.position.len()
     }
 
-    /// Tells whether no entry is in the batch.
+    /// Returns whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.position.is_empty()
     }
@@ -196,7 +197,7 @@ impl Packer {
         ];
         counts
             .iter()
-            .for_each(|count| put_varint(&mut batch, *count as u64));
+            .for_each(|count| varint::put(&mut batch, *count as u64));
         self.authors
             .iter()
             .for_each(|author| batch.extend_from_slice(author.as_bytes()));
@@ -299,8 +300,8 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
         let payload = payloads.split_to(head.payload_bytes);
         let body = match head.kind {
             Kind::Data => Body::Data(payload),
-            Kind::Access => Body::Access(decode_changes(&payload)?),
-            Kind::Genesis => Body::Genesis(decode_genesis(&payload)?),
+            Kind::Access => Body::Access(AccessChange::decode_all(&payload)?),
+            Kind::Genesis => Body::Genesis(Genesis::decode(&payload)?),
             Kind::Extension(kind) => Body::Extension {
                 kind,
                 bytes: payload,

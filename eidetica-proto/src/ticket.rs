@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use eidetica_dag::{PublicKey, SecretKey, TreeId};
 
 use crate::address::{Address, AddressError};
@@ -145,7 +146,7 @@ impl fmt::Display for Ticket {
             parameter(f, "at", address.as_str())?;
         }
         if let Some(invite) = &self.invite {
-            parameter(f, "invite", &hex(invite.as_bytes()))?;
+            parameter(f, "invite", &HEXLOWER.encode(invite.as_bytes()))?;
         }
         Ok(())
     }
@@ -207,22 +208,8 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &'static str) -> Result<(),
 }
 
 fn parse_invite(digits: &str) -> Option<InviteSecret> {
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if pairs.len() != INVITE_SECRET_BYTES || !rest.is_empty() {
-        return None;
-    }
-    let bytes: Option<Vec<u8>> = pairs.iter().map(byte_from_hex).collect();
-    bytes?.try_into().ok().map(InviteSecret)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn byte_from_hex(digits: &[u8; 2]) -> Option<u8> {
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let [high, low] = digits.map(digit);
-    u8::try_from(high? << 4 | low?).ok()
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
+    bytes.try_into().ok().map(InviteSecret)
 }
 
 /// A value, to be written with what would end or change it escaped.
@@ -251,7 +238,7 @@ fn unescape(text: &str) -> Option<String> {
     while let Some((first, behind)) = rest.split_first() {
         if *first == b'%' {
             let (digits, behind) = behind.split_first_chunk::<2>()?;
-            bytes.push(byte_from_hex(digits)?);
+            bytes.extend(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
             rest = behind;
         } else {
             bytes.push(*first);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::ledger::{ChangeRef, Ledger};
 use super::{AccessChange, AccessState, Role, Subject};
 use crate::admit::role_needed;
-use crate::entry::SignedEntry;
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::key::PublicKey;
 use crate::set::ArrivalSet;
-use crate::view::{Arrival, DagView, current_access};
+use crate::signed::SignedEntry;
+use crate::view::{DagView, current_access};
 use crate::walk;
 
 /// How many sets of ancestors are kept, of one bit for each entry of the tree. A listing seldom meets

@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 use super::resolved::Resolved;
 use super::seniority::Admins;
 use super::{AccessChange, AccessState, Role, Subject};
-use crate::entry::{Body, SignedEntry};
+use crate::arrival::Arrival;
+use crate::entry::Body;
 use crate::id::EntryId;
 use crate::key::PublicKey;
 use crate::shared_set::SharedSet;
-use crate::view::Arrival;
+use crate::signed::SignedEntry;
 
 /// An entry that changes access, as the ledger of its tree keeps it.
 #[derive(Debug, Clone)]

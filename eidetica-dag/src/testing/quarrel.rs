@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::access::{AccessChange, AccessState, Ledger, Role, Subject};
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::key::PublicKey;
 use crate::testing::random::Random;
 use crate::testing::seniority::{Change, resolve};
-use crate::view::Arrival;
 
 /// A history in which numbered keys change each other's access; the first, zero, is the author of
 /// the root. Each entry is judged by the implementation and by the slow rule, and they must agree.

@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::access::{AccessId, AccessKey, AccessState, Ledger};
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
 use crate::testing::random::Random;
-use crate::view::{Arrival, DagView, LANDMARK_INTERVAL, Node, is_checkpoint};
+use crate::view::{DagView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
 /// A [`DagView`] with made-up ids and no entries behind it. Making one takes a microsecond for each
 /// entry, a hundred times less than signing.

@@ -1,12 +1,13 @@
 //! One entry, one encoding.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use eidetica_dag::access::CHANGES_MAX;
-use eidetica_dag::entry::{ENTRY_VERSION, NAME_BYTES_MAX};
 use eidetica_dag::testing::{Random, genesis, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, AccessRule, Assembler, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId,
-    Genesis, PARENTS_MAX, PublicKey, Role, Signature, SignedEntry, Subject, TreeId,
+    AccessChange, AccessRule, Assembler, Body, ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, EntryError,
+    EntryId, Genesis, NAME_BYTES_MAX, PARENTS_MAX, PublicKey, Role, Signature, SignedEntry,
+    Subject, TreeId,
 };
 use proptest::prelude::*;
 
@@ -42,7 +43,7 @@ fn sign(entry: Entry) -> Result<SignedEntry, EntryError> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 /// Whatever changes these bytes changes the id of every entry ever written.

@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use eidetica_dag::testing::{Shape, Skeleton, git_history};
-use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::walk::difference;
-use eidetica_dag::{AccessId, AccessKey, AccessState, Arrival, DagView, EntryId, Ledger, Node};
+use eidetica_dag::{
+    AccessId, AccessKey, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, Ledger, Node,
+};
 
 /// Counts the nodes that are read.
 struct Counting {

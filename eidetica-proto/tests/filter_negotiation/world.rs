@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use eidetica_dag::view::{LANDMARK_INTERVAL, is_checkpoint};
-use eidetica_dag::{AccessId, AccessKey, AccessState, Arrival, DagView, EntryId, Ledger, Node};
+use eidetica_dag::{
+    AccessId, AccessKey, AccessState, Arrival, DagView, EntryId, LANDMARK_INTERVAL, Ledger, Node,
+    is_checkpoint,
+};
 use sha2::{Digest, Sha256};
 
 /// A small seeded generator (SplitMix64, Steele and others, 2014).

@@ -3,7 +3,6 @@
 //! [`eidetica_proto::joining`]; this room reads, writes and waits for them.
 
 pub(crate) mod push;
-pub(crate) mod push_receiver;
 pub(crate) mod refused;
 pub(crate) mod request_auth;
 pub(crate) mod request_limits;

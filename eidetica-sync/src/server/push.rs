@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_dag::Role;
-use eidetica_proto::answer::{Receiver, check_access};
+use eidetica_proto::answer::{acknowledge, check_access, refusal_of};
 use eidetica_proto::message::SendEntries;
-use eidetica_proto::{Caller, FrameStream};
+use eidetica_proto::{Caller, EntryReceiver, FrameStream};
 
-use crate::event::Publisher;
+use crate::event::{Origin, Publisher};
 use crate::platform::blocking;
-use crate::server::push_receiver::PushReceiver;
 use crate::server::refused::Refused;
 use crate::server::request_limits::PushLimit;
 use crate::store::Store;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::incoming;
+use crate::transport::receive::{ReceiveDriver, ReceiveError};
 
-/// Accepts entries for the trees of a store.
+/// Accepts pushes to the trees of a store.
 pub(crate) struct PushAcceptor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) publisher: Publisher,
@@ -44,15 +44,33 @@ impl PushAcceptor {
         });
         checked.await?;
 
-        let receiver = PushReceiver {
-            tree,
-            receiver: Receiver::new(send.entries),
-            storing: AppendWorker::new(self.store.clone(), tree),
-            publisher: self.publisher.clone(),
-            remote: caller.remote.clone(),
-        };
-        let receiver = receiver.run(incoming(tree, parts)).await?;
+        let receiver = self.receive(caller, send, parts).await?;
         let store = self.store.clone();
-        blocking::run(move || Ok(receiver.acknowledge(&*store.snapshot(tree)?)?)).await
+        blocking::run(move || Ok(acknowledge(&receiver, &*store.snapshot(tree)?)?)).await
+    }
+
+    /// Receives and stores the entries. What arrives before a fault or a cut and can be stored is
+    /// stored.
+    async fn receive(
+        &self,
+        caller: &Caller,
+        send: SendEntries,
+        parts: FrameStream,
+    ) -> Result<EntryReceiver, Refused> {
+        let mut receiver = EntryReceiver::new(send.tree);
+        receiver.begin(send.entries);
+        let worker = AppendWorker::new(self.store.clone());
+        let origin = Origin::Pushed(caller.remote.clone());
+        let mut driver = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        let parts = incoming(send.tree, parts);
+        match driver.run(&mut receiver, parts, |_| ()).await {
+            Ok(()) => Ok(receiver),
+            Err(ReceiveError::Transport(error)) => {
+                tracing::debug!(from = %caller.remote, %error, "the connection broke during a push");
+                Err(Refused::Gone)
+            }
+            Err(ReceiveError::Fault(fault)) => Err(refusal_of(&fault).into()),
+            Err(ReceiveError::Store(error)) => Err(error.into()),
+        }
     }
 }

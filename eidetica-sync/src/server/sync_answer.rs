@@ -10,7 +10,7 @@ use eidetica_proto::{Caller, FrameStream};
 use crate::platform::blocking;
 use crate::server::refused::Refused;
 use crate::store::Store;
-use crate::transport::frame_streams::{Meter, single_frame, with_entries};
+use crate::transport::frame_streams::OutgoingMessage;
 
 /// Checks that the caller may read the tree, then sends the entries that it lacks.
 pub(super) async fn sync_tree(
@@ -25,8 +25,7 @@ pub(super) async fn sync_tree(
         Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
     });
     let (SyncAnswer { header, entries }, snapshot) = answered.await?;
-    Ok(match entries {
-        Some(entries) => with_entries(header, snapshot, entries, Arc::new(Meter::default())),
-        None => single_frame(header),
-    })
+    let entries = entries.map(|entries| (entries, snapshot));
+    let (frames, _) = OutgoingMessage { header, entries }.frames();
+    Ok(frames)
 }

@@ -6,10 +6,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use eidetica_dag::memory::Prefix;
 use eidetica_dag::{
     AccessId, AccessKey, AccessState, AppendOutcome, Arrival, DagView, EncodedEntry, EntryId,
-    EntryView, Ledger, MemoryDag, Node, SignedEntry, TreeId, VerifiedEntry,
+    EntryView, Ledger, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
 };
 
 use super::{Snapshot, Store, StoreError, check_meta};

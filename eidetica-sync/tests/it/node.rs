@@ -14,10 +14,10 @@ async fn a_ticket_brings_the_whole_tree() {
     let ticket = a.ticket(tree).await;
     let ticket = ticket.to_string().parse().expect("a ticket is read back");
     let joined = b.join(&ticket, JoinOptions::default()).await;
-    let Joined::Synced(report) = joined.expect("everyone may read") else {
+    let Joined::Synced(report) = joined.expect("anyone may read") else {
         panic!("nobody has to approve");
     };
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(costs(&report), (4, 0, 1));
     assert_equal(&a, &b, tree).await;
     assert_eq!(texts(&b, tree).await, ["one", "two", "three"]);
@@ -33,7 +33,7 @@ async fn both_sides_ahead_become_equal_in_one_sync() {
     write(&b, tree, "by b, first").await;
     write(&b, tree, "by b, second").await;
     let report = b.sync(tree, at("a")).await.expect("a serves");
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(
         costs(&report),
         (1, 2, 2),
@@ -54,7 +54,7 @@ async fn equal_trees_move_nothing() {
     b.sync(tree, at("a")).await.expect("a serves");
     let report = b.sync(tree, at("a")).await.expect("a serves");
     assert_eq!(
-        (report.ending, costs(&report)),
+        (report.outcome, costs(&report)),
         (SyncOutcome::Equal, (0, 0, 1))
     );
     assert_eq!((report.stats.received, report.stats.sent), (0, 0));
@@ -118,10 +118,10 @@ async fn a_peer_that_takes_nothing_is_a_reason_and_no_fault() {
     let c = node(&network, "c").await;
     c.sync(tree, at("a")).await.expect("anyone may read");
     let report = c.sync(tree, at("b")).await.expect("b answers");
-    assert_eq!(report.ending, SyncOutcome::PeerIsReadOnly);
+    assert_eq!(report.outcome, SyncOutcome::PeerIsReadOnly);
     assert_eq!(texts(&b, tree).await, Vec::<String>::new());
     let report = a.sync(tree, at("b")).await.expect("b answers");
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_equal(&a, &b, tree).await;
 }
 
@@ -139,7 +139,7 @@ async fn two_trees_and_ten_clients_at_once() {
     });
     for result in futures::future::join_all(syncs).await {
         assert_eq!(
-            result.expect("the server serves").ending,
+            result.expect("the server serves").outcome,
             SyncOutcome::Equal
         );
     }
@@ -304,7 +304,7 @@ async fn after_shutdown_everything_says_closed() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
     let error = b.sync(tree, at("a")).await.expect_err("a is gone");
     let SyncError::Transport { source, .. } = &*error else {
         panic!("{error}")

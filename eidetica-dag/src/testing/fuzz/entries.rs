@@ -7,10 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::Input;
 use crate::access::{AccessChange, CHANGES_MAX, Role, Subject};
-use crate::entry::{
-    AccessRule, Body, ENTRY_BYTES_MAX, EntryError, NAME_BYTES_MAX, PARENTS_MAX, SignedEntry,
-};
+use crate::entry::{AccessRule, Body, ENTRY_BYTES_MAX, EntryError, NAME_BYTES_MAX, PARENTS_MAX};
 use crate::id::TreeId;
+use crate::signed::SignedEntry;
 use crate::testing::shapes::sign_on_top;
 use crate::testing::{genesis, key};
 use crate::verify::{VerifiedEntry, verify_batch};

@@ -1,6 +1,7 @@
 //! What is inside a batch: compressed or not, a fuzzer rarely gets there by itself.
 
 use eidetica_dag::testing::fuzz::Input;
+use eidetica_dag::varint;
 
 use super::batches::batch;
 use crate::batch::COMPRESSION_RATIO_MAX;
@@ -48,7 +49,9 @@ pub fn batch_records(data: &[u8]) -> bool {
 }
 
 fn varint(number: u64) -> Vec<u8> {
-    postcard::to_stdvec(&number).expect("a vector takes every byte")
+    let mut bytes = Vec::new();
+    varint::put(&mut bytes, number);
+    bytes
 }
 
 /// Records of entries on top of each other, with one or many other parents, and with payloads.

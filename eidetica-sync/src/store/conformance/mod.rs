@@ -9,10 +9,9 @@ use std::ops::ControlFlow;
 use std::thread;
 
 use bytes::Bytes;
-use eidetica_dag::view::LANDMARK_INTERVAL;
 use eidetica_dag::{
-    AccessId, AppendOutcome, Arrival, Body, EntryId, EntryView, MemoryDag, Role, Rule,
-    VerifiedEntry, walk,
+    AccessId, AppendOutcome, Arrival, Body, EntryId, EntryView, LANDMARK_INTERVAL, MemoryDag, Role,
+    Rule, VerifiedEntry, walk,
 };
 
 use super::{META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Snapshot, Store, StoreError};

@@ -5,8 +5,7 @@
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.
 
-use eidetica_dag::view::{Arrival, Node};
-use eidetica_dag::{AccessId, AccessKey, EntryId};
+use eidetica_dag::{AccessId, AccessKey, Arrival, EntryId, Node};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.
@@ -48,7 +47,7 @@ pub(super) const ACCESS_IDS: TableDefinition<'_, &[u8; 20], u32> =
 /// No tree gets this number: it stands for a tree that is not here.
 pub(super) const NO_TREE: u32 = u32::MAX;
 
-/// JoinLimit a tree's number and another one to a key.
+/// Joins a tree's number and another one to a key.
 pub(super) fn key(tree: u32, number: u32) -> u64 {
     u64::from(tree) << 32 | u64::from(number)
 }

@@ -1,9 +1,9 @@
-//! Requests that claim, list or unpack to more than anyone has to take.
+//! Requests that claim, list or unpack to more than a server accepts.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use eidetica_dag::EntryId;
+use eidetica_dag::{EntryId, varint};
 use eidetica_proto::frame::FrameDecoder;
 use eidetica_sync::proto::message::{
     Part, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncTree,
@@ -12,9 +12,7 @@ use eidetica_sync::proto::proof;
 use eidetica_sync::proto::tips::TipSet;
 
 use super::results::Results;
-use super::server::Server;
-use super::{http, iroh, put_frame};
-use crate::cli::Failure;
+use super::{Server, http, iroh, put_frame};
 use crate::nodes::TransportKind;
 
 /// How many tips the request with too many of them lists.
@@ -50,7 +48,7 @@ impl Answer {
         }
     }
 
-    /// Tells whether the request got nothing.
+    /// Returns whether the request got nothing.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Closed => true,
@@ -78,7 +76,7 @@ pub(super) async fn measure(
     transport: TransportKind,
     server: &mut Server,
     results: &mut Results,
-) -> Result<(), Failure> {
+) -> Result<(), String> {
     let tree = server.tree;
     let send = RequestHeader::new(Request::SendEntries(SendEntries { tree, entries: 1 })).encode();
     let sync = |tips| {
@@ -109,12 +107,17 @@ pub(super) async fn measure(
             // Not the end mark of HTTP.
             body.put_u32_le(u32::MAX - 1);
         }
-        server.begin_usage()?;
+        server.side.begin_usage()?;
         let answer = match transport {
             TransportKind::Iroh => iroh::post(&server.address, &body).await?,
             _ => http::post(&server.address, &body).await?,
         };
-        results.bomb(transport, name, &Answer::of(&answer), server.peak_bytes()?);
+        results.bomb(
+            transport,
+            name,
+            &Answer::of(&answer),
+            server.side.peak_bytes()?,
+        );
     }
     Ok(())
 }
@@ -140,23 +143,15 @@ fn bomb() -> Bytes {
         zeros.put_uint_le(last | 1 << 1 | 1 << 17 << 3, 3);
         zeros.put_u8(0);
     }
-    let mut batch = BytesMut::new();
+    let mut batch = Vec::new();
     // Compressed; its sizes, one entry, one author, no parents outside.
     batch.put_u8(1);
     for count in [zeros.len() as u64, BOMB_BYTES, 1, 1, 0] {
-        put_varint(&mut batch, count);
+        varint::put(&mut batch, count);
     }
     batch.put_bytes(7, 32 + 64);
     batch.put_slice(&zeros);
-    batch.freeze()
-}
-
-fn put_varint(to: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        to.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.put_u8(number as u8);
+    batch.into()
 }
 
 #[cfg(test)]
