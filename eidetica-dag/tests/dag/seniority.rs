@@ -20,6 +20,10 @@ const ANN: u32 = 1;
 const BEN: u32 = 2;
 const CAT: u32 = 3;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment says how long the tests may take"
+)]
 fn histories() -> u64 {
     match std::env::var("EIDETICA_QUARRELS") {
         Ok(text) => text.parse().expect("EIDETICA_QUARRELS is a number"),
