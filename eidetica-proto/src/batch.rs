@@ -32,9 +32,11 @@ use eidetica_dag::{
     varint,
 };
 
+use crate::batch_error::BatchError;
 use crate::compression::{compress, decompress};
-use crate::error::BatchError;
 use reader::{Reader, put_difference};
+
+pub use crate::batch_error::COMPRESSION_RATIO_MAX;
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -42,10 +44,6 @@ pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 
 /// Most bytes of entries in any batch: a larger entry than [`BATCH_BYTES_TARGET`] goes alone.
 pub const BATCH_BYTES_MAX: usize = ENTRY_BYTES_MAX;
-
-/// How many times its compressed size a batch may unpack to. What compresses better than that is
-/// sent as it is, so that a small frame never costs much to refuse.
-pub const COMPRESSION_RATIO_MAX: usize = 64;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;

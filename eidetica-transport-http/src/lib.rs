@@ -1,6 +1,6 @@
 //! Carries Eidetica frames over HTTP.
 //!
-//! An exchange is one `POST /eidetica/v1/exchange`. Its body is the request's frames, the body of
+//! An exchange is one `POST /eidetica/v2/exchange`. Its body is the request's frames, the body of
 //! the answer is the answer's frames; both are streamed, so that whoever reads slowly slows the
 //! other side down and nobody holds a whole body. The version of the protocol stands in the path.
 //!
@@ -13,10 +13,10 @@
 //! read-only questions in JSON for people and scripts:
 //!
 //! ```text
-//! GET /eidetica/v1/health
-//! GET /eidetica/v1/trees
-//! GET /eidetica/v1/trees/<tree>/tips
-//! GET /eidetica/v1/trees/<tree>/entries/<entry>
+//! GET /eidetica/v2/health
+//! GET /eidetica/v2/trees
+//! GET /eidetica/v2/trees/<tree>/tips
+//! GET /eidetica/v2/trees/<tree>/entries/<entry>
 //! ```
 //!
 //! # Secrecy

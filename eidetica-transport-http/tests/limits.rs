@@ -18,7 +18,7 @@ const EXCHANGES_PER_CONNECTION: usize = 16;
 const HASTY: Duration = Duration::from_millis(300);
 
 /// The head of an exchange whose body comes in chunks.
-const EXCHANGE_HEAD: &str = "POST /eidetica/v1/exchange HTTP/1.1\r\nhost: x\r\n\
+const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
     content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn loopback() -> HttpTransportBuilder {
@@ -58,7 +58,7 @@ impl Hand {
 
     /// Asks for what is not there, and reads the answer, which leaves the connection open.
     async fn is_answered(&mut self) -> bool {
-        let asked = b"GET /eidetica/v1/x HTTP/1.1\r\nhost: x\r\n\r\n";
+        let asked = b"GET /eidetica/v2/x HTTP/1.1\r\nhost: x\r\n\r\n";
         let mut answer = Vec::new();
         let mut asked = self.0.write_all(asked).await;
         // The body is a JSON object on a line.

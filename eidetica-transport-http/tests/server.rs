@@ -97,23 +97,23 @@ async fn people_get_json() {
         }
     };
 
-    let (status, health) = json("/eidetica/v1/health".into()).await;
+    let (status, health) = json("/eidetica/v2/health".into()).await;
     assert_eq!((status, &health["status"]), (200, &"ok".into()));
-    let (status, trees) = json("/eidetica/v1/trees".into()).await;
+    let (status, trees) = json("/eidetica/v2/trees".into()).await;
     assert_eq!((status, &trees["trees"][0]["name"]), (200, &"notes".into()));
-    let (status, tips) = json(format!("/eidetica/v1/trees/{tree}/tips")).await;
+    let (status, tips) = json(format!("/eidetica/v2/trees/{tree}/tips")).await;
     assert_eq!((status, &tips["tips"][0]), (200, &"ab".repeat(32).into()));
 
     let other = "08".repeat(32);
-    let (status, refusal) = json(format!("/eidetica/v1/trees/{other}/tips")).await;
+    let (status, refusal) = json(format!("/eidetica/v2/trees/{other}/tips")).await;
     assert_eq!((status, &refusal["error"]), (404, &"not found".into()));
-    let (status, _) = json(format!("/eidetica/v1/trees/{tree}/entries/{tree}")).await;
+    let (status, _) = json(format!("/eidetica/v2/trees/{tree}/entries/{tree}")).await;
     assert_eq!(status, 500);
     for path in [
         "/",
         "/eidetica",
-        "/eidetica/v1/",
-        "/eidetica/v1/trees/x/tips",
+        "/eidetica/v2/",
+        "/eidetica/v2/trees/x/tips",
     ] {
         let (status, refusal) = json(path.into()).await;
         assert_eq!(
@@ -128,13 +128,13 @@ async fn people_get_json() {
 #[tokio::test]
 async fn wrong_methods_and_types_are_refused() {
     let (server, address) = serve(loopback(), Arc::new(OneTree)).await;
-    let (status, answer) = ask(&address, "GET", "/eidetica/v1/exchange").await;
+    let (status, answer) = ask(&address, "GET", "/eidetica/v2/exchange").await;
     assert_eq!(status, 405);
     assert!(answer.contains("allow: POST"), "{answer}");
-    let (status, answer) = ask(&address, "DELETE", "/eidetica/v1/trees").await;
+    let (status, answer) = ask(&address, "DELETE", "/eidetica/v2/trees").await;
     assert_eq!(status, 405);
     assert!(answer.contains("allow: GET"), "{answer}");
-    let (status, _) = ask(&address, "POST", "/eidetica/v1/exchange").await;
+    let (status, _) = ask(&address, "POST", "/eidetica/v2/exchange").await;
     assert_eq!(status, 415);
     server.close().await.expect("closes");
 }
@@ -211,7 +211,7 @@ async fn whoever_is_busy_is_understood() {
 }
 
 /// The head of an exchange whose body comes in chunks.
-const EXCHANGE_HEAD: &str = "POST /eidetica/v1/exchange HTTP/1.1\r\nhost: x\r\n\
+const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
     content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn whoever_stalls_is_cut() {
     let (server, address) = serve(builder, echo()).await;
     let http2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let within_a_frame = format!("{EXCHANGE_HEAD}6\r\n\u{5}\0\0\0ab\r\n");
-    for stalled in ["", "P", "GET /eidetica/v1/hea", http2_preface] {
+    for stalled in ["", "P", "GET /eidetica/v2/hea", http2_preface] {
         // That the connection ends at all is what is tested.
         say(&address, stalled.as_bytes()).await;
     }

@@ -90,7 +90,7 @@ pub use transport::IrohTransport;
 /// The protocol and its version, as QUIC's handshake negotiates them.
 pub const ALPN: &[u8] = ALPN_TEXT.as_bytes();
 
-const ALPN_TEXT: &str = "eidetica/1";
+const ALPN_TEXT: &str = "eidetica/2";
 
 // The version stands in the text above because a constant cannot be formatted.
-const _: () = assert!(eidetica_proto::PROTOCOL_VERSION == 1);
+const _: () = assert!(eidetica_proto::PROTOCOL_VERSION == 2);

@@ -8,9 +8,11 @@ mod messages;
 mod proofs;
 mod records;
 mod replicas;
+mod shortest;
 mod syncs;
 mod texts;
 mod tips;
+mod watches;
 
 use eidetica_dag::testing::fuzz::Target;
 
@@ -23,6 +25,7 @@ pub use records::batch_records;
 pub use syncs::sync;
 pub use texts::{address, ticket, ticket_build};
 pub use tips::{sketch, tips};
+pub use watches::{address_record, watch, watch_frame};
 
 type Check = fn(&[u8]) -> bool;
 type Seeds = fn() -> Vec<Vec<u8>>;
@@ -50,17 +53,11 @@ pub const TARGETS: &[Target] = &[
     target("ticket_build", ticket_build, texts::ticket_build_seeds),
     target("address", address, texts::address_seeds),
     target("sync", sync, syncs::seeds),
+    target("watch_frame", watch_frame, watches::frame_seeds),
+    target("watch", watch, watches::seeds),
+    target("address_record", address_record, watches::record_seeds),
 ];
 
 const fn target(name: &'static str, check: Check, seeds: Seeds) -> Target {
     Target { name, check, seeds }
-}
-
-/// Checks bytes against what was read from them, written again. postcard reads some numbers in
-/// longer forms than it writes; nothing else has two encodings.
-fn assert_shortest(read: &[u8], written: &[u8]) {
-    assert!(written.len() <= read.len(), "it grew by being read");
-    if written.len() == read.len() {
-        assert_eq!(read, written, "it changed by being read");
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eidetica_dag::EntryId;
 use eidetica_dag::testing::fuzz::Input;
 
-use super::assert_shortest;
+use super::shortest::assert_shortest;
 use crate::tips::{EndTips, TIPS_MAX, TipDigest, TipMatcher, TipSet, TipSketch};
 
 /// Reads bytes as the sketch of somebody's tips, and names other tips by it.
@@ -17,7 +17,7 @@ pub fn sketch(data: &[u8]) -> bool {
     assert_shortest(data, &written);
     assert_eq!(
         TipSet::Sketch(sketch.clone()).digest(),
-        sketch.digest,
+        Some(sketch.digest),
         "a sketch says what it is a sketch of"
     );
     let Ok(matcher) = sketch.matcher() else {
