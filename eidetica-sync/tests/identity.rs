@@ -317,14 +317,6 @@ async fn an_altered_answer_is_not_believed() {
             };
             Box::pin(stream::iter(frames).enumerate().map(meddle))
         }
-
-        async fn inspect(
-            &self,
-            question: eidetica_proto::transport::Question,
-        ) -> Result<eidetica_proto::transport::Inspection, eidetica_proto::transport::InspectError>
-        {
-            self.0.inspect(question).await
-        }
     }
     let network = MemoryNetwork::new();
     let (a, _) = node(&network, "a", &memory(), 1).await;

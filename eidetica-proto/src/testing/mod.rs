@@ -12,7 +12,8 @@ mod transcript;
 
 pub use fault::{ExchangeInfo, Fault};
 pub use link::{Broken, Link, Run, Way};
-pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder, Timer, Wait};
+pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder};
+pub use pipe::{Timer, Wait};
 pub use streams::{collect_frames, echo, frames_of, service_fn};
 
 #[cfg(test)]

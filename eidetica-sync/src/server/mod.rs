@@ -1,5 +1,7 @@
 //! The answering side's driver: carries out what the answering machines say.
 
+#[cfg(feature = "http")]
+pub(crate) mod json_api;
 pub(crate) mod push_receiver;
 pub(crate) mod request_auth;
 pub(crate) mod request_limits;
@@ -8,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_dag::{Arrival, Body, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
+use eidetica_dag::{Arrival, Body, PublicKey, Role, TreeId, current_access};
 use eidetica_proto::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access};
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{
@@ -16,9 +18,7 @@ use eidetica_proto::message::{
     TreeSummary,
 };
 use eidetica_proto::proof::PROOF_BYTES_MAX;
-use eidetica_proto::transport::{
-    Caller, EntryInspection, InspectError, Inspection, Question, Service, TreeInspection,
-};
+use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
 use futures::StreamExt;
 
@@ -105,11 +105,6 @@ impl Service for Server {
             Err(error) => self.refuse(&caller, error),
         };
         self.auth.prove(proof, answer)
-    }
-
-    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.auth.key());
-        blocking::run(move || inspect(&*store, key, question)).await
     }
 }
 
@@ -271,89 +266,4 @@ fn list_trees(
         }
     }
     Ok(summaries)
-}
-
-/// Answers people, who see only what anyone may read.
-fn inspect(
-    store: &dyn Store,
-    key: PublicKey,
-    question: Question,
-) -> Result<Inspection, InspectError> {
-    let internal = |error: StoreError| {
-        tracing::error!(%error, "the store failed while a question was answered");
-        InspectError::Internal
-    };
-    let open_tree = |tree: TreeId| {
-        let snapshot = store.snapshot(tree).map_err(internal)?;
-        let access = current_access(&*snapshot).map_err(internal)?;
-        if access.allows(None, Role::Read) {
-            Ok(snapshot)
-        } else {
-            Err(InspectError::NotFound)
-        }
-    };
-    match question {
-        Question::Health => Ok(Inspection::Health {
-            status: "ok",
-            protocol_versions: vec![PROTOCOL_VERSION],
-            key: key.to_string(),
-        }),
-        Question::Trees => {
-            let mut trees = Vec::new();
-            for tree in store.trees().map_err(internal)? {
-                match open_tree(tree) {
-                    Ok(snapshot) => {
-                        trees.push(inspect_tree(tree, &snapshot).map_err(internal)?);
-                    }
-                    Err(InspectError::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(Inspection::Trees { trees })
-        }
-        Question::Tips(tree) => inspect_tree(tree, &open_tree(tree)?)
-            .map(Inspection::Tips)
-            .map_err(internal),
-        Question::Entry(tree, id) => {
-            let snapshot = open_tree(tree)?;
-            let at = snapshot
-                .arrival(&id)
-                .map_err(internal)?
-                .ok_or(InspectError::NotFound)?;
-            let entry = snapshot.entry(at).map_err(internal)?;
-            Ok(Inspection::Entry(inspect_entry(&entry)))
-        }
-    }
-}
-
-fn inspect_tree(tree: TreeId, snapshot: &Snapshot) -> Result<TreeInspection, StoreError> {
-    Ok(TreeInspection {
-        tree: tree.to_string(),
-        name: tree_name(snapshot)?,
-        entries: snapshot.entry_count().into(),
-        tips: tip_ids(&**snapshot)?
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-    })
-}
-
-fn inspect_entry(signed: &SignedEntry) -> EntryInspection {
-    let entry = signed.entry();
-    let (kind, payload) = match &entry.body {
-        Body::Data(data) => ("data", data.as_ref()),
-        Body::Access(_) => ("access", [].as_slice()),
-        Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
-    };
-    EntryInspection {
-        id: signed.id().to_string(),
-        tree: signed.tree().to_string(),
-        parents: entry.parents.iter().map(ToString::to_string).collect(),
-        height: entry.height.into(),
-        timestamp_ms: entry.timestamp_ms,
-        author: entry.author.to_string(),
-        kind,
-        text: std::str::from_utf8(payload).ok().map(str::to_owned),
-        payload_bytes: payload.len() as u64,
-    }
 }
