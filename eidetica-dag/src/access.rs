@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arrival::Arrival;
 use crate::key::PublicKey;
-use crate::view::Arrival;
 
 /// Most changes in one entry: enough for a team at once, and a bound on what one entry costs.
 pub const CHANGES_MAX: usize = 256;

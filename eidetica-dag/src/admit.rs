@@ -9,11 +9,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::access::{AccessChange, AccessId, AccessState, Role};
-use crate::entry::{Body, SignedEntry};
+use crate::arrival::Arrival;
+use crate::entry::Body;
 use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
+use crate::signed::SignedEntry;
 use crate::verify::{VerifiedEntry, verify_batch};
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, Node};
+use crate::view::{CHECKPOINT_INTERVAL, EntryView, Node};
 
 /// The broken rule of an entry that will never be stored in this tree, by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -40,8 +42,8 @@ pub enum Rule {
         /// The role that the entry needs.
         needed: Role,
     },
-    /// Its signature is not its author's, and what vouched for it could not be stored with it.
-    #[error("its signature is not its author's, and nothing that vouches for it came with it")]
+    /// Its signature is not its author's, and no entry that proves it could be stored with it.
+    #[error("its signature is not its author's, and no entry that proves it came with it")]
     Unproven,
     /// The tree has as many entries as can be numbered.
     #[error("the tree is full")]
@@ -101,7 +103,7 @@ pub struct AppendOutcome {
 ///
 /// Entries are taken in the order given. Those whose parents are there are numbered, those whose
 /// parents are missing wait, and at the first that breaks a rule it stops. Where an entry is numbered
-/// and the one that vouched for it is not, its own signature is checked.
+/// and the one that proves it is not, its own signature is checked.
 ///
 /// # Errors
 /// Those of the view.
@@ -112,7 +114,7 @@ pub fn admit<V: EntryView + ?Sized>(
 ) -> Result<Admission, V::Error> {
     let mut admission = admit_unchecked(view, tree, batch)?;
     let outcome = &admission.outcome;
-    // Usually everything is stored, so everything that was vouched for still is.
+    // Usually everything is stored, so every proof is stored with what it proves.
     if outcome.refused.is_none() && outcome.waiting.is_empty() {
         return Ok(admission);
     }
@@ -128,7 +130,7 @@ pub fn admit<V: EntryView + ?Sized>(
     Ok(admission)
 }
 
-/// Judges a batch, all of which is vouched for as long as none of it is left out.
+/// Judges a batch, all of which is proven as long as none of it is left out.
 fn admit_unchecked<V: EntryView + ?Sized>(
     view: &V,
     tree: TreeId,
@@ -230,7 +232,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
         if entry.tree() != self.tree {
             let rule = match entry.entry().body {
                 Body::Genesis(_) => Rule::SecondRoot,
-                Body::Data(_) | Body::Access(_) => Rule::OtherTree,
+                Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Rule::OtherTree,
             };
             return Ok(Verdict::Refused(rule));
         }
@@ -380,7 +382,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
 pub(crate) fn role_needed(body: &Body) -> Role {
     match body {
         Body::Access(_) => Role::Admin,
-        Body::Data(_) | Body::Genesis(_) => Role::Write,
+        Body::Data(_) | Body::Extension { .. } | Body::Genesis(_) => Role::Write,
     }
 }
 
@@ -389,7 +391,7 @@ pub(crate) fn changes_of(body: &Body) -> &[AccessChange] {
     match body {
         Body::Access(changes) => changes,
         Body::Genesis(genesis) => &genesis.access,
-        Body::Data(_) => &[],
+        Body::Data(_) | Body::Extension { .. } => &[],
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use crate::access::{AccessId, AccessState, Role};
 use crate::admit::{Change, changes_of, join, role_needed};
-use crate::entry::{Body, EntryError, SignedEntry};
+use crate::arrival::Arrival;
+use crate::entry::{Body, EntryError};
 use crate::id::{EntryId, TreeId};
 use crate::key::PublicKey;
 use crate::set::ArrivalSet;
+use crate::signed::SignedEntry;
 use crate::verify;
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, EntryView, LANDMARK_INTERVAL, Node};
+use crate::view::{CHECKPOINT_INTERVAL, EntryView, LANDMARK_INTERVAL, Node};
 
 /// How many entries are held to check their signatures together: long enough that most runs of one
 /// author lie within, and a few megabytes at usual sizes.
@@ -57,7 +59,7 @@ pub enum Problem {
         /// Where the index leads instead, if anywhere.
         found: Option<Arrival>,
     },
-    /// The author neither signed the entry nor vouched for it.
+    /// The signature is not the author's, and no later entry of the author proves the entry.
     #[error("entry {id} (number {}): its signature is not its author's", at.0)]
     Forged {
         /// Its number.
@@ -184,8 +186,8 @@ pub enum Problem {
 /// `progress` is told now and then how many entries have been looked at, and at the end once more.
 /// Besides a chunk of entries and the tips, it takes two bits for each entry.
 ///
-/// Signatures are checked as on arrival, once for each author's run in a chunk. What its author signed
-/// badly and vouches for in the next chunk (see [`crate::verify`]) is looked at once more with that.
+/// Signatures are checked as on arrival, once for each author's run in a chunk. Entries that only the
+/// next chunk can prove (see [`verify_batch`](crate::verify_batch)) are checked again with it.
 ///
 /// Landmarks are looked for up to one interval above the highest entry.
 ///
@@ -383,7 +385,7 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
                 needed,
             });
         }
-        let holds = if matches!(said.body, Body::Data(_)) {
+        let holds = if matches!(said.body, Body::Data(_) | Body::Extension { .. }) {
             states == [stored] || self.is_state(stored, &before)?
         } else {
             let mut after = Arc::unwrap_or_clone(before);
@@ -445,7 +447,7 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         let mut forged = verify::scan(&chunk.entries).forged;
         let is_new = |index: &&usize| !is_last && **index >= chunk.carried;
         if let Some(first) = forged.iter().rev().find(is_new).copied() {
-            // What vouches for them may be in the next chunk.
+            // The next chunk may prove them.
             forged.retain(|index| *index < first);
             self.chunk.numbers = chunk.numbers.split_off(first);
             self.chunk.entries = chunk.entries.split_off(first);

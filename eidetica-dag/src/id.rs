@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 /// Length of an id in bytes.
@@ -143,28 +144,19 @@ impl TreeId {
     }
 }
 
-/// Writes bytes as lower-case hexadecimal digits.
-pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
-/// Reads exactly `N` bytes from `2 * N` hexadecimal digits of either case.
-pub(crate) fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
+/// Reads exactly 32 bytes from 64 hexadecimal digits of either case.
+pub(crate) fn read_hex(text: &str) -> Option<[u8; ID_BYTES]> {
+    let mut bytes = [0; ID_BYTES];
+    if HEXLOWER_PERMISSIVE.decode_len(text.len()) != Ok(ID_BYTES) {
         return None;
     }
-    let digit = |d: u8| (d as char).to_digit(16).map(|d| d as u8);
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    let read = HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes);
+    read.is_ok().then_some(bytes)
 }
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{read_hex, write_hex};
+use crate::id::read_hex;
 
 /// Length of a signature in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -168,7 +169,7 @@ impl<'de> Deserialize<'de> for Signature {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }
 
@@ -194,8 +195,6 @@ impl fmt::Debug for SecretKey {
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signature(")?;
-        write_hex(&self.0[..5], f)?;
-        f.write_str("…)")
+        write!(f, "Signature({}…)", HEXLOWER.encode_display(&self.0[..5]))
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! ```
 //! use eidetica_dag::{
-//!     AccessChange, Arrival, Body, DagView, Entry, EntryError, Genesis, MemoryDag, Role, SecretKey,
+//!     AccessChange, AccessRule, Arrival, Body, DagView, Entry, EntryError, Genesis, MemoryDag, Role, SecretKey,
 //!     Subject, TreeId, VerifiedEntry, walk,
 //! };
 //!
@@ -23,6 +23,7 @@
 //!
 //! // Ann begins a tree in which Ben may write.
 //! let genesis = Body::Genesis(Genesis {
+//!     access_rule: AccessRule::SENIORITY,
 //!     nonce: [7; 16],
 //!     name: "notes".to_owned(),
 //!     access: vec![AccessChange::grant(Subject::Key(ben.public()), Role::Write)],
@@ -60,34 +61,46 @@
 //! files and networks belong to those who call.
 
 pub mod access;
-pub mod admit;
-pub mod assemble;
-pub mod buffer;
-pub mod check;
-pub mod encoding;
-pub mod entry;
-pub mod id;
-pub mod key;
-pub mod memory;
-pub mod set;
+mod admit;
+mod arrival;
+mod assembler;
+mod buffer;
+mod check;
+mod encoding;
+mod entry;
+mod id;
+mod key;
+mod memory;
+mod set;
+mod signed;
 #[cfg(feature = "test-utils")]
 pub mod testing;
-pub mod verify;
-pub mod view;
+pub mod varint;
+mod verify;
+mod view;
 pub mod walk;
 
 pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
-pub use assemble::Assembler;
+pub use arrival::Arrival;
+pub use assembler::Assembler;
 pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};
-pub use entry::{Body, ENTRY_BYTES_MAX, Entry, EntryError, Genesis, PARENTS_MAX, SignedEntry};
-pub use id::{EntryId, IdMap, TreeId};
-pub use key::{PublicKey, Purpose, SecretKey, Signature};
-pub use memory::MemoryDag;
+pub use entry::{
+    AccessRule, Body, ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, EntryError, Genesis, NAME_BYTES_MAX,
+    PARENTS_MAX,
+};
+pub use id::{EntryId, ID_BYTES, IdHasher, IdHashing, IdMap, ParseIdError, TreeId};
+pub use key::{
+    BadSignature, ParseKeyError, PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature,
+};
+pub use memory::{MemoryDag, Prefix};
 pub use set::ArrivalSet;
+pub use signed::SignedEntry;
 pub use verify::{
     Forged, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification, VerifiedEntry, verify_batch,
 };
-pub use view::{Arrival, DagView, EntryView, Node, current_access, tip_ids};
+pub use view::{
+    CHECKPOINT_INTERVAL, DagView, EntryView, LANDMARK_INTERVAL, Node, current_access, tip_ids,
+};

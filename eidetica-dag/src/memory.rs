@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use crate::access::{AccessId, AccessState};
 use crate::admit::{AppendOutcome, Changes, admit};
+use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
-use crate::entry::SignedEntry;
 use crate::id::{EntryId, IdMap, TreeId};
+use crate::signed::SignedEntry;
 use crate::verify::VerifiedEntry;
-use crate::view::{Arrival, DagView, EntryView, LANDMARK_INTERVAL, Node};
+use crate::view::{DagView, EntryView, LANDMARK_INTERVAL, Node};
 
 /// One tree, held in memory.
 ///

@@ -1,6 +1,6 @@
 //! Sets of entries as bits, one for each number.
 
-use crate::view::Arrival;
+use crate::arrival::Arrival;
 
 /// A set of entries of one tree, given by their numbers.
 ///

@@ -1,34 +1,20 @@
-//! Signatures, checked once for each author's run instead of once for each entry.
+//! Signature checks: one for each author's run instead of one for each entry.
 //!
-//! A signature that verifies says that the author signed bytes in which the parents are named by
-//! their hashes, and an id covers the entry with its signature. So whoever signed an entry has
-//! vouched for exactly these parents. Where a parent claims the **same author**, that author has
-//! vouched for an entry in its own name, which is what the parent's own signature would say; and so
-//! on along an unbroken path of the author's own entries. An author's program signs only on top of
-//! entries that its own store admitted, so a forged entry does not get below a genuine one.
-//!
-//! A path ends at an entry of somebody else: that one vouches only for itself and for its own
-//! author. Each author's newest entries in a batch, the ends of the runs, are checked one by one.
-//!
-//! It follows that a broken signature can be good: if its author has vouched for the entry by a later
-//! one. An entry alone may then be refused where both together are taken, and replicas would judge
-//! differently, if either could be stored without the other. So it cannot: [`crate::admit()`] stores
-//! what is vouched for only together with what vouches for it, every replica that has the one has the
-//! other, and a receiver to whom they come in different batches keeps the first until the second is
-//! there: [`UnprovenEntries`].
+//! The argument for why this suffices is in the documentation of [`verify_batch`].
 
-use crate::entry::SignedEntry;
+use crate::entry::{Entry, EntryError};
 use crate::id::{EntryId, IdMap};
 use crate::key::SecretKey;
+use crate::signed::SignedEntry;
 
-/// An entry that its author signed, or vouched for with a later one.
+/// An entry proven to be its author's, by its own signature or by a later entry of the author.
 ///
-/// Holding one proves authenticity, not that the author was allowed to write: that depends on
-/// where the entry stands, see [`crate::admit()`].
+/// Holding one proves authenticity, not that the author may write: that depends on the entry's
+/// ancestors, see [`admit`](crate::admit()).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEntry(SignedEntry);
 
-/// An entry whose author neither signed it nor vouched for it: somebody forged or damaged it.
+/// Reports an entry that neither its own signature nor another entry proves: it is forged or damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature of entry {id} is not its author's")]
 pub struct Forged {
@@ -39,19 +25,19 @@ pub struct Forged {
 /// What [`verify_batch`] found.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// The entries that are proved by themselves or by each other, up to the first that is not.
+    /// The entries before the first unproven one, proven by themselves or by each other.
     pub verified: Vec<VerifiedEntry>,
-    /// That one and everything behind it, in the order given. It is forged, or what vouches for it
-    /// stands in another batch.
-    pub unproved: Vec<SignedEntry>,
+    /// The first unproven entry and all entries after it, in the order given. The first is forged,
+    /// or the entry that proves it is in another batch.
+    pub unproven: Vec<SignedEntry>,
     /// How many signatures were checked.
     pub signatures_checked: usize,
 }
 
 impl Verification {
-    /// Returns the first entry that is not proved.
+    /// Returns the first unproven entry.
     pub fn forged(&self) -> Option<Forged> {
-        let first = self.unproved.first()?;
+        let first = self.unproven.first()?;
         Some(Forged { id: first.id() })
     }
 }
@@ -60,7 +46,7 @@ impl VerifiedEntry {
     /// Checks the signature of one entry.
     ///
     /// # Errors
-    /// [`Forged`] if it is not the author's.
+    /// [`Forged`] if the signature is not the author's.
     pub fn verify(entry: SignedEntry) -> Result<Self, Forged> {
         if entry.has_valid_signature() {
             Ok(Self(entry))
@@ -73,7 +59,7 @@ impl VerifiedEntry {
     ///
     /// # Errors
     /// The rule that the entry breaks.
-    pub fn sign(entry: crate::Entry, key: &SecretKey) -> Result<Self, crate::EntryError> {
+    pub fn sign(entry: Entry, key: &SecretKey) -> Result<Self, EntryError> {
         SignedEntry::sign(entry, key).map(Self)
     }
 
@@ -82,8 +68,7 @@ impl VerifiedEntry {
         &self.0
     }
 
-    /// Returns the entry with its bytes in an allocation of their own: see
-    /// [`SignedEntry::detached`].
+    /// Copies the entry's bytes into an allocation of their own: see [`SignedEntry::detached`].
     #[must_use]
     pub fn detached(self) -> Self {
         Self(self.0.detached())
@@ -95,61 +80,80 @@ impl VerifiedEntry {
     }
 }
 
-/// Checks a batch in which parents stand before their children, one signature for each run.
+/// Verifies a batch in which parents come before their children, with few signature checks.
+///
+/// # Why one signature for each run is enough
+///
+/// An id covers the entry and its signature, and a signed entry names its parents by their ids. So
+/// the author of an entry has also signed exactly these parents. Where a parent claims the **same
+/// author**, this proves what the parent's own signature would prove; and so on along an unbroken
+/// path of the author's own entries. An author's program signs only on top of entries that its own
+/// store admitted, so no forged entry gets below a genuine one. A path ends at an entry by another
+/// author, which proves only entries of that author. Checked one by one are therefore the ends of
+/// the runs: each author's newest entries in the batch.
+///
+/// # Entries with a bad signature that a later entry proves
+///
+/// An author can sign an entry badly and prove it by a later one. Taken alone, the entry is
+/// refused; taken together, both are accepted. Replicas would judge differently if one could be
+/// stored without the other. So [`admit`](crate::admit()) stores such an entry only together with
+/// the entry that proves it: a replica that has one has the other. A receiver to which they come in
+/// different batches keeps the first until the second arrives: [`UnprovenEntries`].
 pub fn verify_batch(entries: Vec<SignedEntry>) -> Verification {
     let scan = scan(&entries);
     let mut verification = Verification {
         signatures_checked: scan.signatures_checked,
         ..Verification::default()
     };
-    let mut vouching = UnprovenEntries::default();
+    let mut unproven = UnprovenEntries::default();
     verification.verified = if scan.forged.is_empty() {
         entries.into_iter().map(VerifiedEntry).collect()
     } else {
-        // What is vouched for by an entry that is not proved yet must stay with it.
+        // An entry that only an unproven entry proves must stay with it.
         verification.signatures_checked += entries.len();
-        vouching.hold(entries);
-        let verified = vouching.look();
-        verification.unproved = vouching.held;
+        unproven.hold(entries);
+        let verified = unproven.take_proven();
+        verification.unproven = unproven.held;
         verified
     };
     verification
 }
 
-/// Keeps entries that are not proved until what vouches for them comes in a later batch, and
-/// everything behind them with them.
+/// Keeps unproven entries, and all entries after them, until a later batch proves them.
 ///
-/// Here each signature is checked, so that what is given out is proved within itself. Nobody but
-/// who signs wrongly on purpose ever gets here.
+/// Every signature is checked here, so the entries that come out are proven among themselves. Only
+/// authors who sign badly on purpose cause entries to be kept.
 #[derive(Debug, Default)]
 pub struct UnprovenEntries {
     held: Vec<SignedEntry>,
     /// Whether the signature of each is its author's.
     signed: Vec<bool>,
     bytes: usize,
-    /// How many bytes came since it was last looked what is proved.
+    /// How many bytes have arrived since proven entries were last taken.
     unseen_bytes: usize,
 }
 
-/// Most bytes from the beginning of an entry whose signature is not good to the end of what vouches
-/// for it, what stands between included. Whoever took both had them that close, stored them in one
-/// step, and hands them on like that: so whoever keeps as much, and one batch more, takes them too.
+/// Most bytes from the start of an entry with a bad signature to the end of the entry that proves
+/// it, entries between them included. A replica that accepted both received them this close, stored
+/// them in one step and sends them like that, so a receiver that keeps this much and one more batch
+/// accepts them as well.
 pub const UNPROVEN_BYTES_MAX: usize = 8 << 20;
 
-/// How many bytes come before it is looked again what is proved: each look is at all that is kept.
-const LOOK_BYTES: usize = 256 << 10;
+/// How many bytes arrive between two searches for proven entries. Each search visits all that is
+/// kept.
+const SEARCH_BYTES: usize = 256 << 10;
 
 impl UnprovenEntries {
-    /// Takes the next batch as it was verified, and returns what is proved by now, in order.
-    pub fn handle(&mut self, batch: Verification) -> Vec<VerifiedEntry> {
-        if self.held.is_empty() && batch.unproved.is_empty() {
+    /// Takes the next verified batch, and returns the entries that are proven so far, in order.
+    pub fn handle_batch(&mut self, batch: Verification) -> Vec<VerifiedEntry> {
+        if self.held.is_empty() && batch.unproven.is_empty() {
             return batch.verified;
         }
         let begins = self.held.is_empty();
         let arrived = batch.verified.into_iter().map(VerifiedEntry::into_inner);
-        self.hold(arrived.chain(batch.unproved).collect());
-        if begins || self.unseen_bytes >= LOOK_BYTES {
-            self.look()
+        self.hold(arrived.chain(batch.unproven).collect());
+        if begins || self.unseen_bytes >= SEARCH_BYTES {
+            self.take_proven()
         } else {
             Vec::new()
         }
@@ -164,17 +168,18 @@ impl UnprovenEntries {
         self.held.extend(arrived);
     }
 
-    /// Returns what is proved by now, in order: to be asked when nothing more comes.
-    pub fn look(&mut self) -> Vec<VerifiedEntry> {
+    /// Removes and returns the entries that are proven so far, in order. Call it when the input
+    /// ends.
+    pub fn take_proven(&mut self) -> Vec<VerifiedEntry> {
         self.unseen_bytes = 0;
-        let proved: Vec<SignedEntry> = self.held.drain(..self.proved()).collect();
-        self.signed.drain(..proved.len());
-        self.bytes -= bytes_of(&proved);
-        proved.into_iter().map(VerifiedEntry).collect()
+        let proven: Vec<SignedEntry> = self.held.drain(..self.proven_count()).collect();
+        self.signed.drain(..proven.len());
+        self.bytes -= bytes_of(&proven);
+        proven.into_iter().map(VerifiedEntry).collect()
     }
 
-    /// Returns how many entries at the front are proved without those behind them.
-    fn proved(&self) -> usize {
+    /// Returns how many entries at the front are proven without those after them.
+    fn proven_count(&self) -> usize {
         let places: IdMap<usize> = (self.held.iter().enumerate())
             .map(|(place, entry)| (entry.id(), place))
             .collect();
@@ -185,7 +190,7 @@ impl UnprovenEntries {
             ends.push(end);
         }
         let begins = |place: usize| ends[place] - self.held[place].encoded().len();
-        // For each entry, how far one has to read to know that it is proved.
+        // For each entry, the place of the last entry needed to prove it.
         let mut reaches: Vec<Option<usize>> = (self.signed.iter().enumerate())
             .map(|(place, signed)| signed.then_some(place))
             .collect();
@@ -194,7 +199,7 @@ impl UnprovenEntries {
                 continue;
             };
             for parent in said.parents.iter().filter_map(|parent| places.get(parent)) {
-                // A second entry of the same id may stand behind.
+                // A second entry with the same id may come later.
                 let is_below = *parent < place;
                 let is_own = self.held[*parent].entry().author == said.author;
                 if is_below && is_own && ends[reach] - begins(*parent) <= UNPROVEN_BYTES_MAX {
@@ -203,20 +208,20 @@ impl UnprovenEntries {
                 }
             }
         }
-        let mut proved = 0;
+        let mut proven = 0;
         let mut furthest = 0;
         for (place, reach) in reaches.into_iter().enumerate() {
             let Some(reach) = reach else { break };
             furthest = furthest.max(reach);
             if furthest == place {
-                proved = place + 1;
+                proven = place + 1;
             }
         }
-        proved
+        proven
     }
 
-    /// Returns the first entry that is not proved.
-    pub fn first_unproved(&self) -> Option<Forged> {
+    /// Returns the first entry that is kept.
+    pub fn first(&self) -> Option<Forged> {
         let first = self.held.first()?;
         Some(Forged { id: first.id() })
     }
@@ -233,26 +238,26 @@ fn bytes_of(entries: &[SignedEntry]) -> usize {
 
 /// What [`scan`] found.
 pub(crate) struct Scan {
-    /// The places of all entries in the batch that are neither signed nor vouched for, descending.
+    /// The places of all unproven entries in the batch, descending.
     pub(crate) forged: Vec<usize>,
     /// How many signatures were checked.
     pub(crate) signatures_checked: usize,
 }
 
-/// Finds every forged entry of a batch in which parents stand before their children.
+/// Finds every unproven entry of a batch in which parents come before their children.
 pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
-    // A second entry of the same id, which no store needs, is not vouched for: it is checked.
+    // A second entry with the same id, which no store needs, is not proven by others: it is checked.
     let places: IdMap<usize> = entries
         .iter()
         .enumerate()
         .map(|(place, entry)| (entry.id(), place))
         .collect();
-    let mut is_vouched = vec![false; entries.len()];
+    let mut is_proven = vec![false; entries.len()];
     let mut forged = Vec::new();
     let mut signatures_checked = 0;
-    // From the last to the first, so that whoever vouches is looked at before it is believed.
+    // From the last to the first, so that an entry is checked before it proves others.
     for (index, entry) in entries.iter().enumerate().rev() {
-        if !is_vouched[index] {
+        if !is_proven[index] {
             signatures_checked += 1;
             if !entry.has_valid_signature() {
                 forged.push(index);
@@ -261,7 +266,7 @@ pub(crate) fn scan(entries: &[SignedEntry]) -> Scan {
         }
         let said = entry.entry();
         for place in said.parents.iter().filter_map(|parent| places.get(parent)) {
-            is_vouched[*place] |= entries[*place].entry().author == said.author;
+            is_proven[*place] |= entries[*place].entry().author == said.author;
         }
     }
     Scan {

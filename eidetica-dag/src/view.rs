@@ -4,12 +4,12 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessId, AccessState};
+use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
-use crate::entry::SignedEntry;
 use crate::id::EntryId;
+use crate::signed::SignedEntry;
 
 /// How many arrivals lie between two checkpoints. A walk looks at up to this many entries more
 /// than it must; a checkpoint costs four bytes for each tip.
@@ -17,21 +17,6 @@ pub const CHECKPOINT_INTERVAL: u32 = 512;
 
 /// Heights that are multiples of this are kept in the index of landmarks: about 3 % of the entries.
 pub const LANDMARK_INTERVAL: u32 = 32;
-
-/// The number of an entry in the order in which this store received the entries of its tree,
-/// counted from zero.
-///
-/// An entry is stored only after its parents, so the number of a parent is always lower: the order
-/// of arrival is a topological order. Numbers mean nothing to other stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Arrival(pub u32);
-
-impl Arrival {
-    /// Returns the number as an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// What the DAG knows of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 
 use std::collections::BinaryHeap;
 
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, DagView, Node};
+use crate::view::{CHECKPOINT_INTERVAL, DagView, Node};
 
 /// Where a walk begins.
 #[derive(Debug, Clone, Copy)]

@@ -1,33 +1,31 @@
 //! The answering side: what to say to a request.
 //!
 //! The driver decodes the header ([`RequestHeader::decode`](crate::message::RequestHeader::decode)),
-//! takes a view of the tree that the request names, and calls [`check_access`] before anything else. Then
-//! [`answer_sync`] chooses what a [`SyncTree`] is answered with, and a [`Receiver`] takes what a
-//! `SendEntries` brings.
+//! takes a view of the tree that the request names, and calls [`check_access`] before anything else.
+//! Then [`answer_sync`] answers a [`SyncTree`]; an [`EntryReceiver`] takes the entries of a
+//! `SendEntries`, which [`acknowledge`] answers.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
-use eidetica_dag::{
-    AppendOutcome, Arrival, ArrivalSet, EntryId, EntryView, PublicKey, Role, VerifiedEntry,
-    current_access,
-};
+use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, PublicKey, Role, current_access};
 
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::FilterMatcher;
-use crate::intake::{Intake, Received};
 use crate::message::{Reply, ResponseHeader, Sample, Stored, SyncReply, SyncTree, WANTS_MAX};
-use crate::outgoing::{Outgoing, listed_tips};
+use crate::outgoing::{EntrySelection, listed_tips};
+use crate::receiver::EntryReceiver;
+use crate::sync_fault::SyncFault;
 use crate::tips::{EndTips, TipDigest, TipMatcher, TipSet};
 
 /// Why a request gets no answer: the asker's fault, or the view failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError<E> {
-    /// Say this to the asker.
+    /// Send this to the asker.
     #[error(transparent)]
     Refuse(#[from] WireError),
-    /// The view failed. The asker is told no more than [`WireError::internal`].
+    /// The view failed. The asker learns no more than [`WireError::internal`].
     #[error("the store failed: {0}")]
     View(#[source] E),
 }
@@ -46,22 +44,22 @@ pub fn check_access<V: EntryView + ?Sized>(
     if access.allows(key, role) {
         Ok(())
     } else if access.allows(key, Role::Read) {
-        let text = "you may read this tree and not write to it; ask an admin for the role";
+        let text = "you may read this tree but not write to it; ask an admin for the role";
         Err(WireError::new(ErrorCode::ReadOnly, text).into())
     } else {
         Err(WireError::not_found().into())
     }
 }
 
-/// The answer to a [`SyncTree`]: its first frame, and the entries behind it.
+/// The answer to a [`SyncTree`]: its first frame, and the entries that follow it.
 pub struct SyncAnswer {
     /// The first frame.
     pub header: Bytes,
-    /// The frames behind it, to be made from the same view.
-    pub entries: Option<Box<Outgoing>>,
+    /// What follows it, to be read from the same view.
+    pub entries: Option<EntrySelection>,
 }
 
-/// Of many tips, how many may differ before a small sample does not do: this many, and one in
+/// Of many tips, how many may differ before a small sample is not enough: this many, and one in
 /// eight. Beyond that most branches differ, and each needs a sample of its own.
 const UNKNOWN_TIPS_MAX: usize = 32;
 
@@ -112,11 +110,9 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         AskersTips::Listed { .. } => EndTips::Listed(own_tips),
         AskersTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
     };
-    let outgoing = Box::new(Outgoing::new(missing, end));
-    Ok(answer(
-        SyncReply::Entries(outgoing.entry_count()),
-        Some(outgoing),
-    ))
+    let selection = EntrySelection::new(missing, end);
+    let reply = SyncReply::Entries(selection.entry_count());
+    Ok(answer(reply, Some(selection)))
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> WireError {
@@ -185,7 +181,7 @@ fn missing<V: EntryView + ?Sized>(
 ) -> Result<ArrivalSet, AnswerError<V::Error>> {
     let everything = wants.is_empty();
     if everything && tips.count() == 0 {
-        // Whoever has nothing lacks everything, and nobody has to walk through it to know.
+        // An asker that has nothing lacks everything; no walk is needed to know that.
         return Ok(ArrivalSet::all_below(view.entry_count()));
     }
     let wants = numbers(view, wants)?;
@@ -218,113 +214,29 @@ fn missing<V: EntryView + ?Sized>(
     .map_err(AnswerError::View)
 }
 
-/// Takes the entries of a `SendEntries`.
+/// Answers a `SendEntries` on a view taken after everything was stored: what is acknowledged is
+/// durable.
 ///
-/// Hand in each part with [`Receiver::handle_part`]. Whenever [`Receiver::poll_store`] gives entries,
-/// store them durably and report with [`Receiver::handle_appended`]. When [`Receiver::is_complete`],
-/// answer with [`Receiver::acknowledge`]: not before, for what is acknowledged is durable.
-#[derive(Debug)]
-pub struct Receiver {
-    announced: u64,
-    intake: Intake,
-    ended: bool,
-    retried: bool,
+/// # Errors
+/// Those of the view.
+pub fn acknowledge<V: EntryView + ?Sized>(
+    receiver: &EntryReceiver,
+    view: &V,
+) -> Result<Bytes, V::Error> {
+    let stored = Stored {
+        stored: u32::try_from(receiver.counts().stored).unwrap_or(u32::MAX),
+        tips: TipDigest::of_view(view)?,
+        missing: receiver.missing().take(WANTS_MAX).collect(),
+    };
+    Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
 }
 
-impl Receiver {
-    /// Makes a receiver of as many entries as were announced, which waits for the first part.
-    pub fn new(announced: u32) -> Self {
-        let announced = announced.into();
-        Self {
-            announced,
-            intake: Intake::default(),
-            ended: false,
-            retried: false,
-        }
-    }
-
-    /// Takes the next part.
-    ///
-    /// # Errors
-    /// The asker's fault. What came before the faulty entry is ready to be stored all the same.
-    pub fn handle_part(&mut self, part: Received) -> Result<(), PeerFault> {
-        match part {
-            _ if self.ended => Err(PeerFault::OutOfPlace {
-                got: "a frame",
-                wanted: "the end of the request",
-            }),
-            Received::Entries(batch) => {
-                self.intake.handle_entries(batch)?;
-                if self.intake.received > self.announced {
-                    return Err(PeerFault::BadList("more entries than announced"));
-                }
-                Ok(())
-            }
-            Received::End(_) => {
-                self.intake.handle_end()?;
-                self.ended = true;
-                Ok(())
-            }
-            Received::Failed(_) => Err(PeerFault::Incomplete),
-        }
-    }
-
-    /// Takes that the request ended, cleanly, where a frame was to be received.
-    ///
-    /// # Errors
-    /// [`PeerFault::Incomplete`] if the asker has not said that it sent everything.
-    pub fn handle_end(&self) -> Result<(), PeerFault> {
-        if self.ended {
-            Ok(())
-        } else {
-            Err(PeerFault::Incomplete)
-        }
-    }
-
-    /// Returns how many bytes of entries are ready to be stored.
-    pub fn ready_bytes(&self) -> usize {
-        self.intake.ready_bytes()
-    }
-
-    /// Returns the entries to store next, if there are any; at the end also those that waited for
-    /// a parent.
-    pub fn poll_store(&mut self) -> Option<Vec<VerifiedEntry>> {
-        if self.ended && !self.retried {
-            self.retried = true;
-            self.intake.retry_waiting();
-        }
-        self.intake.poll_store()
-    }
-
-    /// Takes what became of them.
-    ///
-    /// # Errors
-    /// The asker's fault. What came before the faulty entry is stored.
-    pub fn handle_appended(&mut self, outcome: AppendOutcome) -> Result<(), PeerFault> {
-        self.intake.handle_appended(outcome)
-    }
-
-    /// Tells whether the sender has sent everything.
-    pub fn is_complete(&self) -> bool {
-        self.ended
-    }
-
-    /// Returns the answer, on a view taken after everything was stored.
-    ///
-    /// # Errors
-    /// Those of the view.
-    pub fn acknowledge<V: EntryView + ?Sized>(&self, view: &V) -> Result<Bytes, V::Error> {
-        let stored = Stored {
-            stored: u32::try_from(self.intake.stored).unwrap_or(u32::MAX),
-            tips: TipDigest::of_view(view)?,
-            missing: self.intake.missing().take(WANTS_MAX).collect(),
-        };
-        Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
-    }
-}
-
-/// Says to the asker what it did wrong.
-pub fn refusal_of(fault: &PeerFault) -> WireError {
+/// Tells the asker what it did wrong.
+pub fn refusal_of(fault: &SyncFault) -> WireError {
+    let SyncFault::Peer(fault) = fault else {
+        // The asker said itself that it cannot go on.
+        return refusal_of(&PeerFault::Incomplete.into());
+    };
     let code = match fault {
         PeerFault::Forged(_) | PeerFault::RefusedEntry(_) => ErrorCode::EntryRefused,
         PeerFault::TooManyWaiting => ErrorCode::TooLarge,

@@ -14,25 +14,27 @@
 //! packed     = raw, or raw as one zstd frame, by the mode
 //! raw        = records · payloads
 //! record     = author index · height − previous (zigzag) · timestamp − previous (zigzag)
-//!              · body kind and length (length × 4 + kind) · parent count · parents
+//!              · body kind and length (length × 4 + kind) · what an extension means
+//!              · parent count · parents
 //! parent     = 2 × distance back in the batch, or 2 × index of an external + 1
 //! ```
 //!
 //! All numbers are varints (LEB128). The parents of an entry are sorted by id after unpacking.
 
+mod reader;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use eidetica_dag::entry::PARENTS_MAX;
-use eidetica_dag::key::SIGNATURE_BYTES;
 use eidetica_dag::{
     AccessChange, Assembler, Body, ENTRY_BYTES_MAX, EncodedBody, EncodedEntry, Entry, EntryId,
-    Genesis, IdMap, PublicKey, Signature, SignedEntry, TreeId,
+    Genesis, IdMap, PARENTS_MAX, PublicKey, SIGNATURE_BYTES, Signature, SignedEntry, TreeId,
+    varint,
 };
 
 use crate::compression::{compress, decompress};
 use crate::error::BatchError;
-use crate::varint::{Reader, put_difference, put_varint};
+use reader::{Reader, put_difference};
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -51,6 +53,7 @@ const ZSTD: u8 = 1;
 const KIND_DATA: u64 = 0;
 const KIND_ACCESS: u64 = 1;
 const KIND_GENESIS: u64 = 2;
+const KIND_EXTENSION: u64 = 3;
 
 /// Packs entries into batches.
 ///
@@ -94,7 +97,7 @@ impl Packer {
         self.entry_bytes += entry.bytes.len();
 
         let author = self.author(entry.author);
-        put_varint(&mut self.records, author);
+        varint::put(&mut self.records, author);
         put_difference(
             &mut self.records,
             u64::from(entry.height),
@@ -114,18 +117,22 @@ impl Packer {
             EncodedBody::Data(data) => (KIND_DATA, data),
             EncodedBody::Access(changes) => (KIND_ACCESS, changes),
             EncodedBody::Genesis(genesis) => (KIND_GENESIS, genesis),
+            EncodedBody::Extension { bytes, .. } => (KIND_EXTENSION, bytes),
         };
         self.payloads.extend_from_slice(payload);
-        put_varint(&mut self.records, (payload.len() as u64) << 2 | kind);
+        varint::put(&mut self.records, (payload.len() as u64) << 2 | kind);
+        if let EncodedBody::Extension { kind, .. } = entry.body {
+            varint::put(&mut self.records, kind.into());
+        }
 
-        put_varint(&mut self.records, entry.parents.len() as u64);
+        varint::put(&mut self.records, entry.parents.len() as u64);
         for parent in entry.parents {
             let parent = EntryId::from_bytes(*parent);
             let reference = match self.position.get(&parent) {
                 Some(position) => (index - position) << 1,
                 None => self.external(parent) << 1 | 1,
             };
-            put_varint(&mut self.records, reference);
+            varint::put(&mut self.records, reference);
         }
         self.signatures.extend_from_slice(entry.signature);
         self.position.insert(id, index);
@@ -190,7 +197,7 @@ impl Packer {
         ];
         counts
             .iter()
-            .for_each(|count| put_varint(&mut batch, *count as u64));
+            .for_each(|count| varint::put(&mut batch, *count as u64));
         self.authors
             .iter()
             .for_each(|author| batch.extend_from_slice(author.as_bytes()));
@@ -292,10 +299,13 @@ pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError
         }
         let payload = payloads.split_to(head.payload_bytes);
         let body = match head.kind {
-            KIND_DATA => Body::Data(payload),
-            KIND_ACCESS => Body::Access(from_postcard::<Vec<AccessChange>>(&payload)?),
-            KIND_GENESIS => Body::Genesis(from_postcard::<Genesis>(&payload)?),
-            _ => return Err(BatchError::Malformed),
+            Kind::Data => Body::Data(payload),
+            Kind::Access => Body::Access(AccessChange::decode_all(&payload)?),
+            Kind::Genesis => Body::Genesis(Genesis::decode(&payload)?),
+            Kind::Extension(kind) => Body::Extension {
+                kind,
+                bytes: payload,
+            },
         };
         let author = authors.get(head.author).ok_or(BatchError::Malformed)?;
         let entry = Entry {
@@ -330,9 +340,32 @@ struct Head {
     author: usize,
     height: u32,
     timestamp_ms: u64,
-    kind: u64,
+    kind: Kind,
     payload_bytes: usize,
     parent_count: usize,
+}
+
+/// The kind of a body in a record.
+enum Kind {
+    Data,
+    Access,
+    Genesis,
+    Extension(u32),
+}
+
+impl Kind {
+    fn read(records: &mut Reader<'_>, kind: u64) -> Result<Self, BatchError> {
+        Ok(match kind {
+            KIND_DATA => Self::Data,
+            KIND_ACCESS => Self::Access,
+            KIND_GENESIS => Self::Genesis,
+            KIND_EXTENSION => {
+                let kind = records.varint()?;
+                Self::Extension(u32::try_from(kind).map_err(|_| BatchError::Malformed)?)
+            }
+            _ => return Err(BatchError::Malformed),
+        })
+    }
 }
 
 impl Heads {
@@ -352,6 +385,7 @@ impl Heads {
             let kind_and_bytes = records.varint()?;
             let payload_bytes =
                 usize::try_from(kind_and_bytes >> 2).map_err(|_| BatchError::Malformed)?;
+            let kind = Kind::read(records, kind_and_bytes & 3)?;
             let parent_count = records.count(PARENTS_MAX)?;
             for _ in 0..parent_count {
                 references.push(records.varint()?);
@@ -360,7 +394,7 @@ impl Heads {
                 author,
                 height,
                 timestamp_ms,
-                kind: kind_and_bytes & 3,
+                kind,
                 payload_bytes,
                 parent_count,
             });
@@ -370,15 +404,8 @@ impl Heads {
 
     /// Returns how many bytes the entries have at most when they are encoded, payloads excepted.
     fn encoded_bytes_max(&self) -> usize {
-        // Version, tree, number of parents, height, timestamp, author, body and its length.
-        const FIXED_BYTES_MAX: usize = 1 + 33 + 2 + 5 + 10 + 32 + 1 + 5 + SIGNATURE_BYTES;
+        // Version, tree, number of parents, height, timestamp, author, body, extension, length.
+        const FIXED_BYTES_MAX: usize = 1 + 33 + 2 + 5 + 10 + 32 + 1 + 5 + 5 + SIGNATURE_BYTES;
         self.heads.len() * FIXED_BYTES_MAX + self.references.len() * 32
-    }
-}
-
-fn from_postcard<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BatchError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(BatchError::Malformed),
     }
 }

@@ -2,30 +2,59 @@
 //!
 //! Two peers compare **tips** and send each other only what the other lacks. The side that asks
 //! runs a [`SyncSession`]: it says what to do next ([`Step`]), and the driver does it and hands the
-//! result back. The side that is asked remembers nothing: [`answer::check_access`] checks access,
-//! [`answer::answer_sync`] chooses what the asker lacks, and an [`answer::Receiver`] takes what the
-//! asker sends. A request lists the asker's tips; where the answerer does not know them all,
-//! because both have written, a [`Filter`] of the asker's entries tells it how far back the two
-//! agree, so that one round trip does. When the answer has ended, the asker has all of the
-//! answerer's tips, and what the answerer lacks in turn is exact.
+//! result back. The side that answers keeps no state: [`answer::check_access`] checks access,
+//! [`answer::answer_sync`] chooses what the asker lacks, and [`answer::acknowledge`] confirms what
+//! the asker sent. Entries that arrive go through an [`EntryReceiver`] on either side, which says
+//! what to store when ([`ReceiveStep`]).
 //!
-//! What is said stands in [`message`]s, one in each [`frame`]; entries travel packed in batches
-//! ([`mod@batch`]), parents first. Whatever part of a transfer arrives is a valid, smaller copy, so
-//! interrupted work resumes by asking again. Nothing a peer says is believed: ids are computed,
+//! A request lists the asker's tips. Where the answerer does not know them all, because both have
+//! written, a [`Filter`] of the asker's entries tells it how far back the two agree, so that one
+//! round trip suffices. When the answer has ended, the asker has all of the answerer's tips, and
+//! what the answerer lacks in turn is exact.
+//!
+//! Peers exchange [`message`]s, one in each [`frame`]; entries travel packed in batches
+//! ([`mod@batch`]), parents first. Any part of a transfer that arrives is a valid, smaller copy, so
+//! interrupted work resumes by asking again. Nothing that a peer says is believed: ids are computed,
 //! signatures checked, every list has a limit, and a broken rule is a [`PeerFault`] that names it.
 //!
-//! Nothing here reads a clock, draws a random number, opens a file or waits: all that is the
-//! driver's. [`SyncTransport`] and [`Service`] are the seam to whatever carries
-//! frames.
+//! Nothing here reads a clock, draws a random number, opens a file or waits: that is the driver's
+//! work. [`SyncTransport`] and [`Service`] are the seam to transports, which carry frames.
 //!
 //! Two copies in memory become equal, without any network:
 //!
 //! ```
+//! use std::collections::VecDeque;
+//!
 //! use eidetica_dag::testing::draw;
-//! use eidetica_dag::{Role, tip_ids};
-//! use eidetica_proto::answer::{Receiver, answer_sync, check_access};
+//! use eidetica_dag::{MemoryDag, Role, tip_ids};
+//! use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 //! use eidetica_proto::message::{Request, RequestHeader};
-//! use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
+//! use eidetica_proto::{
+//!     EntryReceiver, ReceiveStep, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
+//! };
+//!
+//! /// Receives the entries in these frames and stores them.
+//! fn receive(
+//!     receiver: &mut EntryReceiver,
+//!     frames: &mut VecDeque<bytes::Bytes>,
+//!     dag: &mut MemoryDag,
+//! ) -> Result<(), SyncFault> {
+//!     loop {
+//!         let now_ms = 0; // all frames are here at once
+//!         match receiver.poll_step(now_ms) {
+//!             ReceiveStep::ReceivePart => match frames.pop_front() {
+//!                 Some(frame) => {
+//!                     let part = Received::from_frame(dag.tree(), &frame)?;
+//!                     receiver.handle_part(part, frame.len(), now_ms)?;
+//!                 }
+//!                 None => receiver.handle_end()?,
+//!             },
+//!             ReceiveStep::Append { entries, .. } => receiver.handle_appended(dag.append(entries))?,
+//!             ReceiveStep::AwaitAppend => unreachable!("stored at once"),
+//!             ReceiveStep::Done => return Ok(()),
+//!         }
+//!     }
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let drawn = draw("A-B-C    B-X");
@@ -33,8 +62,7 @@
 //! let tree = drawn.tree();
 //!
 //! let mut session = SyncSession::new(tree, SyncOptions::default(), *b"8 random");
-//! // What has been answered and not been read.
-//! let mut response = std::collections::VecDeque::new();
+//! let mut response = VecDeque::new();
 //! let report = loop {
 //!     match session.poll_step() {
 //!         Step::View => session.handle_view(&ours)??,
@@ -43,24 +71,24 @@
 //!                 check_access(&theirs, None, Role::Read)?;
 //!                 let answer = answer_sync(&theirs, &request)?;
 //!                 response.push_back(answer.header);
-//!                 if let Some(mut entries) = answer.entries {
-//!                     while let Some((frame, _count)) = entries.poll_frame(&theirs)? {
+//!                 if let Some(selection) = answer.entries {
+//!                     let mut outgoing = selection.outgoing();
+//!                     while let Some((frame, _count)) = outgoing.poll_frame(&theirs)? {
 //!                         response.push_back(frame);
 //!                     }
 //!                 }
 //!             }
 //!             Request::SendEntries(send) => {
 //!                 check_access(&theirs, None, Role::Write)?;
-//!                 let mut receiver = Receiver::new(send.entries);
-//!                 let mut entries = entries.expect("they follow this header");
-//!                 while let Some((frame, _count)) = entries.poll_frame(&ours)? {
-//!                     receiver.handle_part(Received::from_frame(tree, &frame)?)?;
-//!                     if let Some(entries) = receiver.poll_store() {
-//!                         receiver.handle_appended(theirs.append(entries))?;
-//!                     }
+//!                 let mut outgoing = entries.expect("they follow this header").outgoing();
+//!                 let mut frames = VecDeque::new();
+//!                 while let Some((frame, _count)) = outgoing.poll_frame(&ours)? {
+//!                     frames.push_back(frame);
 //!                 }
-//!                 receiver.handle_end()?;
-//!                 response.push_back(receiver.acknowledge(&theirs)?);
+//!                 let mut receiver = EntryReceiver::new(tree);
+//!                 receiver.begin(send.entries);
+//!                 receive(&mut receiver, &mut frames, &mut theirs)?;
+//!                 response.push_back(acknowledge(&receiver, &theirs)?);
 //!             }
 //!             _ => unreachable!("a session sends no other requests"),
 //!         },
@@ -68,18 +96,11 @@
 //!             Some(frame) => session.handle_header(&frame)?,
 //!             None => session.handle_end()?,
 //!         },
-//!         Step::ReceivePart => match response.pop_front() {
-//!             Some(frame) => {
-//!                 session.handle_part(Received::from_frame(tree, &frame)?, frame.len())?;
-//!             }
-//!             None => session.handle_end()?,
-//!         },
-//!         Step::Store(entries) => session.handle_appended(ours.append(entries))?,
-//!         Step::AwaitAppend => unreachable!("stored at once"),
+//!         Step::Receive => receive(session.receiver(), &mut response, &mut ours)?,
 //!         Step::Done(report) => break report,
 //!     }
 //! };
-//! assert_eq!(report.ending, SyncOutcome::Equal);
+//! assert_eq!(report.outcome, SyncOutcome::Equal);
 //! assert_eq!((report.stats.pull_round_trips, report.stats.stored), (1, 1));
 //! assert_eq!(tip_ids(&ours)?, tip_ids(&theirs)?);
 //! # Ok(())
@@ -94,20 +115,22 @@ mod compression;
 pub mod error;
 pub mod filter;
 pub mod frame;
-mod intake;
 pub mod joining;
 pub mod message;
 mod outgoing;
 pub mod proof;
 pub mod quota;
+mod received;
+pub mod receiver;
+pub mod report;
 pub mod schedule;
 pub mod session;
+mod sync_fault;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
-mod varint;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.
@@ -117,12 +140,13 @@ pub use address::{Address, AddressError};
 pub use backoff::{Backoff, BackoffPolicy};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
-pub use intake::{Received, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
-pub use outgoing::Outgoing;
+pub use outgoing::{EntrySelection, Outgoing};
+pub use received::Received;
+pub use receiver::{EntryReceiver, ReceiveStep, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
+pub use report::{Progress, Report, Stats, SyncOptions, SyncOutcome};
 pub use schedule::{Cause, PeerStatus, Schedule};
-pub use session::{
-    Progress, Report, Stats, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
-};
+pub use session::{Step, SyncSession};
+pub use sync_fault::SyncFault;
 pub use ticket::{InviteSecret, Ticket, TicketError};
 pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,

@@ -1,6 +1,7 @@
 //! Sending entries: a set of them, read from a view and packed as it goes.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, tip_ids};
@@ -9,27 +10,22 @@ use crate::batch::Packer;
 use crate::message::Part;
 use crate::tips::{EndTips, TIPS_MAX};
 
-/// Gives the frames behind a header: batches of the entries in a set, then the end.
+/// Entries that were chosen on a view, to be sent with the tips that follow them.
 ///
-/// Call [`Outgoing::poll_frame`], always with the view that the set was chosen on, until it gives
-/// `None`. It reads no further than one batch ahead, so that memory does not depend on how much
-/// there is to send.
-pub struct Outgoing {
-    entries: ArrivalSet,
-    next: Option<Arrival>,
-    packer: Packer,
-    end: Option<EndTips>,
+/// It is cheap to clone, and [`EntrySelection::outgoing`] makes the frames from the first one on as
+/// often as they are needed: a request that must be sent again costs no more than the first time.
+#[derive(Debug, Clone)]
+pub struct EntrySelection {
+    entries: Arc<ArrivalSet>,
+    end: EndTips,
 }
 
-impl Outgoing {
-    /// Begins to send `entries`, to be followed by the tips as the message names them.
+impl EntrySelection {
+    /// Selects `entries`, to be followed by the tips as the message names them.
     pub fn new(entries: ArrivalSet, end: EndTips) -> Self {
-        let next = entries.next_from(Arrival(0));
         Self {
-            entries,
-            next,
-            packer: Packer::new(),
-            end: Some(end),
+            entries: Arc::new(entries),
+            end,
         }
     }
 
@@ -38,7 +34,31 @@ impl Outgoing {
         self.entries.len() as u32
     }
 
-    /// Returns the next frame and how many entries are in it, or `None` behind the last.
+    /// Begins to send the entries.
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing {
+            entries: self.entries.clone(),
+            next: self.entries.next_from(Arrival(0)),
+            packer: Packer::new(),
+            end: Some(self.end.clone()),
+        }
+    }
+}
+
+/// Gives the frames that follow a header: batches of the selected entries, then the end.
+///
+/// Call [`Outgoing::poll_frame`], always with the view that the entries were selected on, until it
+/// gives `None`. It reads no further than one batch ahead, so that memory does not depend on how
+/// much there is to send.
+pub struct Outgoing {
+    entries: Arc<ArrivalSet>,
+    next: Option<Arrival>,
+    packer: Packer,
+    end: Option<EndTips>,
+}
+
+impl Outgoing {
+    /// Returns the next frame and how many entries are in it, or `None` after the last.
     ///
     /// # Errors
     /// Those of the view.

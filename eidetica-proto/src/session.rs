@@ -1,166 +1,58 @@
 //! The asking side: one sync of one tree with one peer.
 
+mod comparison;
+
 use std::collections::BTreeSet;
 use std::mem;
 
 use bytes::Bytes;
-use eidetica_dag::{
-    AppendOutcome, EntryId, EntryView, PublicKey, Role, TreeId, VerifiedEntry, current_access, walk,
-};
-use serde::Serialize;
+use eidetica_dag::{EntryId, EntryView, PublicKey, Role, TreeId, current_access, walk};
 
-use crate::error::{ErrorCode, PeerFault, WireError};
-use crate::filter::{Filter, FilterBudget};
-use crate::intake::{Intake, Received};
+use crate::error::{ErrorCode, PeerFault};
 use crate::message::{
-    Reply, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree,
-    WANTS_MAX,
+    Reply, Request, RequestHeader, ResponseHeader, SendEntries, Stored, SyncReply, WANTS_MAX,
 };
-use crate::outgoing::{Outgoing, listed_tips};
-use crate::tips::{EndTips, TIPS_CHECKED_MAX, TIPS_LISTED_MAX, TipDigest, TipSet, TipSketch};
+use crate::outgoing::EntrySelection;
+use crate::receiver::EntryReceiver;
+use crate::report::{Progress, Report, Stats, SyncOptions, SyncOutcome};
+use crate::sync_fault::SyncFault;
+use crate::tips::{EndTips, TipDigest};
+
+use comparison::Comparison;
 
 /// How many times a pull asks before it gives up. The second time is for a false positive of the
 /// filter, one in some hundred syncs; a third is for one in the second filter, one in ten thousand.
 pub const PULL_ROUNDS_MAX: u32 = 8;
 
-/// Bytes of entries that are stored in one step while more are arriving. Larger steps write faster,
-/// smaller ones take less memory, of which two are held, and lose less when the process dies.
-/// Measured, the durable store takes 6 % more processor time for steps of 2 MiB than of 4 MiB.
-pub const STORE_BYTES_TARGET: usize = 2 << 20;
-
-/// What a sync does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SyncOptions {
-    /// Whether the peer is sent what it lacks.
-    pub push: bool,
-    /// Whether the first request carries a filter. With it one round trip always does; without it
-    /// the request is smaller, which pays where the trees are probably equal.
-    pub filter_at_once: bool,
-}
-
-impl Default for SyncOptions {
-    fn default() -> Self {
-        Self {
-            push: true,
-            filter_at_once: true,
-        }
-    }
-}
-
 /// What the driver does next.
 pub enum Step {
     /// Take a view of the tree and hand it to [`SyncSession::handle_view`].
     View,
-    /// Begin an exchange: send the header, and the entries behind it if there are any, to be made
-    /// from the view last handed in.
+    /// Begin an exchange: send the header, and after it the entries if there are any, made from the
+    /// view last handed in.
     Exchange {
         /// The first frame of the request.
         header: Bytes,
-        /// The frames behind it.
-        entries: Option<Box<Outgoing>>,
+        /// What follows it.
+        entries: Option<EntrySelection>,
     },
     /// Read the first frame of the response and hand it to [`SyncSession::handle_header`].
     ReceiveHeader,
-    /// Read the next frame of the response and hand it to [`SyncSession::handle_part`].
-    ReceivePart,
-    /// Store these, and hand what became of them to [`SyncSession::handle_appended`]. Until then the
-    /// session gives [`Step::ReceivePart`], so that more arrives meanwhile, and then
-    /// [`Step::AwaitAppend`].
-    Store(Vec<VerifiedEntry>),
-    /// Wait for the store.
-    AwaitAppend,
+    /// The entries of the response follow: carry out what [`SyncSession::receiver`] says.
+    Receive,
     /// The sync is over.
     Done(Report),
-}
-
-/// How a sync ended that nobody broke off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SyncOutcome {
-    /// Both sides have the same tips.
-    Equal,
-    /// This side has all that the peer had; the peer was not sent what it lacks, as was wished.
-    Pulled,
-    /// This side has all that the peer had; the peer does not let this side write.
-    PeerIsReadOnly,
-    /// Each side got what the other had at first; one of them went on writing meanwhile.
-    MovedOn,
-    /// This side has all that the peer had; the peer was not sent what it lacks, for it may not read
-    /// the tree, or did not prove that it may.
-    PeerMayNotRead,
-    /// The peer could not store all that it was sent, for it lacks parents of it: it was asked at
-    /// the moment when it lost something. The next sync heals that.
-    PeerLacksParents,
-}
-
-/// How a sync went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// How it ended.
-    pub ending: SyncOutcome,
-    /// What it cost.
-    pub stats: Stats,
-}
-
-/// What a sync cost. Bytes are those of frames, without what the transport puts around them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Stats {
-    /// Requests until this side had everything.
-    pub pull_round_trips: u32,
-    /// Requests in all.
-    pub round_trips: u32,
-    /// Bytes of headers that were sent.
-    pub request_bytes: u64,
-    /// Bytes of headers and ends of streams that came back.
-    pub response_bytes: u64,
-    /// Bytes of batches that were received.
-    pub received_bytes: u64,
-    /// Bytes of batches that were sent.
-    pub sent_bytes: u64,
-    /// Entries that were received.
-    pub received: u64,
-    /// Entries that were received and stored.
-    pub stored: u64,
-    /// Entries that were received and had been stored before.
-    pub redundant: u64,
-    /// Entries that were sent.
-    pub sent: u64,
-    /// Entries that the peer stored of those that were sent.
-    pub peer_stored: u64,
-}
-
-/// How far a sync has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Entries that the peer announced, as far as is known.
-    pub expected: u64,
-    /// Entries that were received.
-    pub received: u64,
-    /// Entries that are stored by this sync.
-    pub stored: u64,
-    /// Entries that the peer lacks, as far as is known.
-    pub to_send: u64,
-}
-
-/// Why a sync ended early.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SyncFault {
-    /// The peer does not answer this request.
-    #[error(transparent)]
-    Refused(#[from] WireError),
-    /// The peer broke the protocol.
-    #[error(transparent)]
-    Peer(#[from] PeerFault),
 }
 
 /// Makes one tree equal with one peer: asks for what is lacking here, stores it as it arrives, then
 /// sends what is lacking there.
 ///
 /// Ask [`SyncSession::poll_step`] what to do, do it, and hand the result to the `handle_…` that the
-/// step names; over and over until [`Step::Done`]. The session owns no store and no connection: a
+/// step names, over and over until [`Step::Done`]. The session owns no store and no connection: a
 /// driver carries out what it says. When the driver must give up, because the connection broke or
-/// the session returned a fault, [`SyncSession::poll_store`] gives what arrived and is worth
-/// storing; nothing else is asked of the session then.
+/// the session returned a fault, it tells the receiver
+/// ([`EntryReceiver::handle_break`]) and stores what that still gives; it asks the session
+/// nothing else then.
 ///
 /// ```text
 /// Ask ── view ──> Asked ── header ──> Receiving ── end ──> Pulled ── view ──┐
@@ -171,33 +63,19 @@ pub enum SyncFault {
 /// ```
 pub struct SyncSession {
     tree: TreeId,
-    options: SyncOptions,
-    seed: [u8; 8],
-    sampling: Sampling,
-    /// The tips that the last request sketched, in the order of the sketch.
-    sketched: Vec<EntryId>,
+    push: bool,
+    comparison: Comparison,
     state: State,
     peer: Option<PublicKey>,
-    intake: Intake,
-    storing: bool,
+    receiver: EntryReceiver,
     /// What was asked for by id in the last request.
     wants: BTreeSet<EntryId>,
     /// The peer's tips at the end of its first answer. What it writes after that is for the next
-    /// sync: whoever chases the tips of a busy peer never arrives.
+    /// sync: a sync that chased the tips of a busy peer would never end.
     peer_tips: Vec<EntryId>,
-    progress: Progress,
+    to_send: u64,
+    /// What is not counted by the receiver.
     stats: Stats,
-}
-
-/// How well the request samples the entries below the tips.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sampling {
-    /// Not at all: the trees are probably equal.
-    None,
-    /// For trees that differ in few of their tips.
-    Small,
-    /// As well as it gets.
-    Full,
 }
 
 enum State {
@@ -206,23 +84,23 @@ enum State {
     /// An exchange is to begin.
     Begin {
         header: Bytes,
-        entries: Option<Box<Outgoing>>,
+        entries: Option<EntrySelection>,
         then: Box<State>,
     },
-    /// The first frame of the answer to a `SyncTree` is awaited.
+    /// The session awaits the first frame of the answer to a `SyncTree`.
     Asked,
-    /// Parts are awaited.
+    /// The receiver receives, or stores what it received.
     Receiving,
-    /// The answer has ended.
-    Pulled { retried: bool },
-    /// The acknowledgement of what was sent is awaited.
+    /// Everything that arrived and can be stored is stored.
+    Pulled,
+    /// The session awaits the acknowledgement of what was sent.
     Sent,
     /// The peer has stored what was sent.
     Acknowledged {
         peer_tips: TipDigest,
         peer_lacks: bool,
     },
-    /// It is over.
+    /// The sync is over.
     Done(SyncOutcome),
 }
 
@@ -231,21 +109,14 @@ impl SyncSession {
     pub fn new(tree: TreeId, options: SyncOptions, seed: [u8; 8]) -> Self {
         Self {
             tree,
-            options,
-            seed,
-            sampling: if options.filter_at_once {
-                Sampling::Small
-            } else {
-                Sampling::None
-            },
-            sketched: Vec::new(),
+            push: options.push,
+            comparison: Comparison::new(tree, options.filter_at_once, seed),
             state: State::Ask,
             peer: None,
-            intake: Intake::default(),
-            storing: false,
+            receiver: EntryReceiver::new(tree),
             wants: BTreeSet::new(),
             peer_tips: Vec::new(),
-            progress: Progress::default(),
+            to_send: 0,
             stats: Stats::default(),
         }
     }
@@ -255,42 +126,41 @@ impl SyncSession {
         self.tree
     }
 
+    /// Returns the machine that receives the entries of responses, for [`Step::Receive`].
+    pub fn receiver(&mut self) -> &mut EntryReceiver {
+        &mut self.receiver
+    }
+
     /// Returns how far the sync has come.
     pub fn progress(&self) -> Progress {
-        Progress {
-            received: self.intake.received,
-            stored: self.intake.stored,
-            ..self.progress
-        }
+        Progress::of(self.receiver.counts(), self.to_send)
     }
 
     /// Returns what the sync has cost so far.
     pub fn stats(&self) -> Stats {
+        let counts = self.receiver.counts();
         Stats {
-            received: self.intake.received,
-            stored: self.intake.stored,
-            redundant: self.intake.duplicates,
+            response_bytes: self.stats.response_bytes + counts.end_bytes,
+            received_bytes: counts.batch_bytes,
+            received: counts.received,
+            stored: counts.stored,
+            redundant: counts.duplicates,
             ..self.stats
         }
     }
 
     /// Returns what to do next.
     pub fn poll_step(&mut self) -> Step {
-        let receiving = matches!(self.state, State::Receiving);
-        if !receiving || self.intake.ready_bytes() >= STORE_BYTES_TARGET {
-            if self.storing {
-                return Step::AwaitAppend;
+        if matches!(self.state, State::Receiving) && self.receiver.is_done() {
+            if let Some(tips) = self.receiver.take_end_tips()
+                && self.wants.is_empty()
+            {
+                self.peer_tips = self.comparison.resolve(tips);
             }
-            if let State::Pulled { retried: false } = self.state {
-                self.state = State::Pulled { retried: true };
-                self.intake.retry_waiting();
-            }
-            if let Some(entries) = self.poll_store() {
-                return Step::Store(entries);
-            }
+            self.state = State::Pulled;
         }
         match &mut self.state {
-            State::Ask | State::Pulled { .. } | State::Acknowledged { .. } => Step::View,
+            State::Ask | State::Pulled | State::Acknowledged { .. } => Step::View,
             State::Begin {
                 header,
                 entries,
@@ -304,26 +174,13 @@ impl SyncSession {
                 Step::Exchange { header, entries }
             }
             State::Asked | State::Sent => Step::ReceiveHeader,
-            State::Receiving => Step::ReceivePart,
-            State::Done(ending) => {
-                let ending = *ending;
-                Step::Done(Report {
-                    ending,
-                    stats: self.stats(),
-                })
+            State::Receiving => Step::Receive,
+            State::Done(outcome) => {
+                let outcome = *outcome;
+                let stats = self.stats();
+                Step::Done(Report { outcome, stats })
             }
         }
-    }
-
-    /// Returns entries that can be stored now, earlier than [`SyncSession::poll_step`] would give
-    /// them: for a driver that has nothing else to do, or has to give up.
-    pub fn poll_store(&mut self) -> Option<Vec<VerifiedEntry>> {
-        if self.storing {
-            return None;
-        }
-        let entries = self.intake.poll_store();
-        self.storing = entries.is_some();
-        entries
     }
 
     /// Takes a view of the tree, which may be empty.
@@ -336,7 +193,7 @@ impl SyncSession {
     ) -> Result<Result<(), SyncFault>, V::Error> {
         match mem::replace(&mut self.state, State::Ask) {
             State::Ask => self.ask(view)?,
-            State::Pulled { .. } => return self.pulled(view),
+            State::Pulled => return self.pulled(view),
             State::Acknowledged {
                 peer_tips,
                 peer_lacks,
@@ -353,63 +210,16 @@ impl SyncSession {
     }
 
     fn ask<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(), V::Error> {
-        let (tips, sample) = self.name_tips(view)?;
-        // Another request, another seed: what was taken for known by mistake is so once.
-        self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();
         let wants = self.wants.iter().copied().collect();
-        let request = Request::SyncTree(SyncTree {
-            tree: self.tree,
-            tips,
-            sample,
-            wants,
-        });
+        let request = self.comparison.request(view, wants)?;
         self.begin(request, None, State::Asked);
         self.stats.pull_round_trips += 1;
         Ok(())
     }
 
-    /// Chooses how the request names the tips and samples what is below them.
-    fn name_tips<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(TipSet, Sample), V::Error> {
-        let digest = TipDigest::of_view(view)?;
-        let tips = listed_tips(view)?;
-        let count = tips.len();
-        if self.sampling == Sampling::None {
-            let few = count <= TIPS_CHECKED_MAX;
-            let tips = if few {
-                TipSet::Listed(tips)
-            } else {
-                TipSet::Digest(digest)
-            };
-            return Ok((tips, Sample::None));
-        }
-        let full = FilterBudget::for_tips(count);
-        let small = FilterBudget::small_for_tips(count);
-        if small == full {
-            self.sampling = Sampling::Full;
-        }
-        let budget = if self.sampling == Sampling::Full {
-            full
-        } else {
-            small
-        };
-        // Of an empty tree there is no filter: no tips ask for everything.
-        let sample = match Filter::build(view, self.seed, budget)? {
-            None => Sample::None,
-            Some(filter) if self.sampling == Sampling::Full => Sample::Full(filter),
-            Some(filter) => Sample::Small(filter),
-        };
-        if count <= TIPS_LISTED_MAX {
-            return Ok((TipSet::Listed(tips), sample));
-        }
-        let (sketch, sketched) = TipSketch::new(digest, &tips, self.seed);
-        self.sketched = sketched;
-        Ok((TipSet::Sketch(sketch), sample))
-    }
-
-    fn begin(&mut self, request: Request, entries: Option<Box<Outgoing>>, then: State) {
-        let header = RequestHeader::new(request).encode();
+    fn begin(&mut self, request: Request, entries: Option<EntrySelection>, then: State) {
         self.state = State::Begin {
-            header,
+            header: RequestHeader::new(request).encode(),
             entries,
             then: Box::new(then),
         };
@@ -420,19 +230,7 @@ impl SyncSession {
         &mut self,
         view: &V,
     ) -> Result<Result<(), SyncFault>, V::Error> {
-        let unseen_tips = self.peer_tips.iter().filter(|tip| !self.intake.waits(tip));
-        let mut missing = BTreeSet::new();
-        for id in self.intake.missing().chain(unseen_tips.copied()) {
-            // Other syncs may have brought it since the outcome said that it was missing.
-            if view.arrival(&id)?.is_none() {
-                missing.insert(id);
-            }
-        }
-        if missing.is_empty() && self.intake.has_waiting() {
-            // Every parent is here, so this stores one more entry at least, or finds a liar.
-            self.state = State::Pulled { retried: false };
-            return Ok(Ok(()));
-        }
+        let missing = self.missing(view)?;
         if let Some(first) = missing.first() {
             // What was asked for by id must have come, and the rounds must come to an end.
             if let Some(withheld) = missing.intersection(&self.wants).next() {
@@ -442,38 +240,61 @@ impl SyncSession {
                 return Ok(Err(PeerFault::Withheld(*first).into()));
             }
             self.wants = missing.into_iter().take(WANTS_MAX).collect();
-            self.sampling = self.sampling.max(Sampling::Small);
+            self.comparison.sample();
             self.ask(view)?;
-            return Ok(Ok(()));
-        }
-
-        let lacking = walk::difference(view, &self.peer_tips)?;
-        self.progress.to_send = lacking.len() as u64;
-        if lacking.is_empty() {
-            let equal = TipDigest::of_view(view)? == TipDigest::of(&self.peer_tips);
-            self.state = State::Done(if equal {
-                SyncOutcome::Equal
-            } else {
-                SyncOutcome::MovedOn
-            });
-        } else if !self.options.push {
-            self.state = State::Done(SyncOutcome::Pulled);
-        } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
-            self.state = State::Done(SyncOutcome::PeerMayNotRead);
+        } else if self.receiver.has_waiting() {
+            // Every parent is here, so this stores one more entry at least, or finds a liar.
+            self.receiver.retry();
+            self.state = State::Receiving;
         } else {
-            let outgoing = Outgoing::new(lacking, EndTips::Untold);
-            let entries = outgoing.entry_count();
-            let request = Request::SendEntries(SendEntries {
-                tree: self.tree,
-                entries,
-            });
-            self.begin(request, Some(Box::new(outgoing)), State::Sent);
+            self.push(view)?;
         }
         Ok(Ok(()))
     }
 
-    /// Takes the key that the peer has proved. Without one, nothing is sent to it but what anyone
-    /// may read.
+    /// Returns the parents and the tips of the peer that are neither stored nor waiting.
+    fn missing<V: EntryView + ?Sized>(&self, view: &V) -> Result<BTreeSet<EntryId>, V::Error> {
+        let unseen_tips = self
+            .peer_tips
+            .iter()
+            .filter(|tip| !self.receiver.waits(tip));
+        let mut missing = BTreeSet::new();
+        for id in self.receiver.missing().chain(unseen_tips.copied()) {
+            // Other syncs may have brought it since the outcome said that it was missing.
+            if view.arrival(&id)?.is_none() {
+                missing.insert(id);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Chooses what the peer lacks, and ends if it is to be sent nothing.
+    fn push<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(), V::Error> {
+        let lacking = walk::difference(view, &self.peer_tips)?;
+        self.to_send = lacking.len() as u64;
+        if lacking.is_empty() {
+            let equal = TipDigest::of_view(view)? == TipDigest::of(&self.peer_tips);
+            self.state = State::Done(match equal {
+                true => SyncOutcome::Equal,
+                false => SyncOutcome::MovedOn,
+            });
+        } else if !self.push {
+            self.state = State::Done(SyncOutcome::Pulled);
+        } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
+            self.state = State::Done(SyncOutcome::PeerMayNotRead);
+        } else {
+            let selection = EntrySelection::new(lacking, EndTips::Untold);
+            let request = Request::SendEntries(SendEntries {
+                tree: self.tree,
+                entries: selection.entry_count(),
+            });
+            self.begin(request, Some(selection), State::Sent);
+        }
+        Ok(())
+    }
+
+    /// Takes the key that the peer has proved. Without one, the peer is sent only what anyone may
+    /// read.
     pub fn handle_peer(&mut self, key: Option<PublicKey>) {
         self.peer = key;
     }
@@ -488,12 +309,7 @@ impl SyncSession {
         let wanted = match (mem::replace(&mut self.state, State::Ask), reply) {
             (State::Asked, Ok(Reply::Sync(reply))) => return self.handle_sync_reply(reply),
             (State::Sent, Ok(Reply::Stored(stored))) => {
-                self.stats.peer_stored = stored.stored.into();
-                let peer_lacks = !stored.missing.is_empty();
-                self.state = State::Acknowledged {
-                    peer_tips: stored.tips,
-                    peer_lacks,
-                };
+                self.handle_stored(stored);
                 return Ok(());
             }
             (State::Sent, Err(error)) if error.code == ErrorCode::ReadOnly => {
@@ -504,101 +320,44 @@ impl SyncSession {
             (State::Sent, _) => "an acknowledgement",
             (_, _) => "an answer to a comparison of tips",
         };
-        Err(PeerFault::OutOfPlace {
-            got: "another answer",
-            wanted,
-        }
-        .into())
+        Err(out_of_place("another answer", wanted))
     }
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
             SyncReply::Equal if self.wants.is_empty() => State::Done(SyncOutcome::Equal),
             SyncReply::Equal => {
-                let fault = PeerFault::OutOfPlace {
-                    got: "equal tips",
-                    wanted: "the entries asked for by id",
-                };
-                return Err(fault.into());
+                return Err(out_of_place("equal tips", "the entries asked for by id"));
             }
             SyncReply::Entries(count) => {
-                self.progress.expected += u64::from(count);
+                self.receiver.begin(count);
                 State::Receiving
             }
-            SyncReply::SendFilter if self.sampling < Sampling::Full && self.wants.is_empty() => {
-                self.sampling = match self.sampling {
-                    Sampling::None => Sampling::Small,
-                    Sampling::Small | Sampling::Full => Sampling::Full,
-                };
+            SyncReply::SendFilter if self.wants.is_empty() && self.comparison.sample_better() => {
                 State::Ask
             }
-            SyncReply::SendFilter => {
-                let fault = PeerFault::OutOfPlace {
-                    got: "a wish for a filter",
-                    wanted: "entries",
-                };
-                return Err(fault.into());
-            }
+            SyncReply::SendFilter => return Err(out_of_place("a wish for a filter", "entries")),
         };
         Ok(())
     }
 
-    /// Takes the next frame of a response, unpacked, and how many bytes it had.
-    ///
-    /// # Errors
-    /// The peer gave up, or breaks the protocol. What came before a faulty entry can be stored all
-    /// the same.
-    pub fn handle_part(&mut self, part: Received, frame_bytes: usize) -> Result<(), SyncFault> {
-        if !matches!(self.state, State::Receiving) {
-            let fault = PeerFault::OutOfPlace {
-                got: "a frame",
-                wanted: "the end of the response",
-            };
-            return Err(fault.into());
-        }
-        match part {
-            Received::Entries(batch) => {
-                self.stats.received_bytes += frame_bytes as u64;
-                self.intake.handle_entries(batch)?;
-                if self.intake.received > self.progress.expected {
-                    return Err(PeerFault::BadList("more entries than announced").into());
-                }
-            }
-            Received::End(peer_tips) => {
-                self.stats.response_bytes += frame_bytes as u64;
-                self.intake.handle_end()?;
-                if self.intake.received < self.progress.expected {
-                    return Err(PeerFault::BadList("fewer entries than announced").into());
-                }
-                if self.wants.is_empty() {
-                    self.peer_tips = peer_tips.resolve(&self.sketched);
-                }
-                self.state = State::Pulled { retried: false };
-            }
-            Received::Failed(error) => return Err(error.into()),
-        }
-        Ok(())
+    fn handle_stored(&mut self, stored: Stored) {
+        self.stats.peer_stored = stored.stored.into();
+        self.state = State::Acknowledged {
+            peer_tips: stored.tips,
+            peer_lacks: !stored.missing.is_empty(),
+        };
     }
 
-    /// Takes that the response ended, cleanly, where a frame was to be received.
+    /// Takes that the response ended, cleanly, where its first frame was expected.
     ///
     /// # Errors
     /// [`PeerFault::Incomplete`] if the protocol wants more.
     pub fn handle_end(&mut self) -> Result<(), SyncFault> {
         match self.state {
-            State::Asked | State::Receiving | State::Sent => Err(PeerFault::Incomplete.into()),
-            _ => Ok(()),
+            State::Asked | State::Sent => Err(PeerFault::Incomplete.into()),
+            _ => Ok(self.receiver.handle_end()?),
         }
-    }
-
-    /// Takes what became of the entries of [`Step::Store`].
-    ///
-    /// # Errors
-    /// The peer sent an entry that may not be stored. What came before it is.
-    pub fn handle_appended(&mut self, outcome: AppendOutcome) -> Result<(), SyncFault> {
-        self.storing = false;
-        self.intake.handle_appended(outcome)?;
-        Ok(())
     }
 
     /// Takes what was sent of the entries of [`Step::Exchange`].
@@ -606,4 +365,8 @@ impl SyncSession {
         self.stats.sent += entries;
         self.stats.sent_bytes += bytes;
     }
+}
+
+fn out_of_place(got: &'static str, wanted: &'static str) -> SyncFault {
+    PeerFault::OutOfPlace { got, wanted }.into()
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessChange, Arrival, Body, Entry, Genesis, Role, SecretKey, Subject, VerifiedEntry, walk,
+    AccessChange, AccessRule, Arrival, Body, Entry, Genesis, Role, SecretKey, Subject,
+    VerifiedEntry, walk,
 };
 use eidetica_sync::store::{RedbStore, Store};
 
@@ -42,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         timestamp_ms: 0,
         author: keys[0].public(),
         body: Body::Genesis(Genesis {
+            access_rule: AccessRule::SENIORITY,
             nonce: [0; 16],
             name: "store_insert".to_owned(),
             access: keys[1..].iter().map(grant).collect(),

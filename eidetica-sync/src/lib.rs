@@ -14,13 +14,12 @@
 //! [`store::MemoryStore`], and whatever transport implements [`proto::SyncTransport`].
 //!
 //! ```
-//! use eidetica_sync::dag::{AccessChange, Role, SecretKey, Subject};
+//! use eidetica_sync::dag::{AccessChange, Role, Subject};
 //! use eidetica_sync::store::MemoryStore;
-//! use eidetica_sync::Node;
+//! use eidetica_sync::{Node, generate_key};
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
-//! let key = SecretKey::from_bytes(&[1; 32]); // 32 bytes from a secure random source
-//! let node = Node::builder(MemoryStore::new(), key, [1; 32]).start();
+//! let node = Node::builder(MemoryStore::new(), generate_key()).start();
 //! let readers = vec![AccessChange::grant(Subject::Anyone, Role::Read)];
 //! let tree = node.create_tree("notes", readers).await?;
 //! let first = node.append(tree, "hello").await?;
@@ -33,12 +32,13 @@
 
 mod client;
 mod engine;
+mod event;
 mod membership;
-pub mod node;
+mod node;
 mod platform;
 mod server;
 pub mod store;
-pub mod transport;
+mod transport;
 
 pub use eidetica_dag as dag;
 pub use eidetica_proto as proto;
@@ -47,13 +47,15 @@ pub use eidetica_transport_http as http;
 #[cfg(feature = "iroh")]
 pub use eidetica_transport_iroh as iroh;
 
+pub use client::error::SyncError;
+pub use client::peer::Peer;
+pub use event::{Event, Events, Origin, Subscription};
 pub use membership::{InviteInfo, JoinRequest};
-pub use node::error::{SyncError, TreeError};
-pub use node::event::{Event, Events, Origin, Subscription};
 pub use node::{
-    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Peer, RunningSync, SubscribeFrom,
-    TreeInfo,
+    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync, SubscribeFrom,
+    TreeError, TreeInfo,
 };
+pub use platform::random::generate_key;
 pub use transport::manager::TransportManager;
 
 /// The examples of the README, compiled and run.

@@ -262,7 +262,7 @@ impl Run {
                             status = PeerStatus::Established(permit);
                         }
                     }
-                    Ok(Outcome::GivenUp | Outcome::Cut) => {}
+                    Ok(Outcome::Incomplete) => {}
                     Err(panic) => error!(%panic, "the service panicked"),
                 },
                 () = sleep(patience), if exchanges.is_empty() => return,
@@ -272,13 +272,11 @@ impl Run {
 
     /// Waits until the exchanges in progress have ended, or must end. Returns the code to close with.
     async fn drain(&mut self, connection: &Connection, exchanges: &mut JoinSet<Outcome>) -> VarInt {
-        let mut code = CLOSE_LEAVING;
         loop {
             tokio::select! {
                 ended = exchanges.join_next() => match ended {
-                    None => return code,
-                    Some(Ok(Outcome::Complete | Outcome::GivenUp)) => {}
-                    Some(Ok(Outcome::Cut)) => code = CLOSE_CUT,
+                    None => return CLOSE_LEAVING,
+                    Some(Ok(Outcome::Complete | Outcome::Incomplete)) => {}
                     Some(Err(panic)) => error!(%panic, "the service panicked"),
                 },
                 _ = self.phase.wait_for(|phase| *phase == Phase::Cut) => break,
@@ -304,10 +302,8 @@ fn remote_of(connection: &Connection) -> String {
 enum Outcome {
     /// The caller received the whole answer.
     Complete,
-    /// The caller stopped it.
-    GivenUp,
-    /// This side stopped it, or the connection was lost.
-    Cut,
+    /// One side stopped it, or the connection was lost.
+    Incomplete,
 }
 
 /// Answers one exchange.
@@ -331,7 +327,7 @@ async fn answer(
             // The service may be reading a request that was cut: let it notice.
             debug!(caller = %remote, "the caller left before it was answered");
             let _ = timeout(NOTICE_TIMEOUT, exchanging).await;
-            return Outcome::GivenUp;
+            return Outcome::Incomplete;
         }
     };
     let mut outgoing = Outgoing::new(writer, cut_when_quiet(frames, phase));
@@ -348,15 +344,15 @@ async fn answer(
         // caller has not received yet.
         Ok(()) => match timeout(deadlines.idle, stopped).await {
             Ok(Ok(None)) => Outcome::Complete,
-            Ok(Ok(Some(_)) | Err(_)) | Err(_) => Outcome::GivenUp,
+            Ok(Ok(Some(_)) | Err(_)) | Err(_) => Outcome::Incomplete,
         },
         Err(SendStopped::ByPeer) => {
             debug!(caller = %remote, "the caller stopped the answer");
-            Outcome::GivenUp
+            Outcome::Incomplete
         }
         Err(SendStopped::ByError(error)) => {
             debug!(caller = %remote, %error, "the answer was cut");
-            Outcome::Cut
+            Outcome::Incomplete
         }
     }
 }

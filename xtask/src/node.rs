@@ -81,7 +81,7 @@ pub struct Serving {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyncReport {
     pub transport: String,
-    pub ending: String,
+    pub outcome: String,
     pub seconds: f64,
     pub round_trips: u64,
     pub received: u64,
@@ -250,7 +250,7 @@ impl SyncReport {
             .sum::<Result<u64, _>>()?;
         Ok(Self {
             transport: text("transport"),
-            ending: text("ending"),
+            outcome: text("outcome"),
             seconds: value["seconds"].as_f64().unwrap_or_default(),
             round_trips: number(stats, "round_trips")?,
             received: number(stats, "received")?,
@@ -280,14 +280,14 @@ fn number(value: &Value, name: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    const REPORT: &str = r#"{"tree":"ab","transport":"iroh","address":"iroh:x","ending":"equal","seconds":0.25,"stats":{"pull_round_trips":1,"round_trips":2,"request_bytes":100,"response_bytes":50,"received_bytes":7,"sent_bytes":3,"received":4,"stored":3,"redundant":1,"sent":2,"peer_stored":2}}"#;
+    const REPORT: &str = r#"{"tree":"ab","transport":"iroh","address":"iroh:x","outcome":"equal","seconds":0.25,"stats":{"pull_round_trips":1,"round_trips":2,"request_bytes":100,"response_bytes":50,"received_bytes":7,"sent_bytes":3,"received":4,"stored":3,"redundant":1,"sent":2,"peer_stored":2}}"#;
 
     #[test]
     fn reports_are_understood() {
         let report = SyncReport::parse(&["abc".into(), REPORT.into()]).unwrap();
         assert_eq!((report.bytes, report.round_trips), (160, 2));
         assert_eq!((report.stored, report.redundant), (3, 1));
-        assert_eq!(report.ending, "equal");
+        assert_eq!(report.outcome, "equal");
         assert!(report.moved());
         assert!(SyncReport::parse(&[]).is_err());
         assert!(SyncReport::parse(&["{}".into()]).is_err());

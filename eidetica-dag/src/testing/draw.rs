@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use crate::arrival::Arrival;
 use crate::entry::Body;
 use crate::id::{EntryId, TreeId};
 use crate::key::SecretKey;
@@ -23,7 +24,7 @@ use crate::memory::MemoryDag;
 use crate::set::ArrivalSet;
 use crate::testing::shapes::{dag_of, sign_on_top};
 use crate::verify::VerifiedEntry;
-use crate::view::{Arrival, DagView};
+use crate::view::DagView;
 use crate::walk;
 
 type ChooseAuthor<'a> = dyn Fn(&str) -> SecretKey + 'a;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::{Role, Subject};
 use crate::admit::changes_of;
+use crate::arrival::Arrival;
 use crate::id::EntryId;
-use crate::view::{Arrival, DagView, EntryView};
+use crate::view::{DagView, EntryView};
 
 /// Every entry with the set of its ancestors, itself included. It grows with the square of the
 /// tree: for hundreds of entries, not for thousands.

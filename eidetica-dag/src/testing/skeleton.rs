@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::access::{AccessId, AccessState};
+use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
 use crate::testing::random::Random;
-use crate::view::{Arrival, CHECKPOINT_INTERVAL, DagView, LANDMARK_INTERVAL, Node};
+use crate::view::{CHECKPOINT_INTERVAL, DagView, LANDMARK_INTERVAL, Node};
 
 /// A [`DagView`] with made-up ids and no entries behind it. Making one takes a microsecond for each
 /// entry, a hundred times less than signing.

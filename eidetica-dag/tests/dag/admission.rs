@@ -147,12 +147,21 @@ fn whoever_may_not_write_is_refused() {
         Some(Rule::NotAllowed { author, needed })
     };
     let data = || Body::Data(Bytes::from_static(b"data"));
+    let extension = || Body::Extension {
+        kind: 7,
+        bytes: Bytes::from_static(b"data"),
+    };
     assert_eq!(refused(&mut dag, by(1, data())), not_allowed(Role::Write));
+    assert_eq!(
+        refused(&mut dag, by(1, extension())),
+        not_allowed(Role::Write)
+    );
     assert_eq!(
         refused(&mut dag, by(1, Body::Access(vec![]))),
         not_allowed(Role::Admin)
     );
     assert_eq!(refused(&mut dag, by(0, data())), None);
+    assert_eq!(refused(&mut dag, by(0, extension())), None);
     assert_eq!(refused(&mut dag, by(0, Body::Access(vec![]))), None);
 }
 

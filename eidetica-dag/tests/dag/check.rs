@@ -5,13 +5,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eidetica_dag::check::{Problem, check};
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Drawing, Shape, build, dag_of, draw, genesis, key, open_genesis};
-use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessChange, AccessId, AccessState, Arrival, Body, DagView, Entry, EntryError, EntryId,
-    EntryView, MemoryDag, Node, Role, Signature, SignedEntry, Subject, verify_batch,
+    AccessChange, AccessId, AccessState, Arrival, Body, CHECKPOINT_INTERVAL, DagView, Entry,
+    EntryError, EntryId, EntryView, LANDMARK_INTERVAL, MemoryDag, Node, Problem, Role, Signature,
+    SignedEntry, Subject, check, verify_batch,
 };
 
 /// A tree of which some answers are replaced.
@@ -194,7 +193,7 @@ fn an_index_that_leads_elsewhere_or_nowhere() {
 
 #[test]
 fn forged_signatures_all_of_them() {
-    // Entries by two authors in turn: nobody vouches for anything.
+    // Entries by two authors in turn: no entry proves another.
     let parents = Shape::Wide.parents(40, 0);
     let mut view = Tampered::new(dag_of(build(&parents)));
     let mut expected = Vec::new();
@@ -208,10 +207,10 @@ fn forged_signatures_all_of_them() {
     assert_eq!(view.problems(), expected);
 }
 
-/// Its author signed an entry badly and vouches for it with the next one. Wherever a chunk ends, that
-/// is no damage; and where nobody vouches for it, it is.
+/// An author signed an entry badly and proves it by the next one. Wherever a chunk ends, that is no
+/// damage; without the proof, it is.
 #[test]
-fn a_bad_signature_that_is_vouched_for() {
+fn a_bad_signature_that_the_next_entry_proves() {
     let mut entries = vec![sign_on_top(None, [], &key(0), 0, open_genesis("long"))];
     let tree = entries[0].get().tree();
     let body = |n: u32| Body::Data(n.to_string().into());
@@ -222,23 +221,23 @@ fn a_bad_signature_that_is_vouched_for() {
     let bad = sign_on_top(Some(tree), [&entries[4_094]], &key(0), 0, body(4_095));
     let signature = Signature::from_bytes([1; 64]);
     let bad = SignedEntry::from_parts(bad.get().entry().clone(), &signature).unwrap();
-    let vouches = Entry {
+    let proof = Entry {
         parents: vec![bad.id()],
         height: 4_096,
         ..bad.entry().clone()
     };
-    let vouches = SignedEntry::sign(vouches, &key(0)).unwrap();
+    let proof = SignedEntry::sign(proof, &key(0)).unwrap();
     let mut dag = MemoryDag::new(tree);
     assert_eq!(dag.append(entries).stored.len(), 4_095);
-    let both = verify_batch(vec![bad.clone(), vouches.clone()]).verified;
+    let both = verify_batch(vec![bad.clone(), proof.clone()]).verified;
     assert_eq!(dag.append(both).stored, 4_095..4_097);
     let mut view = Tampered::new(dag);
     assert_eq!(view.problems(), []);
 
-    // The same entry by somebody else vouches for nothing.
+    // The same entry by another author proves nothing.
     let other = Entry {
         author: key(1).public(),
-        ..vouches.entry().clone()
+        ..proof.entry().clone()
     };
     view.replace(4_096, &SignedEntry::sign(other, &key(1)).unwrap());
     let (at, id) = (Arrival(4_095), bad.id());

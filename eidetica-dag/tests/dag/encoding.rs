@@ -1,12 +1,13 @@
 //! One entry, one encoding.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use eidetica_dag::access::CHANGES_MAX;
-use eidetica_dag::entry::{ENTRY_VERSION, NAME_BYTES_MAX};
 use eidetica_dag::testing::{Random, genesis, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, Assembler, Body, ENTRY_BYTES_MAX, Entry, EntryError, EntryId, Genesis,
-    PARENTS_MAX, PublicKey, Role, Signature, SignedEntry, Subject, TreeId,
+    AccessChange, AccessRule, Assembler, Body, ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, EntryError,
+    EntryId, Genesis, NAME_BYTES_MAX, PARENTS_MAX, PublicKey, Role, Signature, SignedEntry,
+    Subject, TreeId,
 };
 use proptest::prelude::*;
 
@@ -42,7 +43,7 @@ fn sign(entry: Entry) -> Result<SignedEntry, EntryError> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 /// Whatever changes these bytes changes the id of every entry ever written.
@@ -54,7 +55,7 @@ fn golden_entry() {
     };
     let signed = SignedEntry::sign(entry, &eidetica_dag::SecretKey::from_bytes(&[3; 32])).unwrap();
     let canonical = [
-        "01",                                                               // version
+        "02",                                                               // version
         "01",                                                               // a tree:
         "0909090909090909090909090909090909090909090909090909090909090909", //
         "02",                                                               // two parents:
@@ -69,13 +70,52 @@ fn golden_entry() {
     ]
     .concat();
     let signature = concat!(
-        "e9fe524c9c2c1053299abdaa340fba3d0423f6cf82e4e271ba42fcae8bbf25fc",
-        "a76acf717ecd9193f156e2f26dc9da67349efee4d1cd25204a20e4175c2d4104"
+        "2c9733b13368f4035c64f2b6651ab032017a830bf18bd355d91552bc88d779e1",
+        "26bb3008ca845d24ac3f1ded274f3fcd6673242c46e21aa812ed38fb2b27da02"
     );
     assert_eq!(hex(signed.encoded()), canonical + signature);
     assert_eq!(
         signed.id().to_string(),
-        "ae37e6827a773552349e5b0684872629aab726403ecb0c20f9acc8d77c964c7d"
+        "3c557ef1a424db60c21f1a80037e2633ba3ab2ed3d1046a75dcf99bb0ae6a593"
+    );
+}
+
+#[test]
+fn golden_extension() {
+    let secret = eidetica_dag::SecretKey::from_bytes(&[3; 32]);
+    let entry = Entry {
+        author: secret.public(),
+        body: Body::Extension {
+            kind: 300,
+            bytes: Bytes::from_static(b"milk"),
+        },
+        ..plain()
+    };
+    let signed = SignedEntry::sign(entry, &secret).unwrap();
+    let canonical = [
+        "02",                                                               // version
+        "01",                                                               // a tree:
+        "0909090909090909090909090909090909090909090909090909090909090909", //
+        "02",                                                               // two parents:
+        "0101010101010101010101010101010101010101010101010101010101010101", //
+        "0202020202020202020202020202020202020202020202020202020202020202", //
+        "05",                                                               // height
+        "64",                                                               // timestamp
+        "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1", // author
+        "03",                                                               // an extension:
+        "ac02",                                                             // kind
+        "04",                                                               // four bytes
+        "6d696c6b",
+    ]
+    .concat();
+    let signature = concat!(
+        "8867c00b911045fbf83239bbfe4462906e81e161731c034335c5e50e1f14ab27",
+        "e948aa0845cd46ec04351cfcc453afc2ceb7f8fe6cd3f4458f735bbd84ad4c06"
+    );
+    assert_eq!(hex(signed.encoded()), canonical + signature);
+    assert_eq!(
+        signed.id().to_string(),
+        "787366db3412ef838fd911325610bae1c5b08a76739c7d3e23b8be5d95fd7222"
     );
 }
 
@@ -88,13 +128,14 @@ fn golden_root() {
     };
     let signed = SignedEntry::sign(entry, &secret).unwrap();
     let canonical = [
-        "01",                                                               // version
+        "02",                                                               // version
         "00",                                                               // no tree
         "00",                                                               // no parents
         "00",                                                               // height
         "64",                                                               // timestamp
         "ed4928c628d1c2c6eae90338905995612959273a5c63f93636c14614ac8737d1", // author
         "02",                                                               // a genesis:
+        "01",                                                               // access rule
         "07070707070707070707070707070707",                                 // nonce
         "056e6f746573",                                                     // name
         "01",                                                               // one change:
@@ -103,13 +144,13 @@ fn golden_root() {
     ]
     .concat();
     let signature = concat!(
-        "c4eb3393d5ebec28bf481fc86421166c4eba0a2c0529cf7fae153d8cec5858e7",
-        "cbf831fac0b10d15a7fb517df9351756a994be47233c1bac3a06ec277906770f"
+        "b09bb38342aaa796414ac39b1d1511e973c5001a80ee90c82f4c5fd3bdbc2b1f",
+        "e04e4106e7579e057d569577ce02b9e76ef66831c72f6dcf972001babf5a6205"
     );
     assert_eq!(hex(signed.encoded()), canonical + signature);
     assert_eq!(
         signed.id().to_string(),
-        "055787406ceaa08b050de4b8e1e3e748ae5a5b867031a7f75f06e0d3555b1402"
+        "85d6e303e3d31f140a2aee7d28f97b6189758dd4475f66b6dc16fb7540a7b768"
     );
     assert_eq!(signed.tree().root(), signed.id());
 }
@@ -147,6 +188,57 @@ fn each_broken_rule_has_its_error() {
         MalformedEntry
     );
     assert_eq!(not_a_root(|it| it.author = key(2).public()), WrongSigner);
+
+    let extension = Body::Extension {
+        kind: 0,
+        bytes: Bytes::new(),
+    };
+    let misplaced = Entry {
+        body: extension,
+        ..root()
+    };
+    assert_eq!(sign(misplaced).unwrap_err(), MalformedEntry);
+
+    let admin = vec![AccessChange::grant(Subject::Anyone, Role::Admin)];
+    let access = Entry {
+        body: Body::Access(admin.clone()),
+        ..plain()
+    };
+    let beginning = Entry {
+        body: genesis("", admin),
+        ..root()
+    };
+    assert_eq!(sign(access).unwrap_err(), AnyoneAdmin);
+    assert_eq!(sign(beginning).unwrap_err(), AnyoneAdmin);
+}
+
+/// Returns the body of a root with this access rule.
+fn genesis_with_rule(rule: u16) -> Body {
+    Body::Genesis(Genesis {
+        access_rule: AccessRule(rule),
+        nonce: [7; 16],
+        name: "notes".to_owned(),
+        access: vec![],
+    })
+}
+
+#[test]
+fn other_access_rules_are_named() {
+    for rule in [0, 2, u16::MAX] {
+        let body = genesis_with_rule(rule);
+        let error = sign(Entry { body, ..root() }).unwrap_err();
+        assert_eq!(error, EntryError::UnknownAccessRule(rule));
+    }
+
+    // The rule is the first byte of a genesis: after version, tree, parents, height, time, author
+    // and kind. Whatever another rule puts after it, the rule is what is wrong.
+    let bytes = sign(root()).unwrap().encoded().to_vec();
+    assert_eq!(bytes[37..40], [2, 1, 7]);
+    for rest in [&bytes[39..], &[0xff; 100]] {
+        let other = [&bytes[..38], &[2], rest].concat();
+        let error = SignedEntry::decode(other.into()).unwrap_err();
+        assert_eq!(error, EntryError::UnknownAccessRule(2));
+    }
 }
 
 #[test]
@@ -227,10 +319,30 @@ fn rules_of_form_hold_for_received_bytes_too() {
 
 #[test]
 fn other_versions_are_named() {
-    let mut bytes = sign(plain()).unwrap().encoded().to_vec();
-    bytes[0] = ENTRY_VERSION + 1;
-    let error = SignedEntry::decode(bytes.into()).unwrap_err();
-    assert_eq!(error, EntryError::UnknownVersion(ENTRY_VERSION + 1));
+    for version in [0, 1, ENTRY_VERSION + 1] {
+        let mut bytes = sign(plain()).unwrap().encoded().to_vec();
+        bytes[0] = version;
+        let error = SignedEntry::decode(bytes.into()).unwrap_err();
+        assert_eq!(error, EntryError::UnknownVersion(version));
+    }
+}
+
+#[test]
+fn an_extension_has_a_kind_of_32_bits_and_nothing_after_its_bytes() {
+    let body = |kind: u64, length: u8, bytes: &[u8]| {
+        let plain = sign(plain()).unwrap().encoded().to_vec();
+        let kind = postcard::to_stdvec(&kind).unwrap();
+        let parts = [&plain[..133], &[3], &kind, &[length], bytes, &[0; 64]];
+        SignedEntry::decode(parts.concat().into())
+    };
+    let largest = body(u32::MAX.into(), 2, b"hi").unwrap();
+    let bytes = Bytes::from_static(b"hi");
+    let kind = u32::MAX;
+    assert_eq!(largest.entry().body, Body::Extension { kind, bytes });
+    let error = Err(EntryError::NotCanonical);
+    assert_eq!(body(u64::from(u32::MAX) + 1, 2, b"hi"), error);
+    assert_eq!(body(1, 1, b"hi"), error);
+    assert_eq!(body(1, 3, b"hi"), error);
 }
 
 /// A number below 128 takes one byte; written as `1xxxxxxx 0`, it would be a second encoding.
@@ -358,6 +470,8 @@ fn changes() -> impl Strategy<Value = Vec<AccessChange>> {
         Just(Some(Role::Admin)),
     ];
     let change = (subjects(), roles).prop_map(|(subject, role)| AccessChange { subject, role });
+    let admin = AccessChange::grant(Subject::Anyone, Role::Admin);
+    let change = change.prop_filter("anyone cannot be an admin", move |it| *it != admin);
     prop::collection::vec(change, 0..5)
 }
 
@@ -369,6 +483,10 @@ fn entries() -> impl Strategy<Value = Entry> {
         prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300).prop_map(|data| Body::Data(data.into())),
             changes().prop_map(Body::Access),
+            (any::<u32>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(kind, bytes)| {
+                let bytes = bytes.into();
+                Body::Extension { kind, bytes }
+            }),
         ],
     );
     let placed = placed.prop_map(|(tree, parents, height, body)| Entry {
@@ -408,6 +526,10 @@ enum CanonicalBody<'a> {
     Data(&'a serde_bytes::Bytes),
     Access(&'a [AccessChange]),
     Genesis(&'a Genesis),
+    Extension {
+        kind: u32,
+        bytes: &'a serde_bytes::Bytes,
+    },
 }
 
 fn by_postcard(entry: &Entry) -> Vec<u8> {
@@ -422,6 +544,10 @@ fn by_postcard(entry: &Entry) -> Vec<u8> {
             Body::Data(data) => CanonicalBody::Data(serde_bytes::Bytes::new(data)),
             Body::Access(changes) => CanonicalBody::Access(changes),
             Body::Genesis(genesis) => CanonicalBody::Genesis(genesis),
+            Body::Extension { kind, bytes } => CanonicalBody::Extension {
+                kind: *kind,
+                bytes: serde_bytes::Bytes::new(bytes),
+            },
         },
     };
     postcard::to_stdvec(&canonical).unwrap()

@@ -62,7 +62,7 @@ fn assert_stops_at(entries: &[SignedEntry], index: usize) {
     let verification = verify_batch(entries.to_vec());
     let id = entries[index].id();
     assert_eq!(verification.forged(), Some(Forged { id }));
-    assert_eq!(verification.unproved, entries[index..]);
+    assert_eq!(verification.unproven, entries[index..]);
     let verified: Vec<SignedEntry> = verification
         .verified
         .into_iter()
@@ -113,7 +113,7 @@ fn a_run_that_is_forged_to_its_end_is_found_at_its_beginning() {
 
 /// Mallory's signature says what Mallory builds on, and nothing about who wrote that.
 #[test]
-fn another_author_does_not_vouch() {
+fn another_author_proves_nothing() {
     assert_stops_at(&chain(&[Fake(ANN), Genuine(MALLORY)]), 1);
     assert_stops_at(
         &chain(&[Genuine(ANN), Fake(ANN), Genuine(MALLORY), Genuine(MALLORY)]),
@@ -123,12 +123,12 @@ fn another_author_does_not_vouch() {
 
 /// Ann wrote later, on top of Mallory's entry: the path of her own entries is broken between.
 #[test]
-fn an_author_does_not_vouch_across_anothers_entry() {
+fn an_author_proves_nothing_across_anothers_entry() {
     assert_stops_at(&chain(&[Fake(ANN), Genuine(MALLORY), Genuine(ANN)]), 1);
 }
 
 #[test]
-fn a_forged_entry_vouches_for_nothing() {
+fn a_forged_entry_proves_nothing() {
     assert_stops_at(
         &chain(&[Fake(BEN), Fake(BEN), Genuine(MALLORY), Genuine(ANN)]),
         1,
@@ -139,7 +139,7 @@ fn a_forged_entry_vouches_for_nothing() {
 /// admitted it, so this is her doing. Her own entry below the merge, which she has not signed either,
 /// is only as good as the merge, which cannot be stored.
 #[test]
-fn an_author_vouches_for_what_bears_its_name_only() {
+fn an_author_proves_only_entries_in_its_own_name() {
     let root = put(None, &[], &Genuine(ANN), open_genesis("merge"));
     let tree = Some(TreeId::from_root(root.id()));
     let data = |text: &'static str| Body::Data(Bytes::from_static(text.as_bytes()));
@@ -250,18 +250,18 @@ proptest! {
     }
 }
 
-/// Tells whether every entry is signed, or vouched for by another of these.
+/// Tells whether every entry is signed, or proven by another of these.
 fn is_proved(entries: &[SignedEntry]) -> bool {
-    let mut proved = vec![false; entries.len()];
+    let mut proven = vec![false; entries.len()];
     for (place, entry) in entries.iter().enumerate().rev() {
-        let vouches = |above: usize| {
+        let proves = |above: usize| {
             let above = entries[above].entry();
             above.author == entry.entry().author && above.parents.contains(&entry.id())
         };
-        let vouched = (place + 1..entries.len()).any(|above| proved[above] && vouches(above));
-        proved[place] = vouched || entry.has_valid_signature();
+        let is_proven = (place + 1..entries.len()).any(|above| proven[above] && proves(above));
+        proven[place] = is_proven || entry.has_valid_signature();
     }
-    proved.into_iter().all(|proved| proved)
+    proven.into_iter().all(|proven| proven)
 }
 
 proptest! {
@@ -271,7 +271,7 @@ proptest! {
     /// is given out is proved within itself at every moment, in order, and no more is kept than must
     /// be.
     #[test]
-    fn what_is_vouched_for_waits_for_what_vouches(
+    fn unproven_entries_wait_for_the_entry_that_proves_them(
         shape in prop::sample::select(Shape::ALL.to_vec()),
         seed: u64,
         cuts in prop::collection::vec(1..20_usize, 1..60),
@@ -292,15 +292,15 @@ proptest! {
             let below: Vec<&SignedEntry> = parents.iter().map(|at| &entries[*at as usize]).collect();
             entries.push(put(Some(tree), &below, &link, Body::Data(index.to_string().into())));
         }
-        let mut vouching = UnprovenEntries::default();
+        let mut unproven = UnprovenEntries::default();
         let (mut left, mut given) = (entries.as_slice(), Vec::new());
         for cut in cuts.into_iter().chain([usize::MAX]) {
             let (batch, rest) = left.split_at(cut.min(left.len()));
             left = rest;
-            let out = vouching.handle(verify_batch(batch.to_vec()));
+            let out = unproven.handle_batch(verify_batch(batch.to_vec()));
             given.extend(out.into_iter().map(VerifiedEntry::into_inner));
             prop_assert!(is_proved(&given));
-            let out = vouching.look();
+            let out = unproven.take_proven();
             given.extend(out.into_iter().map(VerifiedEntry::into_inner));
             prop_assert!(is_proved(&given));
             prop_assert_eq!(&given, &entries[..given.len()]);
@@ -309,16 +309,16 @@ proptest! {
             prop_assert_eq!(Some(given.len()), longest);
         }
         let first = entries.get(given.len()).map(SignedEntry::id);
-        prop_assert_eq!(vouching.first_unproved().map(|forged| forged.id), first);
+        prop_assert_eq!(unproven.first().map(|forged| forged.id), first);
         let kept: usize = entries[given.len()..].iter().map(|it| it.encoded().len()).sum();
-        prop_assert_eq!(vouching.bytes(), kept);
+        prop_assert_eq!(unproven.bytes(), kept);
     }
 }
 
-/// Whoever takes what is vouched for hands it on, so it must be found as near there as here: what
-/// vouches from too far away does not count, however it is cut into batches.
+/// A receiver sends on what it accepts, so the proof must be as near for the next receiver: an entry
+/// too far away proves nothing, however the entries are cut into batches.
 #[test]
-fn what_vouches_from_too_far_away_does_not_count() {
+fn an_entry_too_far_away_proves_nothing() {
     let root = put(None, &[], &Genuine(ANN), open_genesis("far"));
     let tree = Some(TreeId::from_root(root.id()));
     let fake = put(
@@ -327,7 +327,7 @@ fn what_vouches_from_too_far_away_does_not_count() {
         &Fake(ANN),
         Body::Data(Bytes::from_static(b"fake")),
     );
-    let vouches = put(
+    let proof = put(
         tree,
         &[&fake],
         &Genuine(ANN),
@@ -335,26 +335,26 @@ fn what_vouches_from_too_far_away_does_not_count() {
     );
     let large = Body::Data(vec![7; 1_000_000].into());
     let filler = put(tree, &[&root], &Genuine(BEN), large);
-    let ends = fake.encoded().len() + vouches.encoded().len();
+    let ends = fake.encoded().len() + proof.encoded().len();
     let fit = (UNPROVEN_BYTES_MAX - ends) / filler.encoded().len();
     for (between, counts) in [(fit, true), (fit + 1, false)] {
-        let mut vouching = UnprovenEntries::default();
-        let mut given = vouching.handle(verify_batch(vec![root.clone(), fake.clone()]));
+        let mut unproven = UnprovenEntries::default();
+        let mut given = unproven.handle_batch(verify_batch(vec![root.clone(), fake.clone()]));
         for _ in 0..between {
-            given.extend(vouching.handle(verify_batch(vec![filler.clone()])));
+            given.extend(unproven.handle_batch(verify_batch(vec![filler.clone()])));
         }
-        given.extend(vouching.handle(verify_batch(vec![vouches.clone()])));
-        given.extend(vouching.look());
+        given.extend(unproven.handle_batch(verify_batch(vec![proof.clone()])));
+        given.extend(unproven.take_proven());
         let expected = if counts { between + 3 } else { 1 };
         assert_eq!(given.len(), expected, "{between} between");
-        assert_eq!(vouching.first_unproved().is_none(), counts);
+        assert_eq!(unproven.first().is_none(), counts);
     }
 }
 
-/// What vouches for an entry is refused, or waits, or stands behind what is refused: then the entry
-/// has to stand for itself.
+/// If the entry that proves another one is refused, waits, or comes after a refused one, the other
+/// must be proven by its own signature.
 #[test]
-fn what_is_vouched_for_is_not_stored_alone() {
+fn an_unproven_entry_is_not_stored_alone() {
     let entries = chain(&[Genuine(ANN), Fake(ANN), Genuine(ANN)]);
     let tree = TreeId::from_root(entries[0].id());
     let [root, below, fake, above] = entries.try_into().expect("four");
@@ -370,7 +370,7 @@ fn what_is_vouched_for_is_not_stored_alone() {
     let orphan = VerifiedEntry::sign(orphan, &key(ANN)).expect("well formed");
     let whole = [root, below.clone(), fake.clone(), above.clone()];
     let whole = verify_batch(whole.into()).verified;
-    let [root, below, fake, above] = whole.try_into().expect("all are vouched for");
+    let [root, below, fake, above] = whole.try_into().expect("all are proven");
 
     let mut dag = MemoryDag::new(tree);
     let batch = vec![

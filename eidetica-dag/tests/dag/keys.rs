@@ -1,8 +1,7 @@
 //! Signatures verify for one purpose, one key and one form only.
 
-use eidetica_dag::key::BadSignature;
 use eidetica_dag::testing::key;
-use eidetica_dag::{PublicKey, Purpose, Signature};
+use eidetica_dag::{BadSignature, PublicKey, Purpose, Signature};
 
 #[test]
 fn a_signature_verifies_for_its_own_purpose_only() {

@@ -1,8 +1,9 @@
 //! The tree in memory, and how it is at each moment.
 
 use eidetica_dag::testing::{Oracle, Random, Shape, Skeleton, build, dag_of};
-use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
-use eidetica_dag::{DagView, EntryView, MemoryDag, tip_ids};
+use eidetica_dag::{
+    CHECKPOINT_INTERVAL, DagView, EntryView, LANDMARK_INTERVAL, MemoryDag, tip_ids,
+};
 
 #[test]
 fn every_prefix_is_what_the_tree_was() {

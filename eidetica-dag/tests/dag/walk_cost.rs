@@ -5,9 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use eidetica_dag::testing::{Shape, Skeleton, git_history};
-use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::walk::difference;
-use eidetica_dag::{AccessId, AccessState, Arrival, DagView, EntryId, Node};
+use eidetica_dag::{AccessId, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, Node};
 
 /// Counts the nodes that are read.
 struct Counting {

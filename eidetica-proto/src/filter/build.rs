@@ -3,8 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use eidetica_dag::view::LANDMARK_INTERVAL;
-use eidetica_dag::{Arrival, DagView, EntryId, Node};
+use eidetica_dag::{Arrival, DagView, EntryId, LANDMARK_INTERVAL, Node};
 
 use super::golomb::{Code, encode};
 use super::sampling::density_needed;

@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use eidetica_dag::testing::Drawn;
-use eidetica_dag::{
-    AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, Role, TreeId, VerifiedEntry,
-};
+use eidetica_dag::{AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, Role, VerifiedEntry};
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
-use crate::answer::{AnswerError, Receiver, SyncAnswer, answer_sync, check_access, refusal_of};
+use crate::answer::{AnswerError, SyncAnswer, acknowledge, answer_sync, check_access, refusal_of};
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::frame::{FrameDecoder, encode_frame};
-use crate::intake::Received;
 use crate::message::{Request, RequestHeader, ResponseHeader};
-use crate::outgoing::Outgoing;
-use crate::session::{Report, Step, SyncFault, SyncOptions, SyncSession};
+use crate::outgoing::{EntrySelection, Outgoing};
+use crate::received::Received;
+use crate::receiver::{APPEND_AFTER_SILENCE_MS, EntryReceiver, ReceiveStep};
+use crate::report::{Report, SyncOptions};
+use crate::session::{Step, SyncSession};
+use crate::sync_fault::SyncFault;
 
 /// The way that a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +120,11 @@ pub struct Link<'a> {
     tamper: Tamper<'a>,
     between: Between<'a>,
     cut_after: Option<usize>,
-    store_each_part: bool,
+    /// How long the sender of each part is silent after it.
+    silence_ms: u64,
     outcome_delay_parts: usize,
 
+    now_ms: u64,
     /// The view last handed to the session.
     view: Option<MemoryDag>,
     /// What A is storing, and after how many parts it will have.
@@ -135,10 +138,10 @@ pub struct Link<'a> {
 /// What B is doing.
 enum Answerer {
     Idle,
-    Receives(Receiver, TreeId),
+    Receives(Box<EntryReceiver>),
     Answers {
         header: Option<Bytes>,
-        entries: Option<(MemoryDag, Box<Outgoing>)>,
+        entries: Option<Box<(MemoryDag, Outgoing)>>,
     },
 }
 
@@ -163,8 +166,9 @@ impl<'a> Link<'a> {
             tamper: Box::new(|_, _, frame| vec![frame]),
             between: Box::new(|_, _, _| ()),
             cut_after: None,
-            store_each_part: false,
+            silence_ms: 0,
             outcome_delay_parts: 0,
+            now_ms: 0,
             view: None,
             storing: None,
             answerer: Answerer::Idle,
@@ -211,10 +215,10 @@ impl<'a> Link<'a> {
         self
     }
 
-    /// Lets A and B store after each part instead of in large steps.
+    /// Lets A and B store after each part, because the next one is late, instead of in large steps.
     #[must_use]
     pub fn store_each_part(mut self) -> Self {
-        self.store_each_part = true;
+        self.silence_ms = APPEND_AFTER_SILENCE_MS;
         self
     }
 
@@ -284,9 +288,12 @@ impl<'a> Link<'a> {
                 }
                 None => self.session.handle_end()?,
             },
-            Step::ReceivePart => self.receive_part()?,
-            Step::Store(entries) => self.begin_store(entries)?,
-            Step::AwaitAppend => self.finish_store()?,
+            Step::Receive => match self.session.receiver().poll_step(self.now_ms) {
+                ReceiveStep::ReceivePart => self.receive_part()?,
+                ReceiveStep::Append { entries, .. } => self.begin_store(entries)?,
+                ReceiveStep::AwaitAppend => self.finish_store()?,
+                ReceiveStep::Done => {}
+            },
             Step::Done(report) => {
                 self.finish_response()?;
                 return Ok(Some(report));
@@ -302,17 +309,17 @@ impl<'a> Link<'a> {
             None => {}
         }
         match self.next_frame()? {
-            Some(frame) => {
-                let part = Received::from_frame(self.session.tree(), &frame)?;
-                self.session.handle_part(part, frame.len())?;
-            }
-            None => self.session.handle_end()?,
+            Some(frame) => self.take_part(&frame),
+            None => Ok(self.session.handle_end()?),
         }
-        if self.store_each_part
-            && let Some(entries) = self.session.poll_store()
-        {
-            self.begin_store(entries)?;
-        }
+    }
+
+    /// Takes a part of the response at A.
+    fn take_part(&mut self, frame: &[u8]) -> Result<(), Broken> {
+        let part = Received::from_frame(self.session.tree(), frame)?;
+        let receiver = self.session.receiver();
+        receiver.handle_part(part, frame.len(), self.now_ms)?;
+        self.now_ms += self.silence_ms;
         Ok(())
     }
 
@@ -330,30 +337,33 @@ impl<'a> Link<'a> {
         let outcome = append(self.a, entries);
         let line = describe_outcome("A", self.a, &outcome, &self.names);
         self.run.transcript.push(line);
-        Ok(self.session.handle_appended(outcome)?)
+        Ok(self.session.receiver().handle_appended(outcome)?)
     }
 
     /// Stores what arrived before it broke.
     fn salvage(&mut self) {
+        self.session.receiver().handle_break();
         if self.storing.is_some() {
             let _known_already = self.finish_store();
         }
-        if let Some(entries) = self.session.poll_store() {
+        while let ReceiveStep::Append { entries, .. } =
+            self.session.receiver().poll_step(self.now_ms)
+        {
             self.storing = Some((entries, 0));
             let _known_already = self.finish_store();
         }
-        if let Answerer::Receives(mut receiver, _) =
+        if let Answerer::Receives(mut receiver) =
             std::mem::replace(&mut self.answerer, Answerer::Idle)
         {
+            receiver.handle_break();
             let _known_already = self.store_at_b(&mut receiver);
         }
     }
 
-    /// Reads a response to its end: behind its last part there may be nothing.
+    /// Reads a response to its end: after its last part there may be nothing.
     fn finish_response(&mut self) -> Result<(), Broken> {
         while let Some(frame) = self.next_frame()? {
-            let part = Received::from_frame(self.session.tree(), &frame)?;
-            self.session.handle_part(part, frame.len())?;
+            self.take_part(&frame)?;
         }
         Ok(())
     }
@@ -381,21 +391,22 @@ impl<'a> Link<'a> {
         Ok(arrived)
     }
 
-    fn exchange(&mut self, header: Bytes, entries: Option<Box<Outgoing>>) -> Result<(), Broken> {
+    fn exchange(&mut self, header: Bytes, entries: Option<EntrySelection>) -> Result<(), Broken> {
         self.answerer = Answerer::Idle;
         self.inbox.clear();
         for frame in self.carry(Way::Asks, header)? {
             self.answer(&frame);
         }
-        let Some(mut entries) = entries else {
+        let Some(selection) = entries else {
             return Ok(());
         };
+        let mut entries = selection.outgoing();
         let view = self.view.take().expect("entries are chosen on a view");
         let (mut sent, mut sent_bytes) = (0, 0);
         loop {
             let Ok(frame) = entries.poll_frame(&view);
             // A peer that has answered already reads no further.
-            let listens = matches!(self.answerer, Answerer::Receives(..));
+            let listens = matches!(self.answerer, Answerer::Receives(_));
             let Some((frame, count)) = frame.filter(|_| listens) else {
                 break;
             };
@@ -419,22 +430,24 @@ impl<'a> Link<'a> {
                     .push(describe_request(frame, &self.names));
                 self.answerer = self.answer_header(frame).unwrap_or_else(Answerer::refuse);
             }
-            Answerer::Receives(mut receiver, tree) => {
+            Answerer::Receives(mut receiver) => {
+                let tree = receiver.tree();
                 let line = describe_part("A -> B", tree, frame, &self.names);
                 self.run.transcript.push(line);
-                let part = Received::from_frame(tree, frame);
-                let taken = part.and_then(|part| receiver.handle_part(part));
-                let due = self.store_each_part || receiver.is_complete() || taken.is_err();
-                let stored = match due {
-                    true => self.store_at_b(&mut receiver),
-                    false => Ok(()),
-                };
+                let taken = Received::from_frame(tree, frame)
+                    .map_err(SyncFault::from)
+                    .and_then(|part| receiver.handle_part(part, frame.len(), self.now_ms));
+                self.now_ms += self.silence_ms;
+                if taken.is_err() {
+                    receiver.handle_break();
+                }
+                let stored = self.store_at_b(&mut receiver).map_err(SyncFault::from);
                 self.answerer = match stored.and(taken) {
-                    Ok(()) => Answerer::Receives(receiver, tree),
+                    Ok(()) => Answerer::Receives(receiver),
                     Err(fault) => Answerer::refuse(refusal_of(&fault)),
                 };
             }
-            // Whatever the asker goes on to say is not read.
+            // What the asker sends after that is not read.
             answers @ Answerer::Answers { .. } => self.answerer = answers,
         }
     }
@@ -454,23 +467,22 @@ impl<'a> Link<'a> {
                     answer_sync(&view, &request).map_err(refusal)?;
                 Ok(Answerer::Answers {
                     header: Some(header),
-                    entries: entries.map(|entries| (view, entries)),
+                    entries: entries.map(|selection| Box::new((view, selection.outgoing()))),
                 })
             }
             Request::SendEntries(request) => {
                 let view = view_of(request.tree, self.b);
                 check_access(&view, asker, Role::Write).map_err(refusal)?;
-                Ok(Answerer::Receives(
-                    Receiver::new(request.entries),
-                    request.tree,
-                ))
+                let mut receiver = Box::new(EntryReceiver::new(request.tree));
+                receiver.begin(request.entries);
+                Ok(Answerer::Receives(receiver))
             }
             _ => Err(WireError::new(ErrorCode::Malformed, "a link only syncs")),
         }
     }
 
-    fn store_at_b(&mut self, receiver: &mut Receiver) -> Result<(), PeerFault> {
-        while let Some(entries) = receiver.poll_store() {
+    fn store_at_b(&mut self, receiver: &mut EntryReceiver) -> Result<(), PeerFault> {
+        while let ReceiveStep::Append { entries, .. } = receiver.poll_step(self.now_ms) {
             let outcome = append(self.b, entries);
             let line = describe_outcome("B", self.b, &outcome, &self.names);
             self.run.transcript.push(line);
@@ -481,18 +493,18 @@ impl<'a> Link<'a> {
 
     /// Tells B that the request is at its end.
     fn end_request(&mut self) {
-        let Answerer::Receives(receiver, _) = &self.answerer else {
+        let Answerer::Receives(receiver) = &self.answerer else {
             return;
         };
         self.answerer = match receiver.handle_end() {
             Ok(()) => {
-                let Ok(header) = receiver.acknowledge(&*self.b);
+                let Ok(header) = acknowledge(receiver, &*self.b);
                 Answerer::Answers {
                     header: Some(header),
                     entries: None,
                 }
             }
-            Err(fault) => Answerer::refuse(refusal_of(&fault)),
+            Err(fault) => Answerer::refuse(refusal_of(&fault.into())),
         };
     }
 
@@ -508,7 +520,8 @@ impl<'a> Link<'a> {
             let is_header = header.is_some();
             let frame = match (header.take(), entries) {
                 (Some(header), _) => Some(header),
-                (None, Some((view, entries))) => {
+                (None, Some(source)) => {
+                    let (view, entries) = &mut **source;
                     let Ok(frame) = entries.poll_frame(view);
                     frame.map(|(frame, _)| frame)
                 }

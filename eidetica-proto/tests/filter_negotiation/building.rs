@@ -111,8 +111,7 @@ fn golden_vectors() {
     let many_tips = build(&everything(&chains.world), budget);
     let hex = |filter: &Filter| {
         let bytes = postcard::to_allocvec(filter).expect("encodable");
-        let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-        digits.collect::<String>()
+        data_encoding::HEXLOWER.encode(&bytes)
     };
     assert_eq!(
         hex(&few_tips),

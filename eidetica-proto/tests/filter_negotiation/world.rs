@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
-use eidetica_dag::{AccessId, AccessState, Arrival, DagView, EntryId, Node};
+use eidetica_dag::{
+    AccessId, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, LANDMARK_INTERVAL, Node,
+};
 use sha2::{Digest, Sha256};
 
 /// A small seeded generator (SplitMix64, Steele and others, 2014).

@@ -69,7 +69,7 @@ fn a_reader_gets_everything_and_gives_nothing() {
          B -> A refuses: ReadOnly",
     );
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::PeerIsReadOnly);
+    assert_eq!(report.outcome, SyncOutcome::PeerIsReadOnly);
     assert_eq!(report.stats.sent, 0, "a refused peer sends no entry");
 }
 
@@ -82,7 +82,7 @@ fn a_writer_gives_too() {
         .asker(key(1).public())
         .answerer(key(0).public())
         .run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
 }
 
 /// Whoever was revoked still answers; what it has comes here, and what is new here does not go
@@ -107,6 +107,6 @@ fn a_peer_that_may_not_read_is_sent_nothing() {
              B -> A end tips=[X]
              A stores X",
         );
-        assert_eq!(run.report().ending, SyncOutcome::PeerMayNotRead);
+        assert_eq!(run.report().outcome, SyncOutcome::PeerMayNotRead);
     }
 }

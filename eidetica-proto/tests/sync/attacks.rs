@@ -113,7 +113,7 @@ fn a_filter_that_claims_everything_harms_its_asker_alone() {
     let (mut a, mut b) = (dag_of(entries[..10].to_vec()), whole);
     let report = Link::new(&mut a, &mut b).run().report();
     assert_eq!(
-        (report.ending, report.stats.stored),
+        (report.outcome, report.stats.stored),
         (SyncOutcome::Equal, 590)
     );
 }
@@ -155,7 +155,7 @@ fn a_tall_chain_of_spam_costs_one_round_trip_and_little_else() {
         };
         let (mut a, mut b) = (side(&by_a, spam_at_a), side(&by_b, spam_at_b));
         let report = Link::new(&mut a, &mut b).run().report();
-        assert_eq!(report.ending, SyncOutcome::Equal);
+        assert_eq!(report.outcome, SyncOutcome::Equal);
         assert_eq!(report.stats.pull_round_trips, 1);
         let missing = report.stats.stored;
         assert!(

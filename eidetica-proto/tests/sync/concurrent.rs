@@ -5,13 +5,20 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use eidetica_dag::testing::{Random, Shape, build, dag_of};
 use eidetica_dag::{EntryId, MemoryDag, Role};
-use eidetica_proto::answer::{Receiver, answer_sync, check_access};
+use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{Outgoing, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession};
+use eidetica_proto::receiver::APPEND_AFTER_SILENCE_MS;
+use eidetica_proto::{
+    EntryReceiver, EntrySelection, ReceiveStep, Received, Step, SyncFault, SyncOptions,
+    SyncOutcome, SyncSession,
+};
 use proptest::prelude::*;
 
 use crate::random::{assert_whole, ids, replica};
 use crate::write;
+
+/// A time after the silence at which a receiver stores what it has.
+const EACH_PART: u64 = APPEND_AFTER_SILENCE_MS;
 
 /// One sync of one replica with another, of which the smallest step can be made: one frame
 /// delivered, one thing that the session says done.
@@ -23,15 +30,15 @@ struct Talk {
     view: Option<MemoryDag>,
     /// Frames on their way to the answerer.
     request: VecDeque<Bytes>,
-    receiver: Option<Receiver>,
+    receiver: Option<EntryReceiver>,
     /// Frames on their way to the asker.
     response: VecDeque<Bytes>,
     ended: Option<Result<SyncOutcome, SyncFault>>,
 }
 
-fn frames(view: &MemoryDag, entries: Option<Box<Outgoing>>) -> Vec<Bytes> {
+fn frames(view: &MemoryDag, selection: Option<EntrySelection>) -> Vec<Bytes> {
     let mut frames = Vec::new();
-    if let Some(mut entries) = entries {
+    if let Some(mut entries) = selection.map(|selection| selection.outgoing()) {
         loop {
             let Ok(frame) = entries.poll_frame(view);
             match frame {
@@ -85,20 +92,24 @@ impl Talk {
                 }
                 Request::SendEntries(send) => {
                     check_access(answerer, None, Role::Write).expect("anyone may");
-                    self.receiver = Some(Receiver::new(send.entries));
+                    let mut receiver = EntryReceiver::new(send.tree);
+                    receiver.begin(send.entries);
+                    self.receiver = Some(receiver);
                 }
                 other => panic!("{other:?}"),
             }
             return;
         };
         let part = Received::from_frame(answerer.tree(), frame).expect("a part");
-        receiver.handle_part(part).expect("in its place");
-        while let Some(entries) = receiver.poll_store() {
+        receiver
+            .handle_part(part, frame.len(), 0)
+            .expect("in its place");
+        while let ReceiveStep::Append { entries, .. } = receiver.poll_step(EACH_PART) {
             let outcome = answerer.append(entries);
             receiver.handle_appended(outcome).expect("genuine entries");
         }
-        if receiver.is_complete() {
-            let Ok(header) = receiver.acknowledge(answerer);
+        if receiver.is_done() {
+            let Ok(header) = acknowledge(receiver, answerer);
             self.response.push_back(header);
             self.receiver = None;
         }
@@ -120,19 +131,24 @@ impl Talk {
                 Some(frame) => self.session.handle_header(&frame)?,
                 None => self.session.handle_end()?,
             },
-            Step::ReceivePart => match self.response.pop_front() {
-                Some(frame) => {
-                    let part = Received::from_frame(asker.tree(), &frame)?;
-                    self.session.handle_part(part, frame.len())?;
+            Step::Receive => {
+                let receiver = self.session.receiver();
+                match receiver.poll_step(0) {
+                    ReceiveStep::ReceivePart => match self.response.pop_front() {
+                        Some(frame) => {
+                            let part = Received::from_frame(asker.tree(), &frame)?;
+                            receiver.handle_part(part, frame.len(), 0)?;
+                        }
+                        None => receiver.handle_end()?,
+                    },
+                    ReceiveStep::Append { entries, .. } => {
+                        receiver.handle_appended(asker.append(entries))?;
+                    }
+                    ReceiveStep::AwaitAppend => unreachable!("stored at once"),
+                    ReceiveStep::Done => {}
                 }
-                None => self.session.handle_end()?,
-            },
-            Step::Store(entries) => {
-                let outcome = asker.append(entries);
-                self.session.handle_appended(outcome)?;
             }
-            Step::AwaitAppend => unreachable!("stored at once"),
-            Step::Done(report) => return Ok(Some(report.ending)),
+            Step::Done(report) => return Ok(Some(report.outcome)),
         }
         Ok(None)
     }

@@ -55,7 +55,7 @@ fn bootstrap() {
          A stores A B C",
     );
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(
         (
             report.stats.received,
@@ -165,7 +165,7 @@ fn the_asker_is_ahead() {
          B -> A Stored(2)",
     );
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!((report.stats.sent, report.stats.peer_stored), (2, 2));
     assert_eq!(tips(&a), tips(&b));
 }
@@ -188,7 +188,7 @@ fn both_are_ahead() {
          B -> A Stored(2)",
     );
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(
         (report.stats.pull_round_trips, report.stats.round_trips),
         (1, 2)
@@ -214,7 +214,7 @@ fn equal_trees_move_nothing() {
             "A -> B SyncTree tips=[C D]{filter}
              B -> A Equal"
         ));
-        assert_eq!(run.report().ending, SyncOutcome::Equal);
+        assert_eq!(run.report().outcome, SyncOutcome::Equal);
         assert!(run.answered_bytes <= NO_OP_BYTES_MAX);
     }
     let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["C"]));
@@ -283,7 +283,7 @@ fn a_pull_leaves_the_peer_as_it_is() {
          B -> A end tips=[X]
          A stores X",
     );
-    assert_eq!(run.report().ending, SyncOutcome::Pulled);
+    assert_eq!(run.report().outcome, SyncOutcome::Pulled);
     assert_eq!(tips(&b), drawn.ids(&["X"]));
 }
 
@@ -291,7 +291,7 @@ fn a_pull_leaves_the_peer_as_it_is() {
 #[test]
 fn the_asker_writes_meanwhile() {
     let drawn = draw("A-B-C");
-    for (frame, ending) in [
+    for (frame, outcome) in [
         (0, SyncOutcome::Equal),
         (3, SyncOutcome::Equal),
         (4, SyncOutcome::MovedOn),
@@ -305,9 +305,9 @@ fn the_asker_writes_meanwhile() {
         };
         let run = Link::new(&mut a, &mut b).between(write_at).run();
         let report = run.report();
-        assert_eq!(report.ending, ending, "written after frame {frame}");
+        assert_eq!(report.outcome, outcome, "written after frame {frame}");
         assert_eq!(report.stats.round_trips, 2);
-        let sent = if ending == SyncOutcome::Equal { 2 } else { 1 };
+        let sent = if outcome == SyncOutcome::Equal { 2 } else { 1 };
         assert_eq!(report.stats.sent, sent);
     }
 }
@@ -327,13 +327,13 @@ fn the_answerer_writes_meanwhile() {
         let report = run.report();
         assert_eq!(report.stats.round_trips, 2, "written after frame {frame}");
         // Before the first it is sent along; behind the last, the acknowledgement, nobody knows.
-        let ending = match frame {
+        let outcome = match frame {
             0 | 7 => SyncOutcome::Equal,
             _ => SyncOutcome::MovedOn,
         };
-        assert_eq!(report.ending, ending, "written after frame {frame}");
+        assert_eq!(report.outcome, outcome, "written after frame {frame}");
         assert_eq!(
-            Link::new(&mut a, &mut b).run().report().ending,
+            Link::new(&mut a, &mut b).run().report().outcome,
             SyncOutcome::Equal
         );
         assert_eq!(tips(&a), tips(&b));
@@ -358,7 +358,7 @@ fn syncs_of_two_trees_share_nothing() {
         }
     }
     for link in links {
-        assert_eq!(link.finish().report().ending, SyncOutcome::Equal);
+        assert_eq!(link.finish().report().outcome, SyncOutcome::Equal);
     }
     assert_eq!(tips(&a1), tips(&one.replica(&["C", "X"])));
     assert_eq!(tips(&a2), two.ids(&["M"]));

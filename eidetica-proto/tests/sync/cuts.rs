@@ -59,7 +59,7 @@ fn any_cut_heals() {
         let kept = a.entry_count() as usize - common.len();
         assert_eq!(kept > 0, cut > 2, "after {cut} frames");
         let report = Link::new(&mut a, &mut b).run().report();
-        assert_eq!(report.ending, SyncOutcome::Equal);
+        assert_eq!(report.outcome, SyncOutcome::Equal);
         assert_eq!(tips(&a), tips(&b));
         if kept < rest.len() {
             assert_eq!(report.stats.received as usize, rest.len() - kept);
@@ -113,7 +113,7 @@ fn parts_arrive_while_entries_are_stored() {
             let link = Link::new(&mut a, &mut whole).outcome_delay(delay);
             let run = if each { link.store_each_part() } else { link }.run();
             let report = run.report();
-            assert_eq!(report.ending, SyncOutcome::Equal);
+            assert_eq!(report.outcome, SyncOutcome::Equal);
             assert_eq!(
                 (report.stats.stored, report.stats.redundant),
                 (history.len() as u64, 0)

@@ -25,7 +25,7 @@ fn frame_lengths(a: &MemoryDag, b: &MemoryDag) -> Vec<usize> {
     let run = Link::new(&mut a.clone(), &mut b.clone())
         .tamper(measure)
         .run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
     lengths
 }
 
@@ -63,12 +63,12 @@ fn a_flipped_bit_anywhere_does_no_harm() {
                     true => vec![flip(&bytes, bit)],
                     false => vec![bytes],
                 };
-                let _any_ending = Link::new(&mut a, &mut b).tamper(damage).run();
+                let _any_outcome = Link::new(&mut a, &mut b).tamper(damage).run();
                 assert_genuine(&drawn, &a, (frame, bit));
                 assert_genuine(&drawn, &b, (frame, bit));
                 let healed = Link::new(&mut a, &mut b).run().report();
                 assert_eq!(
-                    healed.ending,
+                    healed.outcome,
                     SyncOutcome::Equal,
                     "frame {frame}, bit {bit}"
                 );

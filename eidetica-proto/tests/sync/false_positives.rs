@@ -11,7 +11,9 @@ use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, Sam
 use eidetica_proto::session::PULL_ROUNDS_MAX;
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::tips::EndTips;
-use eidetica_proto::{PeerFault, Received, Step, SyncOptions, SyncOutcome, SyncSession};
+use eidetica_proto::{
+    PeerFault, ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession,
+};
 
 use crate::{SEED, empty, tips, write};
 
@@ -72,7 +74,7 @@ fn what_is_missing_below_comes_at_once() {
          B -> A Stored(1)",
     );
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(report.stats.pull_round_trips, 2);
     assert_eq!((report.stats.received, report.stats.redundant), (4, 0));
 }
@@ -144,9 +146,9 @@ fn a_busy_peer_is_not_chased() {
     };
     let report = link.between(busy).run().report();
     assert_eq!(report.stats.pull_round_trips, 2);
-    assert_eq!(report.ending, SyncOutcome::MovedOn);
+    assert_eq!(report.outcome, SyncOutcome::MovedOn);
     assert_eq!(
-        Link::new(&mut a, &mut b).run().report().ending,
+        Link::new(&mut a, &mut b).run().report().outcome,
         SyncOutcome::Equal
     );
     assert_eq!(tips(&a), tips(&b));
@@ -205,19 +207,21 @@ fn what_came_after_the_outcome_is_not_asked_for() {
         Received::End(EndTips::Listed(drawn.ids(&["C"]))),
     ];
     for part in parts {
-        session.handle_part(part, 0).expect("a part");
+        session.receiver().handle_part(part, 0, 0).expect("a part");
     }
     let store = |session: &mut SyncSession, a: &mut MemoryDag| {
-        let Step::Store(entries) = session.poll_step() else {
+        assert!(matches!(session.poll_step(), Step::Receive));
+        let receiver = session.receiver();
+        let ReceiveStep::Append { entries, .. } = receiver.poll_step(0) else {
             panic!("something is to be stored");
         };
-        assert!(matches!(session.poll_step(), Step::AwaitAppend));
+        assert!(matches!(receiver.poll_step(0), ReceiveStep::AwaitAppend));
         let outcome = a.append(entries);
         let stored = outcome.stored.len();
-        session.handle_appended(outcome).expect("nothing is wrong");
+        receiver.handle_appended(outcome).expect("nothing is wrong");
         stored
     };
-    // Whatever waits is tried once more before anybody asks.
+    // What waits is tried once more before the session asks for anything.
     assert_eq!(store(&mut session, &mut a), 0);
     assert!(matches!(session.poll_step(), Step::View));
     a.append(drawn.entries(&["E", "F"]));
@@ -245,7 +249,7 @@ fn rounds_come_to_an_end() {
         PULL_ROUNDS_MAX
     );
     let report = Link::new(&mut a, &mut b).run().report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
 }
 
 /// An empty replica has nothing to sample, and nothing can be taken for known.

@@ -250,7 +250,7 @@ fn children_before_parents_are_kept_until_these_come() {
     let link = Link::new(&mut a, &mut b).store_each_part();
     let run = link.tamper(script(vec![frames])).run();
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!((report.stats.round_trips, report.stats.stored), (1, 5));
     assert_eq!(tips(&a), tips(&b));
 }
@@ -402,10 +402,10 @@ fn a_forged_entry_is_refused_by_the_answerer_too() {
     assert_eq!(tips(&b), drawn.ids(&["C"]));
 }
 
-/// An author who signs wrongly on purpose, and vouches for it later, in another batch: whoever has
+/// An author who signs wrongly on purpose, and proves it later, in another batch: whoever has
 /// both gives both, and whoever gets both takes both.
 #[test]
-fn what_is_vouched_for_in_the_next_batch_is_taken() {
+fn an_entry_that_the_next_batch_proves_is_taken() {
     let drawn = draw("A-B");
     let author = key(7);
     let sign = |parents: &[EntryId], height, text: &str| {
@@ -422,9 +422,9 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
     let genuine = sign(&drawn.ids(&["B"]), 2, "wrong");
     let wrong = SignedEntry::from_parts(genuine.entry().clone(), &Signature::from_bytes([7; 64]));
     let wrong = wrong.expect("well formed");
-    let vouches = sign(&[wrong.id()], 3, "right");
+    let proof = sign(&[wrong.id()], 3, "right");
     let mut b = drawn.dag.clone();
-    let both = verify_batch(vec![wrong.clone(), vouches.clone()]).verified;
+    let both = verify_batch(vec![wrong.clone(), proof.clone()]).verified;
     assert_eq!(b.append(both).stored.len(), 2);
     let mut a = empty(&drawn);
     // 0 SyncTree, 1 Entries, 2 batch, 3 end.
@@ -434,12 +434,12 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
         wrong,
     ];
     let split = |_, number, frame| match number {
-        2 => vec![batch(&own), batch(std::slice::from_ref(&vouches))],
+        2 => vec![batch(&own), batch(std::slice::from_ref(&proof))],
         _ => vec![frame],
     };
     let run = Link::new(&mut a, &mut b).tamper(split).run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
-    assert_eq!(tips(&a), [vouches.id()]);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
+    assert_eq!(tips(&a), [proof.id()]);
 }
 
 /// Entries that come before their parents are kept by the answerer as well, and what it lacks at
@@ -447,7 +447,7 @@ fn what_is_vouched_for_in_the_next_batch_is_taken() {
 #[test]
 fn the_answerer_keeps_children_until_their_parents_come() {
     let drawn = draw("A-B-C-D");
-    for (second, ending, tip) in [
+    for (second, outcome, tip) in [
         ("B", SyncOutcome::Equal, "D"),
         ("D", SyncOutcome::PeerLacksParents, "A"),
     ] {
@@ -458,7 +458,7 @@ fn the_answerer_keeps_children_until_their_parents_come() {
         };
         let link = Link::new(&mut a, &mut b).named(&drawn).store_each_part();
         let report = link.tamper(order).run().report();
-        assert_eq!(report.ending, ending);
+        assert_eq!(report.outcome, outcome);
         assert_eq!(tips(&b), drawn.ids(&[tip]));
     }
 }

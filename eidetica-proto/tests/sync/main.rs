@@ -9,6 +9,7 @@ mod damage;
 mod false_positives;
 mod lies;
 mod random;
+mod receiving;
 mod sizes;
 
 use eidetica_dag::testing::{Drawn, key, shapes::sign_on_top};

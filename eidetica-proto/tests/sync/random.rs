@@ -110,7 +110,7 @@ proptest! {
         };
         let run = Link::new(&mut a, &mut b).options(options, filter_seed).tamper(listen).run();
         let report = run.report();
-        prop_assert_eq!(report.ending, SyncOutcome::Equal);
+        prop_assert_eq!(report.outcome, SyncOutcome::Equal);
         prop_assert_eq!(ids(&a), pair.union());
         prop_assert_eq!(ids(&b), pair.union());
         prop_assert_eq!(tips(&a), tips(&b));
@@ -169,7 +169,7 @@ proptest! {
         assert_whole(&a);
         assert_whole(&b);
         let report = Link::new(&mut a, &mut b).run().report();
-        prop_assert_eq!(report.ending, SyncOutcome::Equal);
+        prop_assert_eq!(report.outcome, SyncOutcome::Equal);
         prop_assert_eq!(ids(&a), ids(&b));
         prop_assert!(ids(&a).is_superset(&wanted));
     }

@@ -52,7 +52,7 @@ fn the_largest_entry_passes() {
         vec![frame]
     };
     let run = Link::new(&mut a, &mut b).tamper(measure).run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
     assert!(largest <= FRAME_BYTES_MAX && largest > ENTRY_BYTES_MAX - 1_000);
     assert_eq!(a.entry_count(), b.entry_count());
 }
@@ -82,7 +82,7 @@ fn batches_stay_within_their_limit() {
         vec![frame]
     };
     let run = Link::new(&mut a, &mut b).tamper(listen).run();
-    assert_eq!(run.report().ending, SyncOutcome::Equal);
+    assert_eq!(run.report().outcome, SyncOutcome::Equal);
     assert!(batches.len() > 15);
     for (index, batch) in batches.iter().enumerate() {
         let bytes: usize = batch.iter().map(|entry| entry.encoded().len()).sum();
@@ -141,7 +141,7 @@ fn tips_beyond_the_limit_never_count_as_equal() {
 fn costs(a: &mut MemoryDag, b: &mut MemoryDag) -> (u64, u64, u32, u64) {
     let run = Link::new(a, b).run();
     let report = run.report();
-    assert_eq!(report.ending, SyncOutcome::Equal);
+    assert_eq!(report.outcome, SyncOutcome::Equal);
     let stats = report.stats;
     (
         stats.request_bytes,
@@ -209,7 +209,7 @@ fn more_tips_than_a_list_takes_become_equal() {
             .options(options, SEED)
             .run()
             .report();
-        assert_eq!(report.ending, SyncOutcome::Equal);
+        assert_eq!(report.outcome, SyncOutcome::Equal);
         assert_eq!(tips(&a), tips(&b));
     }
 }

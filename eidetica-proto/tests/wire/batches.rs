@@ -4,7 +4,7 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::{build_with, sign_on_top};
 use eidetica_dag::testing::{Random, Shape, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, Body, Role, SignedEntry, Subject, TreeId, VerifiedEntry, verify_batch,
+    AccessChange, Body, Role, SignedEntry, Subject, TreeId, VerifiedEntry, varint, verify_batch,
 };
 use eidetica_proto::batch::{COMPRESSION_RATIO_MAX, Packer, unpack};
 use eidetica_proto::error::BatchError;
@@ -50,16 +50,17 @@ fn sample() -> (TreeId, Vec<VerifiedEntry>) {
         5,
         data("left and right"),
     );
-    (tree, vec![root, granted, left, right, merge])
+    let extension = Body::Extension {
+        kind: u32::MAX,
+        bytes: Bytes::from_static(b"of a kind that no peer knows"),
+    };
+    let extended = sign_on_top(Some(tree), [&merge], &key(2), 6, extension);
+    (tree, vec![root, granted, left, right, merge, extended])
 }
 
-fn varint(mut number: u64) -> Vec<u8> {
+fn varint(number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
+    varint::put(&mut bytes, number);
     bytes
 }
 

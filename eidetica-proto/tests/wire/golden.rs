@@ -11,7 +11,7 @@ use eidetica_proto::tips::{EndTips, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, WireError};
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 fn id(fill: u8) -> EntryId {

@@ -1,15 +1,14 @@
 //! One exchange with one peer, with both sides knowing who the other is.
 //!
 //! Where the connection proves keys there is nothing to do. Elsewhere requests are signed and
-//! answers checked, as [`eidetica_proto::proof`] describes. What that needs to know of a peer is
-//! learned by greeting it once, and kept in the store.
+//! answers checked, as [`eidetica_proto::proof`] describes. What the client has to know of a peer
+//! for that it learns by greeting the peer once, and keeps in the store.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
@@ -17,28 +16,29 @@ use eidetica_proto::{
     Address, ErrorCode, FrameStream, PROTOCOL_VERSION, Response, SyncTransport, TransportError,
     TransportErrorKind, WireError,
 };
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
 use crate::platform::random::Random;
 use crate::store::{Store, StoreError};
+use crate::transport::frame_streams::{Meter, OutgoingMessage};
 
-/// How many acquaintances are kept at hand; the store has them all. One takes 100 bytes and its
+/// How many known peers are kept in memory; the store has them all. One takes 100 bytes and its
 /// address.
-const AT_HAND_MAX: usize = 1_024;
+const CACHED_PEERS_MAX: usize = 1_024;
 
-/// How much a clock may have drifted before it is written down anew: well within what an answerer
+/// How much a peer's clock may have drifted before it is stored again: well within what an answerer
 /// tolerates.
 const DRIFT_MAX_MS: u64 = REQUEST_AHEAD_MAX_MS / 2;
 
-/// Asks peers.
+/// Sends requests to peers.
 pub(crate) struct PeerClient {
     key: SecretKey,
     random: Random,
     store: Arc<dyn Store>,
-    at_hand: Mutex<HashMap<Address, KnownPeer>>,
+    cached: Mutex<HashMap<Address, KnownPeer>>,
 }
 
 /// What a peer answers.
@@ -47,6 +47,8 @@ pub(crate) struct Answer {
     pub(crate) peer: Option<PublicKey>,
     /// The frames of the answer, beginning with its header.
     pub(crate) frames: FrameStream,
+    /// What is sent of the entries of the request.
+    pub(crate) sent: Arc<Meter>,
 }
 
 /// Whom to ask, and where.
@@ -63,24 +65,25 @@ impl PeerClient {
             key,
             random,
             store,
-            at_hand: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
-    /// Sends a header, and the parts behind it if there are any.
+    /// Sends a request.
+    ///
+    /// Where the peer finds the proof stale, because the peer has restarted or a clock was set, the
+    /// request is made once more.
     ///
     /// # Errors
-    /// Those of the transport, and [`TransportErrorKind::WrongPeer`] if somebody else answers.
+    /// Those of the transport, and [`TransportErrorKind::WrongPeer`] if another peer answers.
     pub(crate) async fn exchange(
         &self,
         at: Target<'_>,
-        header: Bytes,
-        parts: Option<FrameStream>,
+        request: &OutgoingMessage,
     ) -> Result<Answer, TransportError> {
-        let parts = Parts::new(parts);
         if at.transport.proves_keys() {
-            let request = parts.behind(vec![header]);
-            let response = at.transport.exchange(at.address, request).await?;
+            let (frames, sent) = request.frames();
+            let response = at.transport.exchange(at.address, frames).await?;
             return match (at.peer, response.peer) {
                 (Some(wanted), Some(proved)) if wanted != proved => {
                     Err(wrong_peer(at.address, &wanted, &proved))
@@ -88,35 +91,48 @@ impl PeerClient {
                 (_, peer) => Ok(Answer {
                     peer,
                     frames: response.frames,
+                    sent,
                 }),
             };
         }
         let remembered = self.remembered(at.address).await;
         let wanted = at.peer.or(remembered.map(|known| known.key));
         let known = remembered.filter(|known| Some(known.key) == wanted);
-        let mut known = match known {
+        let known = match known {
             Some(known) => known,
             None => self.greet(&at, wanted).await?,
         };
-        let mut is_second = false;
-        loop {
-            let nonce = self.random.bytes();
-            let now_ms = wall_clock_ms();
-            let proving = Proving::sign(&self.key, &known, now_ms, nonce, header.clone());
-            let request = parts.behind(proving.frames().into());
-            let response = at.transport.exchange(at.address, request).await?;
-            let (met, header, frames) = self.check(&at, &proving, response).await?;
-            // The peer has started anew, or a clock was set: what it says of itself now is right.
-            if is_stale(&header) && !is_second && !parts.have_begun() {
-                is_second = true;
-                known = met;
-                continue;
-            }
-            return Ok(Answer {
-                peer: Some(met.key),
-                frames: Box::pin(stream::iter([Ok(header)]).chain(frames)),
-            });
+        let (met, is_stale, answer) = self.exchange_signed(&at, &known, request).await?;
+        if !is_stale {
+            return Ok(answer);
         }
+        // This ends the first request before the second begins.
+        drop(answer);
+        // What the peer says about itself now is right.
+        let (_, _, answer) = self.exchange_signed(&at, &met, request).await?;
+        Ok(answer)
+    }
+
+    /// Signs a request for a known peer and sends it. Returns what the peer says about itself,
+    /// whether it found the proof stale, and its answer.
+    async fn exchange_signed(
+        &self,
+        at: &Target<'_>,
+        known: &KnownPeer,
+        request: &OutgoingMessage,
+    ) -> Result<(KnownPeer, bool, Answer), TransportError> {
+        let (nonce, now_ms) = (self.random.bytes(), wall_clock_ms());
+        let proving = Proving::sign(&self.key, known, now_ms, nonce, request.header.clone());
+        let (frames, sent) = request.frames_after(proving.frames().into());
+        let response = at.transport.exchange(at.address, frames).await?;
+        let (met, header, frames) = self.check(at, &proving, response).await?;
+        let is_stale = is_stale(&header);
+        let answer = Answer {
+            peer: Some(met.key),
+            frames: Box::pin(stream::iter([Ok(header)]).chain(frames)),
+            sent,
+        };
+        Ok((met, is_stale, answer))
     }
 
     /// Asks a peer who it is.
@@ -132,13 +148,13 @@ impl PeerClient {
         };
         let header = RequestHeader::new(Request::Hello(hello)).encode();
         let proving = Proving::challenge(self.random.bytes(), wanted, header);
-        let request = Parts::new(None).behind(proving.frames().into());
+        let request = Box::pin(stream::iter(proving.frames().map(Ok)));
         let response = at.transport.exchange(at.address, request).await?;
         let (met, header, _) = self.check(at, &proving, response).await?;
         match ResponseHeader::decode(&header).map(|header| header.reply) {
             Ok(Ok(Reply::Hello(hello))) if hello.key == met.key => Ok(met),
             Ok(Err(refusal)) => Err(mismatch(at.address, &refusal.to_string())),
-            Ok(Ok(_)) | Err(_) => Err(mismatch(at.address, "it does not return a greeting")),
+            Ok(Ok(_)) | Err(_) => Err(mismatch(at.address, "the peer does not answer a greeting")),
         }
     }
 
@@ -154,11 +170,11 @@ impl PeerClient {
         let header = match frames.next().await.transpose()? {
             Some(header) => header,
             None => {
-                // Whoever cannot read the proof cannot answer it.
+                // A peer that cannot read the proof cannot answer it.
                 let refused = ResponseHeader::decode(&first).map(|header| header.reply);
                 return Err(match refused {
                     Ok(Err(refusal)) => mismatch(at.address, &refusal.to_string()),
-                    Ok(Ok(_)) | Err(_) => mismatch(at.address, "it does not prove who it is"),
+                    Ok(Ok(_)) | Err(_) => mismatch(at.address, "the peer does not prove its key"),
                 });
             }
         };
@@ -176,7 +192,7 @@ impl PeerClient {
                 (ProofFault::NotAProof, _) => mismatch(at.address, &fault.to_string()),
             })?;
         let pinned = self.remembered(at.address).await;
-        // A ticket says who is there for once; who is believed without one is not its business.
+        // A ticket names a peer for one exchange; it does not change which peer is trusted without.
         if pinned.is_none_or(|pinned| pinned.key == met.key) {
             self.remember(at.address, met).await;
         }
@@ -184,22 +200,22 @@ impl PeerClient {
     }
 
     async fn remembered(&self, address: &Address) -> Option<KnownPeer> {
-        if let Some(known) = lock(&self.at_hand).get(address) {
+        if let Some(known) = lock(&self.cached).get(address) {
             return Some(*known);
         }
         let (store, key) = (self.store.clone(), meta_key(address));
         let read = blocking::run(move || store.get(&key)).await;
         let bytes = read.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read whom an address led to; the peer is greeted anew");
+            tracing::warn!(%error, "cannot read which peer an address leads to; greeting the peer again");
             None
         })?;
         let (_, known): (String, KnownPeer) = postcard::from_bytes(&bytes).ok()?;
-        self.keep_at_hand(address, known);
+        self.cache(address, known);
         Some(known)
     }
 
     async fn remember(&self, address: &Address, met: KnownPeer) {
-        let before = lock(&self.at_hand).get(address).copied();
+        let before = lock(&self.cached).get(address).copied();
         let is_known = before.is_some_and(|before| {
             let drift = before.clock_ahead_ms.abs_diff(met.clock_ahead_ms);
             (before.key, before.epoch) == (met.key, met.epoch) && drift <= DRIFT_MAX_MS
@@ -207,25 +223,25 @@ impl PeerClient {
         if is_known {
             return;
         }
-        self.keep_at_hand(address, met);
+        self.cache(address, met);
         let (store, key) = (self.store.clone(), meta_key(address));
         let value = postcard::to_stdvec(&(address.as_str(), met)).expect("a vector takes all");
         if let Err(error) = blocking::run(move || store.put(&key, Some(&value))).await {
-            tracing::warn!(%error, "cannot write down whom an address led to");
+            tracing::warn!(%error, "cannot store which peer an address leads to");
         }
     }
 
-    fn keep_at_hand(&self, address: &Address, known: KnownPeer) {
-        let mut at_hand = lock(&self.at_hand);
-        if at_hand.len() >= AT_HAND_MAX {
-            at_hand.clear();
+    fn cache(&self, address: &Address, known: KnownPeer) {
+        let mut cached = lock(&self.cached);
+        if cached.len() >= CACHED_PEERS_MAX {
+            cached.clear();
         }
-        at_hand.insert(address.clone(), known);
+        cached.insert(address.clone(), known);
     }
 
-    /// Forgets who was at an address; whoever is there next is believed.
+    /// Forgets which peer was at an address. The next peer that answers there will be trusted.
     pub(crate) async fn forget(&self, address: &Address) -> Result<(), StoreError> {
-        lock(&self.at_hand).remove(address);
+        lock(&self.cached).remove(address);
         let (store, key) = (self.store.clone(), meta_key(address));
         blocking::run(move || store.put(&key, None)).await
     }
@@ -242,22 +258,22 @@ fn is_stale(header: &[u8]) -> bool {
     )
 }
 
-/// Addresses are longer than keys of metadata may be.
+/// Returns the key of the metadata about an address, hashed, because addresses are longer than keys
+/// may be.
 fn meta_key(address: &Address) -> String {
     let hash: [u8; 32] = Sha256::digest(address.as_str()).into();
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("acquaintance/{digits}")
+    format!("acquaintance/{}", HEXLOWER.encode(&hash))
 }
 
 fn wrong_peer(address: &Address, wanted: &PublicKey, proved: &PublicKey) -> TransportError {
-    let text = format!("{address}: it is {proved}, and not {wanted} as expected");
+    let text = format!("{address}: the peer there is {proved}, not {wanted} as expected");
     TransportError::new(TransportErrorKind::WrongPeer, text)
 }
 
 fn changed_peer(address: &Address, proved: &PublicKey) -> TransportError {
     let text = format!(
-        "{address}: it is {proved} now, and was somebody else before; if that is right, forget who \
-         was there"
+        "{address}: the peer there is now {proved} and was another one before; if that is right, \
+         forget the peer at this address"
     );
     TransportError::new(TransportErrorKind::WrongPeer, text)
 }
@@ -269,64 +285,4 @@ fn mismatch(address: &Address, why: &str) -> TransportError {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The parts of a request, which can be sent again as long as nobody has taken one of them.
-struct Parts(Option<Arc<Mutex<Lending>>>);
-
-struct Lending {
-    parts: FrameStream,
-    /// Which of the requests has them.
-    loan: u32,
-    begun: bool,
-}
-
-impl Parts {
-    fn new(parts: Option<FrameStream>) -> Self {
-        let lending = |parts| Lending {
-            parts,
-            loan: 0,
-            begun: false,
-        };
-        Self(parts.map(|parts| Arc::new(Mutex::new(lending(parts)))))
-    }
-
-    /// The parts behind these frames. Whoever had them before gets no more of them.
-    fn behind(&self, frames: Vec<Bytes>) -> FrameStream {
-        let first = stream::iter(frames.into_iter().map(Ok));
-        let Some(lending) = &self.0 else {
-            return Box::pin(first);
-        };
-        let loan = {
-            let mut lending = lock(lending);
-            lending.loan += 1;
-            lending.loan
-        };
-        let lending = lending.clone();
-        Box::pin(first.chain(Loan { lending, loan }))
-    }
-
-    fn have_begun(&self) -> bool {
-        (self.0.as_ref()).is_some_and(|lending| lock(lending).begun)
-    }
-}
-
-struct Loan {
-    lending: Arc<Mutex<Lending>>,
-    loan: u32,
-}
-
-impl Stream for Loan {
-    type Item = Result<Bytes, TransportError>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut lending = lock(&self.lending);
-        if lending.loan != self.loan {
-            let text = "the request was refused and is made once more";
-            return Poll::Ready(Some(Err(TransportError::connection_lost(text))));
-        }
-        let next = lending.parts.as_mut().poll_next(context);
-        lending.begun |= next.is_ready();
-        next
-    }
 }

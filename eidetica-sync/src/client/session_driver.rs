@@ -1,27 +1,24 @@
 //! The asking side's driver: carries out what a [`SyncSession`] says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use eidetica_dag::{AppendOutcome, PublicKey, TreeId};
+use eidetica_dag::PublicKey;
 use eidetica_proto::{
-    Address, FrameStream, PeerFault, Progress, Report, Step, SyncFault, SyncSession, SyncTransport,
-    TransportError,
+    Address, EntryReceiver, FrameStream, PeerFault, Progress, Received, Report, Step, SyncFault,
+    SyncSession, SyncTransport, TransportError,
 };
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use crate::client::error::SyncError;
 use crate::client::peer_client::{PeerClient, Target};
-use crate::node::error::SyncError;
-use crate::node::event::{Origin, Publisher};
+use crate::event::{Origin, Publisher};
 use crate::platform::blocking;
 use crate::store::append_worker::AppendWorker;
 use crate::store::{Snapshot, Store, StoreError};
-use crate::transport::frame_streams::{Arrived, Meter, incoming, outgoing};
-
-/// How long entries that arrived wait for more, to be stored in one step with them, while nothing
-/// arrives. It bounds what a dying process loses on a slow connection.
-const STORE_AFTER_IDLE: Duration = Duration::from_millis(250);
+use crate::transport::frame_streams::{Arrived, Meter, OutgoingMessage, incoming};
+use crate::transport::receive::{ReceiveDriver, ReceiveError};
 
 /// One sync of one tree with the peer at one address.
 pub(crate) struct SessionDriver {
@@ -35,178 +32,89 @@ pub(crate) struct SessionDriver {
     pub(crate) progress: watch::Sender<Progress>,
 }
 
-type Parts = std::pin::Pin<Box<dyn Stream<Item = Arrived> + Send>>;
-
-/// What is open while a session runs.
-struct Open {
-    snapshot: Option<Snapshot>,
-    frames: Option<FrameStream>,
-    parts: Option<Parts>,
-    storing: AppendWorker,
-    sent: Arc<Meter>,
-}
+type Parts = BoxStream<'static, Arrived<Received>>;
 
 impl SessionDriver {
-    /// Runs the session to its end. Whatever arrived before an error and can be stored is stored.
-    pub(crate) async fn run(self, session: SyncSession) -> Result<Report, SyncError> {
+    /// Runs the session to its end. What arrives before an error and can be stored is stored.
+    pub(crate) async fn run(self, mut session: SyncSession) -> Result<Report, SyncError> {
         let tree = session.tree();
-        let mut session = Some(session);
-        let mut open = Open {
-            snapshot: None,
-            frames: None,
-            parts: None,
-            storing: AppendWorker::new(self.store.clone(), tree),
-            sent: Arc::default(),
-        };
-        let result = self.run_steps(&mut session, &mut open).await;
-        if let (Err(_), Some(mut session)) = (&result, session) {
-            // Parents come first: what is here is worth keeping, whatever came behind it.
-            if open.storing.is_busy()
-                && let Ok(outcome) = open.storing.outcome().await
-            {
-                self.publish(tree, &outcome);
-                let _known_already = session.handle_appended(outcome);
-            }
-            if let Some(entries) = session.poll_store() {
-                open.storing.begin(entries);
-                if let Ok(outcome) = open.storing.outcome().await {
-                    self.publish(tree, &outcome);
-                }
-            }
-        }
-        result
-    }
-
-    /// `session` is `None` only while a blocking thread has it.
-    async fn run_steps(
-        &self,
-        session: &mut Option<SyncSession>,
-        open: &mut Open,
-    ) -> Result<Report, SyncError> {
+        let origin = Origin::Pulled(self.address.clone());
+        let worker = AppendWorker::new(self.store.clone());
+        let mut receiving = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        // What is open between two steps.
+        let mut snapshot = None;
+        let mut response: Option<(FrameStream, Arc<Meter>)> = None;
+        let mut parts: Option<Parts> = None;
         loop {
-            let machine = session.as_mut().expect("every step gives the session back");
-            let tree = machine.tree();
-            self.progress.send_replace(machine.progress());
-            match machine.poll_step() {
+            self.progress.send_replace(session.progress());
+            match session.poll_step() {
                 Step::View => {
-                    self.finish_response(machine, open).await?;
-                    let machine = session.take().expect("it was there above");
+                    self.receive(&mut receiving, &mut session, parts.take())
+                        .await?;
                     let store = self.store.clone();
-                    let (machine, viewed) = blocking::run(move || view(&*store, machine)).await;
-                    *session = Some(machine);
-                    let (snapshot, verdict) = viewed?;
-                    open.snapshot = Some(snapshot);
+                    let viewed;
+                    (session, viewed) = blocking::run(move || view(&*store, session)).await;
+                    let (taken, verdict) = viewed?;
+                    snapshot = Some(taken);
                     verdict.map_err(|fault| self.peer_error(fault))?;
                 }
                 Step::Exchange { header, entries } => {
-                    let parts: Option<FrameStream> = match (entries, open.snapshot.take()) {
-                        (Some(entries), Some(snapshot)) => {
-                            Some(Box::pin(outgoing(snapshot, entries, open.sent.clone())))
-                        }
-                        _ => None,
-                    };
+                    let entries = entries.zip(snapshot.take());
+                    let request = OutgoingMessage { header, entries };
                     let at = Target {
                         transport: &*self.transport,
                         address: &self.address,
                         peer: self.peer,
                     };
-                    let answer = self.client.exchange(at, header, parts).await;
+                    let answer = self.client.exchange(at, &request).await;
                     let answer = answer.map_err(|error| self.transport_error(error))?;
-                    machine.handle_peer(answer.peer);
-                    open.frames = Some(answer.frames);
+                    session.handle_peer(answer.peer);
+                    response = Some((answer.frames, answer.sent));
                 }
                 Step::ReceiveHeader => {
-                    let mut frames = open.frames.take().ok_or_else(|| self.incomplete())?;
+                    let response = response.take();
+                    let (mut frames, sent) = response.ok_or_else(|| self.incomplete())?;
                     let header = frames.next().await.ok_or_else(|| self.incomplete())?;
                     let header = header.map_err(|error| self.transport_error(error))?;
-                    let (entries, bytes) = std::mem::take(&mut open.sent).read();
-                    machine.handle_sent(entries, bytes);
-                    machine
+                    let (entries, bytes) = sent.read();
+                    session.handle_sent(entries, bytes);
+                    session
                         .handle_header(&header)
                         .map_err(|fault| self.peer_error(fault))?;
-                    open.parts = Some(Box::pin(incoming(tree, frames)));
+                    parts = Some(Box::pin(incoming(tree, frames)));
                 }
-                Step::ReceivePart => self.receive_part(machine, open).await?,
-                Step::Store(entries) => open.storing.begin(entries),
-                Step::AwaitAppend => {
-                    let outcome = open.storing.outcome().await;
-                    self.take_outcome(machine, outcome)?;
+                Step::Receive => {
+                    self.receive(&mut receiving, &mut session, parts.take())
+                        .await?;
                 }
                 Step::Done(report) => {
-                    self.finish_response(machine, open).await?;
+                    self.receive(&mut receiving, &mut session, parts.take())
+                        .await?;
                     return Ok(report);
                 }
             }
         }
     }
 
-    /// Takes whichever comes first: the next part, what became of a store, or the end of patience.
-    async fn receive_part(
+    /// Reads a response to its end and stores what it brings, if anything.
+    async fn receive(
         &self,
-        machine: &mut SyncSession,
-        open: &mut Open,
+        receiving: &mut ReceiveDriver,
+        session: &mut SyncSession,
+        parts: Option<Parts>,
     ) -> Result<(), SyncError> {
-        let parts = open.parts.as_mut().ok_or_else(|| self.incomplete())?;
-        let part = if open.storing.is_busy() {
-            tokio::select! {
-                part = parts.next() => part,
-                outcome = open.storing.outcome() => return self.take_outcome(machine, outcome),
-            }
-        } else {
-            match tokio::time::timeout(STORE_AFTER_IDLE, parts.next()).await {
-                Ok(part) => part,
-                Err(_idle) => match machine.poll_store() {
-                    Some(entries) => {
-                        open.storing.begin(entries);
-                        return Ok(());
-                    }
-                    None => parts.next().await,
-                },
-            }
+        let parts = parts.unwrap_or_else(|| Box::pin(stream::empty()));
+        let to_send = session.progress().to_send;
+        let observe = |receiver: &EntryReceiver| {
+            self.progress
+                .send_replace(Progress::of(receiver.counts(), to_send));
         };
-        let (part, bytes) = part
-            .ok_or_else(|| self.incomplete())?
-            .map_err(|error| self.transport_error(error))?;
-        let part = part.map_err(|fault| self.peer_error(fault.into()))?;
-        machine
-            .handle_part(part, bytes)
-            .map_err(|fault| self.peer_error(fault))
-    }
-
-    fn take_outcome(
-        &self,
-        machine: &mut SyncSession,
-        outcome: Result<AppendOutcome, StoreError>,
-    ) -> Result<(), SyncError> {
-        let outcome = outcome?;
-        self.publish(machine.tree(), &outcome);
-        machine
-            .handle_appended(outcome)
-            .map_err(|fault| self.peer_error(fault))
-    }
-
-    fn publish(&self, tree: TreeId, outcome: &AppendOutcome) {
-        let origin = Origin::Pulled(self.address.clone());
-        self.publisher.stored(tree, outcome.stored.clone(), origin);
-    }
-
-    /// Reads the response to its end, so that the connection can be used again.
-    async fn finish_response(
-        &self,
-        machine: &mut SyncSession,
-        open: &mut Open,
-    ) -> Result<(), SyncError> {
-        let Some(mut parts) = open.parts.take() else {
-            return Ok(());
-        };
-        let Some(extra) = parts.next().await else {
-            return Ok(());
-        };
-        let (part, bytes) = extra.map_err(|error| self.transport_error(error))?;
-        let part = part.map_err(|fault| self.peer_error(fault.into()))?;
-        machine
-            .handle_part(part, bytes)
-            .map_err(|fault| self.peer_error(fault))
+        let received = receiving.run(session.receiver(), parts, observe);
+        received.await.map_err(|error| match error {
+            ReceiveError::Transport(error) => self.transport_error(error),
+            ReceiveError::Fault(fault) => self.peer_error(fault),
+            ReceiveError::Store(error) => error.into(),
+        })
     }
 
     fn transport_error(&self, source: TransportError) -> SyncError {

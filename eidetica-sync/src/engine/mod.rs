@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::client::error::SyncError;
+use crate::client::peer::Peer;
 use crate::client::peer_client::PeerClient;
 use crate::client::session_driver::SessionDriver;
-use crate::node::Peer;
-use crate::node::error::SyncError;
-use crate::node::event::{Event, Events, Origin, Publisher};
+use crate::event::{Event, Events, Origin, Publisher};
 use crate::platform::random::Random;
 use crate::store::Store;
 use crate::transport::manager::TransportManager;

@@ -13,8 +13,8 @@ use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::event::Publisher;
 use crate::node::error::TreeError;
-use crate::node::event::Publisher;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
 use crate::store::{Store, StoreError};

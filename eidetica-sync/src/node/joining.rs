@@ -15,13 +15,16 @@ use eidetica_proto::{
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::{Node, Peer};
+use super::Node;
+use crate::client::error::SyncError;
+use crate::client::peer::Peer;
 use crate::client::peer_client::Target;
 use crate::membership::{InviteInfo, JoinRequest};
-use crate::node::error::{SyncError, TreeError};
+use crate::node::error::TreeError;
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
+use crate::transport::frame_streams::OutgoingMessage;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be
 /// sitting beside it, and twice a minute in the end.
@@ -142,6 +145,7 @@ impl Node {
             invite: invite.map(|invite| InviteProof::new(&invite, ticket.tree, &self.key())),
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
+        let request = OutgoingMessage::header_only(header);
         let peer = Peer::from(ticket);
         let mut result = Err(SyncError::NoAddress);
         for address in peer.addresses {
@@ -155,7 +159,7 @@ impl Node {
                     address: &address,
                     peer: peer.key,
                 };
-                let mut answer = self.0.client.exchange(at, header.clone(), None).await?;
+                let mut answer = self.0.client.exchange(at, &request).await?;
                 answer.frames.next().await.transpose()
             };
             result = match asked.await {
@@ -248,17 +252,13 @@ impl Node {
         .await
     }
 
-    /// Makes a ticket that lets whoever has it join at once, as long as this node serves. `secret`
-    /// is 32 bytes from a secure random source; it is not kept.
+    /// Returns a ticket whose holder may join at once while this node serves.
+    ///
+    /// The secret in the ticket is random and is not stored; its public half names the invite.
     ///
     /// # Errors
     /// [`TreeError::NotAdmin`], [`TreeError::TooManyInvites`], and those of the store.
-    pub async fn invite(
-        &self,
-        tree: TreeId,
-        terms: InviteTerms,
-        secret: InviteSecret,
-    ) -> Result<Ticket, TreeError> {
+    pub async fn invite(&self, tree: TreeId, terms: InviteTerms) -> Result<Ticket, TreeError> {
         let valid_ms = u64::try_from(terms.valid_for.as_millis()).unwrap_or(u64::MAX);
         let invite = Invite {
             role: terms.role,
@@ -266,6 +266,7 @@ impl Node {
             uses_left: terms.uses.min(INVITE_USES_MAX),
             used_by: Vec::new(),
         };
+        let secret = InviteSecret::from_bytes(self.0.random.bytes());
         let (membership, key) = (self.0.membership.clone(), secret.key().public());
         blocking::run(move || membership.invite(tree, &key, &invite)).await?;
         let mut ticket = self.ticket(tree).await;

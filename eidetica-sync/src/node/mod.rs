@@ -1,36 +1,36 @@
-//! The node: what a program holds.
+//! The node: what a program holds. A [`Node`] hands each call to the room that carries it out, and
+//! is put together by its [`NodeBuilder`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eidetica_dag::{PublicKey, SecretKey, TreeId};
 use eidetica_proto::transport::Service;
-use eidetica_proto::{Address, SyncTransport, Ticket, TransportError};
+use eidetica_proto::{Address, Ticket, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::client::peer_client::PeerClient;
-use crate::engine::{Engine, Operation, QUEUE_MAX};
+use crate::engine::Operation;
+use crate::event::{Events, Publisher};
 use crate::membership::Membership;
-use crate::node::event::{Events, Publisher};
 use crate::platform::blocking;
 use crate::platform::random::Random;
-use crate::server::Server;
-use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::{JoinLimit, PushLimit};
 use crate::store::writer::Writer;
 use crate::store::{Store, StoreError};
 use crate::transport::manager::TransportManager;
 
-pub mod error;
-pub mod event;
+mod builder;
+pub(crate) mod error;
 mod joining;
 mod read;
 mod sync;
 mod write;
 
+pub use builder::NodeBuilder;
+pub use error::TreeError;
 pub use joining::{InviteTerms, JoinOptions, Joined};
 pub use read::{Log, SubscribeFrom, TreeInfo};
-pub use sync::{Peer, RunningSync};
+pub use sync::RunningSync;
 
 /// A node: a store, a key, transports, and the engine that keeps trees equal with peers.
 ///
@@ -53,99 +53,7 @@ struct Inner {
     engine: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Makes a [`Node`].
-pub struct NodeBuilder {
-    store: Arc<dyn Store>,
-    key: SecretKey,
-    seed: [u8; 32],
-    manager: TransportManager,
-}
-
-impl NodeBuilder {
-    /// Adds a transport behind those that are there. An address goes to the first that can handle
-    /// it. Several of one kind may be there, under different names.
-    ///
-    /// # Errors
-    /// If the name is taken.
-    pub fn transport(
-        mut self,
-        name: impl Into<String>,
-        transport: impl SyncTransport,
-    ) -> Result<Self, TransportError> {
-        #[cfg(feature = "http")]
-        crate::server::json_api::attach(&transport, &self.store, self.key.public());
-        self.manager.register(name, Arc::new(transport))?;
-        Ok(self)
-    }
-
-    /// Starts the engine. Nothing listens until [`Node::accept_connections`].
-    pub fn start(self) -> Node {
-        let Self {
-            store,
-            key,
-            seed,
-            manager,
-        } = self;
-        let manager = Arc::new(manager);
-        let publisher = Publisher::new();
-        let random = Random::new(seed);
-        let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
-        let writer = Arc::new(writer);
-        let membership = Membership::new(store.clone(), writer.clone(), publisher.clone());
-        let membership = Arc::new(membership);
-        let service = Arc::new(Server {
-            store: store.clone(),
-            auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
-            manager: Arc::downgrade(&manager),
-            publisher: publisher.clone(),
-            membership: membership.clone(),
-            joins: JoinLimit::default(),
-            pushes: PushLimit::default(),
-        });
-        let client = PeerClient::new(key.clone(), random.clone(), store.clone());
-        let client = Arc::new(client);
-        let engine = Engine {
-            store: store.clone(),
-            manager: manager.clone(),
-            client: client.clone(),
-            publisher: publisher.clone(),
-            random: random.clone(),
-        };
-        let (queue, operations) = mpsc::channel(QUEUE_MAX);
-        let engine = tokio::spawn(engine.run(operations, publisher.events()));
-        Node(Arc::new(Inner {
-            store,
-            key,
-            manager,
-            client,
-            service,
-            publisher,
-            random,
-            writer,
-            membership,
-            queue: Mutex::new(Some(queue)),
-            engine: Mutex::new(Some(engine)),
-        }))
-    }
-}
-
 impl Node {
-    /// Begins to make a node that keeps its trees in `store` and is known by `key`. `seed`, 32
-    /// random bytes, determines every random choice of the node.
-    pub fn builder(store: impl Store, key: SecretKey, seed: [u8; 32]) -> NodeBuilder {
-        Self::builder_with(Arc::new(store), key, seed)
-    }
-
-    /// Begins to make a node on a store that something else uses as well.
-    pub fn builder_with(store: Arc<dyn Store>, key: SecretKey, seed: [u8; 32]) -> NodeBuilder {
-        NodeBuilder {
-            store,
-            key,
-            seed,
-            manager: TransportManager::new(),
-        }
-    }
-
     /// Returns the key by which others know this node.
     pub fn key(&self) -> PublicKey {
         self.0.key.public()

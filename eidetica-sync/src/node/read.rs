@@ -3,9 +3,9 @@
 use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, tip_ids, walk};
 
 use super::Node;
-use crate::node::event::Subscription;
+use crate::event::Subscription;
 use crate::platform::blocking;
-use crate::server::tree_name;
+use crate::server::trees::tree_name;
 use crate::store::{Snapshot, StoreError};
 
 /// One tree in a list.

@@ -2,40 +2,14 @@
 
 use std::sync::{Arc, PoisonError};
 
-use eidetica_dag::{PublicKey, TreeId};
-use eidetica_proto::{Address, PeerStatus, Progress, Report, SyncOptions, Ticket};
+use eidetica_dag::TreeId;
+use eidetica_proto::{PeerStatus, Progress, Report, SyncOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::Node;
+use crate::client::error::SyncError;
+use crate::client::peer::Peer;
 use crate::engine::Operation;
-use crate::node::error::SyncError;
-
-/// Whom to sync with.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Peer {
-    /// Its key, if it is known. A transport that proves keys refuses anybody else.
-    pub key: Option<PublicKey>,
-    /// Where it may be, in the order of trying.
-    pub addresses: Vec<Address>,
-}
-
-impl From<Address> for Peer {
-    fn from(address: Address) -> Self {
-        Self {
-            key: None,
-            addresses: vec![address],
-        }
-    }
-}
-
-impl From<&Ticket> for Peer {
-    fn from(ticket: &Ticket) -> Self {
-        Self {
-            key: ticket.peer,
-            addresses: ticket.addresses.clone(),
-        }
-    }
-}
 
 impl Node {
     /// Makes a tree equal with a peer: fetches what is lacking here, then sends what is lacking

@@ -1,7 +1,7 @@
 //! Writing entries.
 
 use bytes::Bytes;
-use eidetica_dag::{AccessChange, Body, EntryId, Genesis, TreeId, VerifiedEntry};
+use eidetica_dag::{AccessChange, AccessRule, Body, EntryId, Genesis, TreeId, VerifiedEntry};
 
 use super::Node;
 use crate::node::error::TreeError;
@@ -19,6 +19,7 @@ impl Node {
         access: Vec<AccessChange>,
     ) -> Result<TreeId, TreeError> {
         let genesis = Genesis {
+            access_rule: AccessRule::SENIORITY,
             nonce: self.0.random.bytes(),
             name: name.into(),
             access,

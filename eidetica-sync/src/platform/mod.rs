@@ -1,4 +1,5 @@
-//! What the operating system gives: threads that may block, the time, and randomness.
+//! What the operating system provides: threads that may block, the wall clock, and randomness.
+//! Nothing else in this crate asks for them.
 
 pub(crate) mod blocking;
 pub(crate) mod clock;

@@ -17,7 +17,7 @@ use eidetica_transport_http::{HttpTransport, JsonApi, JsonApiError};
 use serde::Serialize;
 
 use crate::platform::blocking;
-use crate::server::tree_name;
+use crate::server::trees::tree_name;
 use crate::store::{Snapshot, Store, StoreError};
 
 /// Answers from a store.
@@ -190,6 +190,7 @@ fn entry_info(signed: &SignedEntry) -> EntryInfo {
         Body::Data(data) => ("data", data.as_ref()),
         Body::Access(_) => ("access", [].as_slice()),
         Body::Genesis(genesis) => ("genesis", genesis.name.as_bytes()),
+        Body::Extension { bytes, .. } => ("extension", bytes.as_ref()),
     };
     EntryInfo {
         id: signed.id().to_string(),
@@ -258,7 +259,7 @@ mod tests {
     async fn a_node_over_http_shows_what_anyone_may_read() {
         let key = SecretKey::from_bytes(&[1; 32]);
         let http = HttpTransport::builder().bind(([127, 0, 0, 1], 0).into());
-        let node = Node::builder(MemoryStore::new(), key.clone(), [1; 32])
+        let node = Node::builder(MemoryStore::new(), key.clone())
             .transport("web", http.build())
             .expect("the only transport")
             .start();

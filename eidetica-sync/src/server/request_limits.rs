@@ -37,7 +37,7 @@ impl Default for JoinLimit {
 
 impl JoinLimit {
     /// Waits for a turn, which lasts as long as what is returned.
-    pub(crate) async fn turn(&self) -> Result<[SemaphorePermit<'_>; 2], WireError> {
+    pub(crate) async fn acquire(&self) -> Result<[SemaphorePermit<'_>; 2], WireError> {
         let waiting = self.waiting.try_acquire().map_err(|_| busy())?;
         let one = self.one.acquire().await.map_err(|_| busy())?;
         Ok([waiting, one])
@@ -62,7 +62,7 @@ pub(crate) struct Push {
 
 impl PushLimit {
     /// Begins a push, if there is room for it. It lasts as long as what is returned.
-    pub(crate) fn turn_of(&self, caller: &Caller) -> Result<Push, WireError> {
+    pub(crate) fn acquire(&self, caller: &Caller) -> Result<Push, WireError> {
         let by = caller.key.map(|key| *key.as_bytes());
         let mut pushing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = pushing.by.get(&by).copied().unwrap_or(0);
@@ -116,17 +116,17 @@ mod tests {
         let mut held = Vec::new();
         for key in 0..(PUSHES_MAX / PUSHES_BY_ONE_MAX) as u8 {
             for _ in 0..PUSHES_BY_ONE_MAX {
-                held.push(pushes.turn_of(&caller(Some(key))).expect("there is room"));
+                held.push(pushes.acquire(&caller(Some(key))).expect("there is room"));
             }
-            let one_more = pushes.turn_of(&caller(Some(key)));
+            let one_more = pushes.acquire(&caller(Some(key)));
             assert_eq!(
                 one_more.err().map(|error| error.code),
                 Some(ErrorCode::Busy)
             );
         }
-        assert!(pushes.turn_of(&caller(None)).is_err(), "all are taken");
+        assert!(pushes.acquire(&caller(None)).is_err(), "all are taken");
         held.pop();
-        assert!(pushes.turn_of(&caller(None)).is_ok(), "one was given back");
+        assert!(pushes.acquire(&caller(None)).is_ok(), "one was given back");
         held.clear();
         let pushing = pushes.0.lock().expect("nobody panics");
         assert_eq!((pushing.all, pushing.by.len()), (0, 0));
@@ -135,14 +135,14 @@ mod tests {
     #[tokio::test]
     async fn requests_to_join_go_one_by_one_and_few_wait() {
         let joins = JoinLimit::default();
-        let first = joins.turn().await.expect("nobody else");
+        let first = joins.acquire().await.expect("nobody else");
         let mut waiting: Vec<_> = (1..JOINS_WAITING_MAX)
-            .map(|_| Box::pin(joins.turn()))
+            .map(|_| Box::pin(joins.acquire()))
             .collect();
         for turn in &mut waiting {
             assert!(futures::poll!(turn).is_pending(), "it is not its turn");
         }
-        let error = joins.turn().await.expect_err("too many wait");
+        let error = joins.acquire().await.expect_err("too many wait");
         assert_eq!(error.code, ErrorCode::Busy);
         drop(first);
         assert!(futures::poll!(&mut waiting[0]).is_ready());

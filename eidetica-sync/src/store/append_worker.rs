@@ -1,4 +1,4 @@
-//! AppendWorker what arrives in one sync, while more is arriving.
+//! Stores what arrives in one transfer, while more arrives.
 
 use std::sync::Arc;
 
@@ -11,41 +11,46 @@ use crate::store::{Store, StoreError};
 
 /// Stores one step after the other, all on one thread, which starts with the first.
 ///
-/// Call [`AppendWorker::begin`], then [`AppendWorker::outcome`]. The thread stays the same because allocators
-/// keep for each thread what it once needed: where threads take turns, each comes to hold what the
-/// store needs at most. Measured with the durable store and 400,000 entries, turns took 135 MiB and
-/// one thread 70.
+/// Call [`AppendWorker::begin`], then [`AppendWorker::outcome`]. The thread stays the same because
+/// allocators keep for each thread what it once needed: where threads take turns, each comes to
+/// hold what the store needs at most. Measured with the durable store and 400,000 entries, several
+/// threads took 135 MiB and one thread 70.
 pub(crate) struct AppendWorker {
     store: Arc<dyn Store>,
-    tree: TreeId,
     thread: Option<Thread>,
     is_busy: bool,
 }
 
+struct Step {
+    tree: TreeId,
+    entries: Vec<VerifiedEntry>,
+}
+
+type Outcome = Result<(TreeId, AppendOutcome), StoreError>;
+
 struct Thread {
-    steps: mpsc::Sender<Vec<VerifiedEntry>>,
-    outcomes: mpsc::Receiver<Result<AppendOutcome, StoreError>>,
+    steps: mpsc::Sender<Step>,
+    outcomes: mpsc::Receiver<Outcome>,
     handle: JoinHandle<()>,
 }
 
 impl AppendWorker {
-    pub(crate) fn new(store: Arc<dyn Store>, tree: TreeId) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            tree,
             thread: None,
             is_busy: false,
         }
     }
 
-    /// Begins a step. The one before it must have ended.
-    pub(crate) fn begin(&mut self, entries: Vec<VerifiedEntry>) {
+    /// Begins to store entries of a tree. The step before must have ended.
+    pub(crate) fn begin(&mut self, tree: TreeId, entries: Vec<VerifiedEntry>) {
         debug_assert!(!self.is_busy, "one step at a time");
         self.is_busy = true;
-        let start = || Thread::start(self.store.clone(), self.tree);
+        let start = || Thread::start(self.store.clone());
         let thread = self.thread.get_or_insert_with(start);
-        // There is room, unless the thread has panicked, which the outcome tells.
-        let _ = thread.steps.try_send(entries);
+        // There is room, unless the thread has panicked, which shows in the outcome.
+        let _ = thread.steps.try_send(Step { tree, entries });
     }
 
     /// Tells whether a step is under way.
@@ -53,10 +58,15 @@ impl AppendWorker {
         self.is_busy
     }
 
-    /// Waits for the end of the step under way. Nothing is lost if the future is dropped. A panic
-    /// of the store comes out here.
-    pub(crate) async fn outcome(&mut self) -> Result<AppendOutcome, StoreError> {
-        let thread = self.thread.as_mut().expect("a step was begun");
+    /// Waits for the end of the step under way, and returns its tree and its outcome. Nothing is
+    /// lost if the future is dropped. Without a step under way it waits for ever.
+    ///
+    /// # Panics
+    /// If the store panicked.
+    pub(crate) async fn outcome(&mut self) -> Outcome {
+        let Some(thread) = self.thread.as_mut().filter(|_| self.is_busy) else {
+            return std::future::pending().await;
+        };
         let Some(outcome) = thread.outcomes.recv().await else {
             blocking::join(&mut thread.handle).await;
             unreachable!("the thread ends before its steps do only by a panic");
@@ -67,13 +77,14 @@ impl AppendWorker {
 }
 
 impl Thread {
-    fn start(store: Arc<dyn Store>, tree: TreeId) -> Self {
-        let (steps, mut next) = mpsc::channel(1);
-        let (told, outcomes) = mpsc::channel(1);
+    fn start(store: Arc<dyn Store>) -> Self {
+        let (steps, mut next) = mpsc::channel::<Step>(1);
+        let (ended, outcomes) = mpsc::channel(1);
         let handle = tokio::task::spawn_blocking(move || {
-            while let Some(entries) = next.blocking_recv() {
-                // Nobody listens any more where a sync was dropped. The step counts all the same.
-                if told.blocking_send(store.append(tree, entries)).is_err() {
+            while let Some(Step { tree, entries }) = next.blocking_recv() {
+                let outcome = store.append(tree, entries).map(|outcome| (tree, outcome));
+                // A dropped transfer does not listen. What is stored stays stored all the same.
+                if ended.blocking_send(outcome).is_err() {
                     break;
                 }
             }

@@ -54,6 +54,17 @@ pub enum StoreError {
         /// The format that this program reads and writes.
         understood: u32,
     },
+    /// An earlier version of this program wrote the store.
+    #[error(
+        "the store has format {found}, this program reads only format {understood}; \
+         create a store and sync the trees into it from a peer"
+    )]
+    TooOld {
+        /// The format of the store.
+        found: u32,
+        /// The format that this program reads and writes.
+        understood: u32,
+    },
 }
 
 impl StoreError {
@@ -61,7 +72,10 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } => true,
-            Self::Damaged { .. } | Self::LimitExceeded { .. } | Self::TooNew { .. } => false,
+            Self::Damaged { .. }
+            | Self::LimitExceeded { .. }
+            | Self::TooNew { .. }
+            | Self::TooOld { .. } => false,
         }
     }
 

@@ -6,11 +6,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use eidetica_dag::memory::Prefix;
-use eidetica_dag::view::CHECKPOINT_INTERVAL;
 use eidetica_dag::{
-    AccessId, AccessState, AppendOutcome, Arrival, DagView, EncodedEntry, EntryId, EntryView,
-    MemoryDag, Node, SignedEntry, TreeId, VerifiedEntry,
+    AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EncodedEntry,
+    EntryId, EntryView, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
 };
 
 use super::{Snapshot, Store, StoreError, check_meta};

@@ -7,8 +7,8 @@ use eidetica_dag::{
     AccessChange, Body, Entry, EntryId, PARENTS_MAX, PublicKey, SecretKey, TreeId, VerifiedEntry,
 };
 
+use crate::event::{Origin, Publisher};
 use crate::node::error::TreeError;
-use crate::node::event::{Origin, Publisher};
 use crate::platform::clock::wall_clock_ms;
 use crate::store::{Snapshot, Store};
 

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use eidetica_dag::TreeId;
 use eidetica_proto::message::Part;
-use eidetica_proto::{FrameStream, Outgoing, PeerFault, Received, TransportError, WireError};
+use eidetica_proto::{
+    EntrySelection, FrameStream, Outgoing, PeerFault, Received, TransportError, WireError,
+};
 use futures::{Stream, StreamExt, stream};
 
 use crate::platform::blocking;
@@ -39,31 +41,59 @@ impl Meter {
     }
 }
 
-/// One frame alone.
+/// Returns a message of one frame.
 pub(crate) fn single_frame(frame: Bytes) -> FrameStream {
     Box::pin(stream::once(async { Ok(frame) }))
 }
 
-/// A header, and the entries behind it.
-pub(crate) fn with_entries(
-    header: Bytes,
-    snapshot: Snapshot,
-    entries: Box<Outgoing>,
-    meter: Arc<Meter>,
-) -> FrameStream {
-    Box::pin(stream::once(async { Ok(header) }).chain(outgoing(snapshot, entries, meter)))
+/// A header and the entries that follow it, of which the frames can be made any number of times.
+pub(crate) struct OutgoingMessage {
+    pub(crate) header: Bytes,
+    /// The entries, and where they are read.
+    pub(crate) entries: Option<(EntrySelection, Snapshot)>,
+}
+
+impl OutgoingMessage {
+    /// Makes a message that is a header alone.
+    pub(crate) fn header_only(header: Bytes) -> Self {
+        Self {
+            header,
+            entries: None,
+        }
+    }
+
+    /// Makes all frames, and counts those with entries.
+    pub(crate) fn frames(&self) -> (FrameStream, Arc<Meter>) {
+        self.frames_after(vec![self.header.clone()])
+    }
+
+    /// Makes the frames of the entries, to follow `first`, which contains the header.
+    pub(crate) fn frames_after(&self, first: Vec<Bytes>) -> (FrameStream, Arc<Meter>) {
+        let meter = Arc::<Meter>::default();
+        let first = stream::iter(first.into_iter().map(Ok));
+        let frames: FrameStream = match &self.entries {
+            None => Box::pin(first),
+            Some((entries, snapshot)) => {
+                let source = Source {
+                    snapshot: snapshot.clone(),
+                    entries: entries.outgoing(),
+                };
+                Box::pin(first.chain(outgoing(source, meter.clone())))
+            }
+        };
+        (frames, meter)
+    }
 }
 
 /// What is sent and where it is read.
 struct Source {
     snapshot: Snapshot,
-    entries: Box<Outgoing>,
+    entries: Outgoing,
 }
 
-/// The frames of `entries`, the next one being packed while the last one is on its way.
-pub(crate) fn outgoing(
-    snapshot: Snapshot,
-    entries: Box<Outgoing>,
+/// Gives the frames of the entries; the next one is packed while the last one is on its way.
+fn outgoing(
+    source: Source,
     meter: Arc<Meter>,
 ) -> impl Stream<Item = Result<Bytes, TransportError>> + Send {
     let prepare = |mut source: Source| {
@@ -72,7 +102,7 @@ pub(crate) fn outgoing(
             (source, frame)
         })
     };
-    let first = Some(prepare(Source { snapshot, entries }));
+    let first = Some(prepare(source));
     stream::unfold(first, move |prepared| {
         let meter = meter.clone();
         async move {
@@ -84,7 +114,7 @@ pub(crate) fn outgoing(
                 }
                 Ok(None) => None,
                 Err(error) => {
-                    // The other side is told that it is not its fault, and no more.
+                    // The other side learns that it is not at fault, and no more.
                     tracing::error!(%error, "the store failed while entries were sent");
                     Some((Ok(Part::Failed(WireError::internal()).encode()), None))
                 }
@@ -93,21 +123,19 @@ pub(crate) fn outgoing(
     })
 }
 
-/// A part that arrived: how many bytes it had, and what was in it.
-pub(crate) type Arrived = Result<(Result<Received, PeerFault>, usize), TransportError>;
+/// A part that arrived, unpacked, and how many bytes its frame had.
+pub(crate) type Arrived<P> = Result<(Result<P, PeerFault>, usize), TransportError>;
 
-/// The parts of a message of `tree`, unpacked in order, several at a time.
+/// Unpacks the parts of a message of `tree`, in order, several at a time.
 pub(crate) fn incoming(
     tree: TreeId,
     frames: FrameStream,
-) -> impl Stream<Item = Arrived> + Send + Unpin {
+) -> impl Stream<Item = Arrived<Received>> + Send + Unpin {
     let unpack = move |frame: Result<Bytes, TransportError>| async move {
         let frame = frame?;
         let bytes = frame.len();
-        Ok((
-            blocking::run(move || Received::from_frame(tree, &frame)).await,
-            bytes,
-        ))
+        let part = blocking::run(move || Received::from_frame(tree, &frame)).await;
+        Ok((part, bytes))
     };
     Box::pin(frames.map(unpack).buffered(UNPACKING_MAX))
 }

@@ -1,5 +1,6 @@
-//! Between the node and its transports: which of them carries an exchange, and how entries become
-//! frames.
+//! Between the node and its transports: [`manager`] chooses the transport that carries an exchange.
+//! [`frame_streams`] turns entries into frames and frames into entries, which [`receive`] stores.
 
 pub(crate) mod frame_streams;
-pub mod manager;
+pub(crate) mod manager;
+pub(crate) mod receive;

@@ -323,7 +323,7 @@ fn who_is_revoked_is_out() {
     }
     refusal(&place.run("a", &["grant", "notes", "anyone", "admin"]), 1);
     place.lines("a", &["grant", "notes", "anyone", "read"]);
-    assert!(place.json("b", &["sync", "notes", "--json"])["ending"].is_string());
+    assert!(place.json("b", &["sync", "notes", "--json"])["outcome"].is_string());
     place.lines("a", &["revoke", "notes", &ann, "--force"]);
     let said = refusal(&place.run("a", &["grant", "notes", &bob, "read"]), 1);
     assert!(said.contains("eidetica access"), "{said}");

@@ -159,7 +159,7 @@ fn two_copies_become_equal(via: &str) {
     let joined = with(&["join", &ticket]);
     assert_eq!(joined["tree"], tree.as_str());
     assert_eq!(
-        (&joined["transport"], &joined["ending"]),
+        (&joined["transport"], &joined["outcome"]),
         (&via.into(), &"equal".into())
     );
     assert_eq!(joined["stats"]["stored"], 2);
@@ -172,7 +172,7 @@ fn two_copies_become_equal(via: &str) {
     let entry = place.line("b", &["append", "shared", "from b"]);
     let synced = with(&["sync", "shared"]);
     assert_eq!(
-        (&synced["ending"], &synced["stats"]["sent"]),
+        (&synced["outcome"], &synced["stats"]["sent"]),
         (&"equal".into(), &1.into())
     );
     let again = with(&["sync", &tree[..6]]);
@@ -191,7 +191,7 @@ fn two_copies_become_equal(via: &str) {
     let at = at.next().expect("it listens");
     let synced = with(&["sync", "shared", "--at", at]);
     assert_eq!(
-        (&synced["ending"], &synced["stats"]["received"]),
+        (&synced["outcome"], &synced["stats"]["received"]),
         (&"equal".into(), &1.into())
     );
     let last = with(&["sync", "shared"]);

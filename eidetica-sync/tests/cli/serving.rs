@@ -109,7 +109,7 @@ fn a_server_syncs_with_another() {
     place.line("b", &["append", "notes", "from b"]);
     let synced = place.json("b", &["sync", "notes", "--via", "http", "--json"]);
     assert_eq!(
-        (&synced["ending"], &synced["stats"]["sent"]),
+        (&synced["outcome"], &synced["stats"]["sent"]),
         (&"equal".into(), &1.into())
     );
     let log = |store| place.lines(store, &["log", "notes"]);

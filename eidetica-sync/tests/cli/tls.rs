@@ -40,7 +40,7 @@ fn two_copies_become_equal_over_https() {
     let joined = place.json("b", &[&join[..], &[given]].concat());
     assert_eq!(joined["address"], https.as_str());
     assert_eq!(
-        (&joined["transport"], &joined["ending"]),
+        (&joined["transport"], &joined["outcome"]),
         (&"https".into(), &"equal".into())
     );
     place.line("b", &["append", "shared", "from b"]);
@@ -52,7 +52,7 @@ fn two_copies_become_equal_over_https() {
     let at = ["sync", "shared", "--json", "--at", https.expect("TLS")];
     let synced = place.json("b", &[&at[..], &["--tls-ca", given]].concat());
     assert_eq!(
-        (&synced["ending"], &synced["stats"]["sent"]),
+        (&synced["outcome"], &synced["stats"]["sent"]),
         (&"equal".into(), &1.into())
     );
     server.stop();
@@ -76,7 +76,7 @@ fn two_copies_become_equal_over_https() {
     let https = server.addresses.iter().find(|it| it.starts_with("https:"));
     let at = ["sync", &tree, "--json", "--at", https.expect("TLS")];
     let synced = place.json("b", &[&at[..], &["--tls-ca", given]].concat());
-    assert_eq!(synced["ending"], "equal");
+    assert_eq!(synced["outcome"], "equal");
     server.stop();
     assert_eq!(
         place.lines("a", &["tips", "shared"]),

@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 use crate::conformance::HttpFixture;
 use crate::stage::{EXCHANGE_HEAD, loopback, serve};
 
+/// The heartbeats of an hour.
+const HOUR: u32 = 240;
+
 /// Moves the clock, and lets everything that is due happen.
 async fn advance(duration: Duration) {
     tokio::time::advance(duration).await;
@@ -41,6 +44,7 @@ fn frozen(case: impl Future<Output = ()>) {
 fn heartbeats_keep_an_answer_alive_over_http1() {
     frozen(heartbeats_keep_an_answer_alive(
         &HttpFixture::plain(HttpVersion::Http1),
+        HOUR,
         advance,
     ));
 }
@@ -49,6 +53,7 @@ fn heartbeats_keep_an_answer_alive_over_http1() {
 fn heartbeats_keep_an_answer_alive_over_http2() {
     frozen(heartbeats_keep_an_answer_alive(
         &HttpFixture::plain(HttpVersion::Http2),
+        HOUR,
         advance,
     ));
 }
@@ -58,6 +63,7 @@ fn heartbeats_keep_an_answer_alive_over_http2() {
 fn heartbeats_keep_an_answer_alive_over_tls() {
     frozen(heartbeats_keep_an_answer_alive(
         &HttpFixture::tls(HttpVersion::Http1),
+        HOUR,
         advance,
     ));
 }

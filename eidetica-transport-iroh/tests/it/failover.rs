@@ -104,7 +104,7 @@ async fn a_dropped_dial_leaves_the_next_one_undisturbed() {
 
 /// Moves the clock in small steps, so that QUIC's timers fire in order.
 async fn advance(duration: Duration) {
-    const STEP: Duration = Duration::from_millis(100);
+    const STEP: Duration = Duration::from_millis(250);
     let mut left = duration;
     while !left.is_zero() {
         let step = left.min(STEP);
@@ -127,7 +127,7 @@ fn heartbeats_keep_an_answer_alive_on_a_virtual_clock() {
     let (done, block) = std::sync::mpsc::sync_channel::<()>(1);
     let blocked = runtime.spawn_blocking(move || block.recv());
     let fixture = IrohFixture::new(Arrivals::OwnEndpoint);
-    runtime.block_on(heartbeats_keep_an_answer_alive(&fixture, advance));
+    runtime.block_on(heartbeats_keep_an_answer_alive(&fixture, 10, advance));
     drop(done);
     let _ = runtime.block_on(blocked).expect("no panic");
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use eidetica_dag::testing::Random;
 use eidetica_dag::{
-    AccessChange, Body, Entry, EntryError, EntryId, Genesis, Role, SecretKey, Subject, TreeId,
-    VerifiedEntry,
+    AccessChange, AccessRule, Body, Entry, EntryError, EntryId, Genesis, Role, SecretKey, Subject,
+    TreeId, VerifiedEntry,
 };
 
 use crate::cli::{Failure, Options};
@@ -64,6 +64,7 @@ impl History {
     pub fn sign(shape: Shape) -> Result<Self, EntryError> {
         let keys: Vec<SecretKey> = (0..shape.authors.max(1)).map(key).collect();
         let genesis = Genesis {
+            access_rule: AccessRule::SENIORITY,
             nonce: [7; 16],
             name: "benchmark".to_owned(),
             access: vec![AccessChange::grant(Subject::Anyone, Role::Write)],

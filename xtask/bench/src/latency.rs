@@ -6,7 +6,8 @@ use std::time::Duration;
 use eidetica_dag::TreeId;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
-use eidetica_sync::proto::session::{STORE_BYTES_TARGET, Stats};
+use eidetica_sync::proto::Stats;
+use eidetica_sync::proto::receiver::APPEND_BYTES_TARGET;
 use eidetica_sync::proto::{Address, SyncOptions, SyncOutcome};
 use eidetica_sync::store::Store;
 
@@ -134,7 +135,7 @@ fn measure(
     let folder = tempfile::tempdir().map_err(failed)?;
     let open = |name| -> Result<Arc<dyn Store>, Failure> {
         let store = store.open(&folder.path().join(name))?;
-        for step in history.steps(STORE_BYTES_TARGET) {
+        for step in history.steps(APPEND_BYTES_TARGET) {
             store.append(history.tree, step.to_vec()).map_err(failed)?;
         }
         Ok(store)
@@ -202,8 +203,8 @@ impl Pair {
         let report = begun.await.map_err(failed)?.finish().await;
         let (wall, cpu) = (before.elapsed(), clock::process_cpu() - cpu);
         let report = report.map_err(failed)?;
-        if report.ending != SyncOutcome::Equal {
-            return Err(failed(format!("a sync ended with {:?}", report.ending)));
+        if report.outcome != SyncOutcome::Equal {
+            return Err(failed(format!("a sync ended with {:?}", report.outcome)));
         }
         let stats = report.stats;
         Ok(Sample { wall, cpu, stats })

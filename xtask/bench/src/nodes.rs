@@ -101,11 +101,11 @@ pub async fn start(
     match transport {
         TransportKind::Memory => {
             let transport = network.transport(name).key(key.public()).build();
-            start_with(store, key, seed, transport)
+            start_with(store, key, transport)
         }
         TransportKind::Http => {
             let transport = HttpTransport::builder().bind(([127, 0, 0, 1], 0).into());
-            start_with(store, key, seed, transport.build())
+            start_with(store, key, transport.build())
         }
         TransportKind::Iroh => {
             let builder = IrohTransport::builder()
@@ -113,7 +113,7 @@ pub async fn start(
                 .relays(Relays::Disabled)
                 .address_lookup(false)
                 .bind_addr(([127, 0, 0, 1], 0).into());
-            start_with(store, key, seed, builder.bind().await.map_err(failed)?)
+            start_with(store, key, builder.bind().await.map_err(failed)?)
         }
     }
 }
@@ -121,10 +121,9 @@ pub async fn start(
 fn start_with(
     store: Arc<dyn Store>,
     key: SecretKey,
-    seed: [u8; 32],
     transport: impl SyncTransport,
 ) -> Result<Node, Failure> {
-    let builder = Node::builder_with(store, key, seed);
+    let builder = Node::builder_with(store, key);
     Ok(builder.transport("net", transport).map_err(failed)?.start())
 }
 

@@ -7,7 +7,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::answer::answer_sync;
 use eidetica_proto::frame::FRAME_PREFIX_BYTES;
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{SyncOutcome, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession};
 
 use crate::peer::{Cost, Peer, start};
 use crate::workload::{Pair, Side};
@@ -67,24 +67,31 @@ fn pull(
                     .handle_header(&frame)
                     .map_err(|fault| fault.to_string())?;
             }
-            Step::ReceivePart => {
-                let frame = next(&mut response)?;
-                let part = Received::from_frame(tree, &frame).map_err(|fault| fault.to_string())?;
-                frames += u64::from(matches!(part, Received::End(_)));
-                session
-                    .handle_part(part, frame.len())
-                    .map_err(|fault| fault.to_string())?;
+            Step::Receive => {
+                let receiver = session.receiver();
+                match receiver.poll_step(0) {
+                    ReceiveStep::ReceivePart => {
+                        let frame = next(&mut response)?;
+                        let part =
+                            Received::from_frame(tree, &frame).map_err(|fault| fault.to_string())?;
+                        frames += u64::from(matches!(part, Received::End(_)));
+                        receiver
+                            .handle_part(part, frame.len(), 0)
+                            .map_err(|fault| fault.to_string())?;
+                    }
+                    ReceiveStep::Append { entries, .. } => receiver
+                        .handle_appended(a.append(entries))
+                        .map_err(|fault| fault.to_string())?,
+                    ReceiveStep::AwaitAppend => return Err("nothing is being stored".into()),
+                    ReceiveStep::Done => {}
+                }
             }
-            Step::Store(entries) => session
-                .handle_appended(a.append(entries))
-                .map_err(|fault| fault.to_string())?,
-            Step::AwaitAppend => return Err("nothing is being stored".into()),
             Step::Done(report) => break report,
         }
     };
     let elapsed = began.elapsed();
     let is_complete = u64::from(a.entry_count()) == expected;
-    if !is_complete || report.ending == SyncOutcome::PeerLacksParents {
+    if !is_complete || report.outcome == SyncOutcome::PeerLacksParents {
         return Err(format!("ended with entries missing: {report:?}"));
     }
     let stats = report.stats;
@@ -106,8 +113,8 @@ fn answer(b: &MemoryDag, header: &[u8]) -> Result<VecDeque<Bytes>, String> {
     };
     let answer = answer_sync(b, &request).map_err(|error| error.to_string())?;
     let mut frames = VecDeque::from([answer.header]);
-    if let Some(mut entries) = answer.entries {
-        while let Ok(Some((frame, _))) = entries.poll_frame(b) {
+    if let Some(mut outgoing) = answer.entries.map(|selection| selection.outgoing()) {
+        while let Ok(Some((frame, _))) = outgoing.poll_frame(b) {
             frames.push_back(frame);
         }
     }

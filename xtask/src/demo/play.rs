@@ -188,8 +188,8 @@ impl Stage {
                 report.transport
             ));
         }
-        if report.ending != "equal" {
-            return Err(format!("{who}'s sync ended with {:?}", report.ending));
+        if report.outcome != "equal" {
+            return Err(format!("{who}'s sync ended with {:?}", report.outcome));
         }
         note(&format!(
             "{who} over {over}: {} received, {} sent, {} bytes in {:.2} s",

@@ -15,7 +15,7 @@ pub const ROWS: &[Row] = &[
     Row::Package(library("eidetica-dag", &["test-utils"])),
     Row::Package(library("eidetica-proto", &[])),
     Row::Package(library("eidetica-proto", &["test-utils"])),
-    Row::Package(library("eidetica-sync", &[])),
+    Row::Package(library("eidetica-sync", &[]).tested_with("test-utils")),
     Row::Package(library("eidetica-transport-http", &[])),
     Row::Package(library("eidetica-transport-http", &["tls"])),
     Row::Package(library("eidetica-sync", &["http"]).tested_with("test-utils")),

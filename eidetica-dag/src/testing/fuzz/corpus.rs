@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::Target;
+use super::target::Target;
 
 /// The beginning of the names of files that hold [`Target::seeds`]. Other files were found by a
 /// fuzzer: they need not be understood, only do no harm.

@@ -7,10 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::Input;
 use crate::access::{AccessChange, CHANGES_MAX, Role, Subject};
-use crate::entry::{
-    Body, ENTRY_BYTES_MAX, EntryError, Genesis, NAME_BYTES_MAX, PARENTS_MAX, SignedEntry,
-};
+use crate::entry::{AccessRule, Body, ENTRY_BYTES_MAX, EntryError, NAME_BYTES_MAX, PARENTS_MAX};
 use crate::id::TreeId;
+use crate::signed::SignedEntry;
 use crate::testing::shapes::sign_on_top;
 use crate::testing::{genesis, key};
 use crate::verify::{VerifiedEntry, verify_batch};
@@ -73,10 +72,14 @@ pub fn assert_entry(signed: &SignedEntry) {
     assert!(entry.parents.len() <= PARENTS_MAX);
     assert!(entry.parents.is_sorted_by(|a, b| a < b));
     match &entry.body {
-        Body::Data(data) => assert!(data.len() < encoded.len()),
-        Body::Access(changes) => assert!(changes.len() <= CHANGES_MAX),
-        Body::Genesis(Genesis { name, access, .. }) => {
-            assert!(name.len() <= NAME_BYTES_MAX && access.len() <= CHANGES_MAX);
+        Body::Data(data) | Body::Extension { bytes: data, .. } => {
+            assert!(data.len() < encoded.len());
+        }
+        Body::Access(changes) => assert_changes(changes),
+        Body::Genesis(genesis) => {
+            assert_eq!(genesis.access_rule, AccessRule::SENIORITY);
+            assert!(genesis.name.len() <= NAME_BYTES_MAX);
+            assert_changes(&genesis.access);
             assert_eq!(signed.tree(), TreeId::from_root(signed.id()));
         }
     }
@@ -85,6 +88,11 @@ pub fn assert_entry(signed: &SignedEntry) {
     same(SignedEntry::decode(encoded.clone()));
     same(SignedEntry::decode_stored(signed.id(), encoded.clone()));
     same(SignedEntry::from_parts(entry.clone(), &signed.signature()));
+}
+
+fn assert_changes(changes: &[AccessChange]) {
+    assert!(changes.len() <= CHANGES_MAX);
+    assert!(!changes.contains(&AccessChange::grant(Subject::Anyone, Role::Admin)));
 }
 
 /// Returns a small tree by three authors, with every kind of body, parents before children.
@@ -116,8 +124,13 @@ fn make_genuine() -> Vec<SignedEntry> {
     let nothing = sign_on_top(tree, [&access], &key(2), 300, data(""));
     let bread = sign_on_top(tree, [&milk], &key(1), 301, data("bread and more bread"));
     let merge = sign_on_top(tree, [&nothing, &bread], &key(2), 7, data("both"));
-    let last = sign_on_top(tree, [&merge], &key(1), 8, data("the end"));
-    let entries = [root, milk, access, nothing, bread, merge, last];
+    let extension = Body::Extension {
+        kind: 300,
+        bytes: Bytes::from_static(b"more than text"),
+    };
+    let extended = sign_on_top(tree, [&merge], &key(2), 7, extension);
+    let last = sign_on_top(tree, [&extended], &key(1), 8, data("the end"));
+    let entries = [root, milk, access, nothing, bread, merge, extended, last];
     entries.map(VerifiedEntry::into_inner).into()
 }
 

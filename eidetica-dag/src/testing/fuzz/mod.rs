@@ -8,22 +8,13 @@ mod corpus;
 mod entries;
 mod input;
 mod names;
+mod target;
 
 pub use corpus::{CorpusFile, SEED_PREFIX, replay};
 pub use entries::{assert_entry, entry, entry_edit, genuine};
 pub use input::Input;
 pub use names::name;
-
-/// A function for a fuzzer.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// What it is called, and the folder of its corpus.
-    pub name: &'static str,
-    /// Checks one input. Tells whether it was understood; panics where a promise is broken.
-    pub check: fn(&[u8]) -> bool,
-    /// Makes inputs that are understood, for the fuzzer to begin with.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-}
+pub use target::Target;
 
 /// Every target of this crate.
 pub const TARGETS: &[Target] = &[

@@ -48,7 +48,7 @@ fn assert_unpacked(entries: &[SignedEntry], batch_bytes: usize) {
     let bytes: usize = entries.iter().map(|entry| entry.encoded().len()).sum();
     assert!(bytes <= BATCH_BYTES_MAX);
     let payload_bytes = entries.iter().map(|entry| match &entry.entry().body {
-        Body::Data(data) => data.len(),
+        Body::Data(data) | Body::Extension { bytes: data, .. } => data.len(),
         Body::Access(_) | Body::Genesis(_) => 0,
     });
     assert!(payload_bytes.sum::<usize>() <= batch_bytes * COMPRESSION_RATIO_MAX);

@@ -10,12 +10,12 @@ use crate::answer::{AnswerError, answer_sync};
 use crate::batch::unpack;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};
 use crate::filter::Filter;
-use crate::intake::Received;
 use crate::message::{
     ADDRESSES_MAX, Hello, InviteProof, Join, JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Reply,
     Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree, TREES_MAX,
     TreeSummary, VERSIONS_MAX, WANTS_MAX,
 };
+use crate::received::Received;
 use crate::testing::Way;
 use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipSet, TipSketch};
 
@@ -87,7 +87,7 @@ pub fn part(data: &[u8]) -> bool {
                 return false;
             };
             let genuine = batch.verified.iter().map(|entry| entry.get());
-            assert!(genuine.chain(&batch.unproved).eq(&unpacked));
+            assert!(genuine.chain(&batch.unproven).eq(&unpacked));
         }
         (Part::End { tips }, Ok(Received::End(received))) => {
             assert_ids(tips.listed(), TIPS_MAX);
@@ -123,18 +123,19 @@ fn assert_answer(view: &MemoryDag, sync: &SyncTree) {
         Err(AnswerError::View(never)) => match never {},
     };
     let header = ResponseHeader::decode(&answer.header).expect("our own");
-    let Some(mut frames) = answer.entries else {
+    let Some(selection) = answer.entries else {
         assert!(matches!(
             header.reply,
             Ok(Reply::Sync(SyncReply::Equal | SyncReply::SendFilter))
         ));
         return;
     };
-    let announced = frames.entry_count();
+    let announced = selection.entry_count();
     assert_eq!(header.reply, Ok(Reply::Sync(SyncReply::Entries(announced))));
+    let mut frames = selection.outgoing();
     let (mut sent, mut ended, mut last) = (0, false, None);
     while let Ok(Some((frame, _))) = frames.poll_frame(view) {
-        assert!(!ended, "nothing comes behind the end");
+        assert!(!ended, "nothing follows the end");
         match Part::decode(&frame).expect("our own") {
             Part::Batch(batch) => {
                 for entry in unpack(view.tree(), batch).expect("our own") {

@@ -1,6 +1,7 @@
 //! What is inside a batch: compressed or not, a fuzzer rarely gets there by itself.
 
 use eidetica_dag::testing::fuzz::Input;
+use eidetica_dag::varint;
 
 use super::batches::batch;
 use crate::batch::COMPRESSION_RATIO_MAX;
@@ -48,7 +49,9 @@ pub fn batch_records(data: &[u8]) -> bool {
 }
 
 fn varint(number: u64) -> Vec<u8> {
-    postcard::to_stdvec(&number).expect("a vector takes every byte")
+    let mut bytes = Vec::new();
+    varint::put(&mut bytes, number);
+    bytes
 }
 
 /// Records of entries on top of each other, with one or many other parents, and with payloads.
@@ -61,6 +64,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     // Author 0, one higher, one earlier, no payload, one parent: the first external.
     let bare = [0, 2, 1, 0, 1, 1];
     let with_payload = [0, 2, 1, 3 << 2, 1, 1];
+    // An extension of kind 300.
+    let extension = [0, 2, 1, 3 << 2 | 3, 0xac, 0x02, 1, 1];
     let others = (0..200).flat_map(|external: u64| varint(external * 2 + 1));
     let head = [0, 2, 1, 0].into_iter().chain(varint(200));
     let many: Vec<u8> = head.chain(others).collect();
@@ -69,5 +74,6 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         plan(1, 30, [1, 1], &bare, b""),
         plan(0, 3, [2, 1], &with_payload, b"onetwosix"),
         plan(1, 5, [1, 200], &many, b""),
+        plan(0, 3, [2, 1], &extension, b"onetwosix"),
     ]
 }

@@ -39,7 +39,7 @@ pub(super) fn pairs() -> &'static [Pair] {
 }
 
 fn pair(drawing: &str, a: &[&str], b: &[&str]) -> Pair {
-    // Runs of several authors, so that some entries are vouched for and some are not.
+    // Runs of several authors, so that some entries prove others and some do not.
     let author = |name: &str| key(name.len() as u32 + u32::from(name > "D"));
     let drawn = draw_with(drawing, author);
     let replica = |names: &[&str]| match names {

@@ -8,7 +8,7 @@ use eidetica_dag::testing::fuzz::Input;
 use eidetica_dag::{Arrival, DagView, EntryView, MemoryDag, tip_ids};
 
 use super::replicas::{Pair, pairs};
-use crate::session::{SyncOptions, SyncOutcome};
+use crate::report::{SyncOptions, SyncOutcome};
 use crate::testing::Link;
 
 /// Most frames that are tampered with in one sync.
@@ -67,7 +67,7 @@ pub fn sync(data: &[u8]) -> bool {
     assert_sound(drawn, &a);
     assert_sound(drawn, &b);
     let healed = Link::new(&mut a, &mut b).run().report();
-    assert_eq!(healed.ending, SyncOutcome::Equal);
+    assert_eq!(healed.outcome, SyncOutcome::Equal);
     assert_eq!(tip_ids(&a), tip_ids(&b));
     run.result.is_ok()
 }

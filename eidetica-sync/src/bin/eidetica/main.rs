@@ -6,26 +6,13 @@
 //!
 //! While a server has the store open, it carries out the commands that others start: see `control`.
 
-mod access;
 mod args;
-mod console;
+mod commands;
 mod control;
-mod failure;
-mod import;
-mod invites;
-mod join;
+mod network;
 mod output;
-mod peers;
-mod progress;
-mod serve;
-mod session;
 mod signals;
-mod store_dir;
-mod sync;
-mod tls;
-mod transports;
-mod tree;
-mod verify;
+mod store;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -33,11 +20,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Command, Import};
-use crate::console::Console;
-use crate::failure::{Context, Failure, Result, Stop};
-use crate::session::Session;
-use crate::store_dir::StoreDir;
+use crate::args::{Args, Command};
+use crate::commands::session::Session;
+use crate::output::console::Console;
+use crate::output::failure::{Context, Result};
+use crate::store::dir::StoreDir;
 
 /// What is logged unless `EIDETICA_LOG` or `RUST_LOG` says otherwise: our own warnings, and only
 /// what is serious from everybody else. iroh calls it an error when its own parts stop in order.
@@ -53,20 +40,8 @@ fn main() -> ExitCode {
     start_log();
     ExitCode::from(match run(args) {
         Ok(code) => code,
-        Err(stop) => conclude(&Console::Own, Err(stop)),
+        Err(stop) => Console::Own.conclude(Err(stop)),
     })
-}
-
-/// Says why a command failed, if it did, and returns the exit code.
-fn conclude(console: &Console, result: Result<()>) -> u8 {
-    match result {
-        // Whoever read our output has seen enough.
-        Ok(()) | Err(Stop::OutputClosed) => 0,
-        Err(Stop::Failed(failure)) => {
-            console.note(&failure);
-            failure.code()
-        }
-    }
 }
 
 fn start_log() {
@@ -100,38 +75,9 @@ fn run(args: Args) -> Result<u8> {
     let session = Session::own(dir);
     let result = runtime.block_on(async {
         match args.command {
-            Command::Serve(args) => serve::serve(&session, args).await,
-            command => dispatch(&session, command).await,
+            Command::Serve(args) => commands::serve::serve(&session, args).await,
+            command => commands::dispatch(&session, command).await,
         }
     });
-    Ok(conclude(&session.console, result))
-}
-
-/// Carries out a command, in its own process or in the server's.
-async fn dispatch(session: &Session, command: Command) -> Result<()> {
-    match command {
-        Command::Init => tree::init(session),
-        Command::New(args) => tree::new(session, args).await,
-        Command::Import(Import::Git(args)) => import::git(session, args).await,
-        Command::Import(Import::Dag(args)) => import::dag::run(session, args).await,
-        Command::Append(args) => tree::append::run(session, args).await,
-        Command::Ls(args) => tree::ls(session, args),
-        Command::Tips(args) => tree::tips(session, &args.tree),
-        Command::Log(args) => tree::log::run(session, args).await,
-        Command::Serve(_) => Err(Failure::new("a server does not start another").into()),
-        Command::Ticket(args) => serve::ticket(session, &args.tree).await,
-        Command::Join(args) => join::join(session, args).await,
-        Command::Sync(args) => sync::sync(session, args).await,
-        Command::Requests(args) => access::requests(session, args).await,
-        Command::Approve(args) => access::approve(session, args).await,
-        Command::Reject(args) => access::reject(session, args).await,
-        Command::Grant(args) => access::grant(session, args).await,
-        Command::Revoke(args) => access::revoke(session, args).await,
-        Command::Access(args) => access::list(session, args).await,
-        Command::Invite(args) => invites::invite(session, args).await,
-        Command::Invites(args) => invites::list(session, args).await,
-        Command::Withdraw(args) => invites::withdraw(session, args).await,
-        Command::Forget(args) => sync::forget(session, args).await,
-        Command::Verify(args) => verify::verify(session, args),
-    }
+    Ok(session.console.conclude(result))
 }

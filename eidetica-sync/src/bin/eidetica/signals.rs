@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::failure::{Context, Result};
+use crate::output::failure::{Context, Result};
 
 /// Waits for an interruption. While it lives, the system does not end the program by itself.
 pub(crate) enum Interruption {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessChange, Body, Entry, EntryId, Genesis, Role, SecretKey, Subject, TreeId, VerifiedEntry,
+    AccessChange, AccessRule, Body, Entry, EntryId, Genesis, Role, SecretKey, Subject, TreeId,
+    VerifiedEntry,
 };
 
 /// Writes one tree, with three authors: the first is its admin, the others may write.
@@ -21,6 +22,7 @@ impl Authors {
         nonce[..8].copy_from_slice(&seed.to_le_bytes());
         let grant = |key: &SecretKey| AccessChange::grant(Subject::Key(key.public()), Role::Write);
         let genesis = Genesis {
+            access_rule: AccessRule::SENIORITY,
             nonce,
             name: "conformance".to_owned(),
             access: keys[1..].iter().map(grant).collect(),

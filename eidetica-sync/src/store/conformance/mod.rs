@@ -9,10 +9,9 @@ use std::ops::ControlFlow;
 use std::thread;
 
 use bytes::Bytes;
-use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, AppendOutcome, Arrival, Body, EntryId, EntryView, MemoryDag, Role, Rule,
-    VerifiedEntry, walk,
+    AccessId, AppendOutcome, Arrival, Body, CHECKPOINT_INTERVAL, EntryId, EntryView,
+    LANDMARK_INTERVAL, MemoryDag, Role, Rule, VerifiedEntry, walk,
 };
 
 use super::{META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Snapshot, Store, StoreError};
@@ -48,6 +47,7 @@ macro_rules! store_conformance {
             differences_equal_the_reference
             access_changes_are_kept
             the_largest_entry_fits
+            unknown_extensions_are_kept
             metadata_is_kept
             metadata_has_limits
             everything_survives_reopening
@@ -367,6 +367,23 @@ pub fn the_largest_entry_fits(subject: impl Subject) {
     append(&subject, &authors, authors.entries());
     let view = snapshot(&subject, &authors);
     for index in [large, small] {
+        let entry = view.entry(Arrival(index as u32)).unwrap();
+        assert_eq!(entry, *authors.entries()[index].get());
+    }
+}
+
+/// An extension is kept like data, whatever its kind.
+pub fn unknown_extensions_are_kept(subject: impl Subject) {
+    let mut authors = Authors::new(13);
+    let extension = |kind| Body::Extension {
+        kind,
+        bytes: Bytes::from_static(b"content"),
+    };
+    let first = authors.write(1, &[0], extension(0));
+    let last = authors.write(1, &[first], extension(u32::MAX));
+    append(&subject, &authors, authors.entries());
+    let view = snapshot(&subject, &authors);
+    for index in [first, last] {
         let entry = view.entry(Arrival(index as u32)).unwrap();
         assert_eq!(entry, *authors.entries()[index].get());
     }

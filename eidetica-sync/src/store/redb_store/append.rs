@@ -2,9 +2,7 @@
 
 use std::ops::Bound;
 
-use eidetica_dag::admit::Changes;
-use eidetica_dag::view::LANDMARK_INTERVAL;
-use eidetica_dag::{Arrival, TreeId};
+use eidetica_dag::{Arrival, Changes, LANDMARK_INTERVAL, TreeId};
 use redb::{CursorError, ReadableTableMetadata, WriteTransaction};
 
 use super::disk::Disk;

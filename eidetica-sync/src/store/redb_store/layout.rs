@@ -5,12 +5,11 @@
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.
 
-use eidetica_dag::view::{Arrival, Node};
-use eidetica_dag::{AccessId, EntryId};
+use eidetica_dag::{AccessId, Arrival, EntryId, Node};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The one key of [`FORMAT`].
 pub(super) const FORMAT_KEY: &str = "eidetica store";

@@ -151,9 +151,11 @@ impl RedbStore {
                 found,
                 understood: FORMAT_VERSION,
             }),
-            _ => Err(StoreError::damaged(
-                "the version of the format is unreadable",
-            )),
+            Some(found) => Err(StoreError::TooOld {
+                found,
+                understood: FORMAT_VERSION,
+            }),
+            None => Err(StoreError::damaged("the file names no format")),
         }
     }
 

@@ -67,18 +67,28 @@ fn a_second_opening_is_refused() {
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
 }
 
-#[test]
-fn a_later_format_is_refused() {
+/// Opens a store whose file names this format.
+fn open_with_format(version: u32) -> StoreError {
     let subject = InFile::create();
     subject.tamper(|tx| {
         let mut format = tx.open_table(FORMAT).unwrap();
-        format.insert(FORMAT_KEY, FORMAT_VERSION + 1).unwrap();
+        format.insert(FORMAT_KEY, version).unwrap();
     });
     let InFile { store, folder } = subject;
     drop(store);
-    let error = RedbStore::open(folder.path().join("store")).unwrap_err();
+    RedbStore::open(folder.path().join("store")).unwrap_err()
+}
+
+#[test]
+fn other_formats_are_refused() {
+    let error = open_with_format(FORMAT_VERSION + 1);
     assert!(
         matches!(error, StoreError::TooNew { found, .. } if found == FORMAT_VERSION + 1),
+        "{error}"
+    );
+    let error = open_with_format(FORMAT_VERSION - 1);
+    assert!(
+        matches!(error, StoreError::TooOld { found, .. } if found == FORMAT_VERSION - 1),
         "{error}"
     );
 }

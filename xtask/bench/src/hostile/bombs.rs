@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use eidetica_dag::EntryId;
+use eidetica_dag::{EntryId, varint};
 use eidetica_proto::frame::FrameDecoder;
 use eidetica_sync::proto::message::{
     Part, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncTree,
@@ -140,23 +140,15 @@ fn bomb() -> Bytes {
         zeros.put_uint_le(last | 1 << 1 | 1 << 17 << 3, 3);
         zeros.put_u8(0);
     }
-    let mut batch = BytesMut::new();
+    let mut batch = Vec::new();
     // Compressed; its sizes, one entry, one author, no parents outside.
     batch.put_u8(1);
     for count in [zeros.len() as u64, BOMB_BYTES, 1, 1, 0] {
-        put_varint(&mut batch, count);
+        varint::put(&mut batch, count);
     }
     batch.put_bytes(7, 32 + 64);
     batch.put_slice(&zeros);
-    batch.freeze()
-}
-
-fn put_varint(to: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        to.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.put_u8(number as u8);
+    batch.into()
 }
 
 #[cfg(test)]

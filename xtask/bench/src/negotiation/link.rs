@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_dag::{DagView, EntryView, Role};
-use eidetica_proto::answer::{Receiver, answer_sync, check_access};
+use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
-use eidetica_proto::{Outgoing, Received, Step, SyncOptions, SyncSession};
+use eidetica_proto::{
+    EntryReceiver, Outgoing, ReceiveStep, Received, Step, SyncOptions, SyncSession,
+};
 
 use super::world::Replica;
 use crate::clock::timed;
@@ -126,8 +128,8 @@ fn run(
                     false => exchange.request_bytes.push(wire_bytes(&header)),
                 }
                 let mut request = VecDeque::from([link.carry(&header)?]);
-                if let Some(mut entries) = entries {
-                    let (frames, cpu) = timed(|| frames_of(&mut entries, asker));
+                if let Some(selection) = entries {
+                    let (frames, cpu) = timed(|| frames_of(&mut selection.outgoing(), asker));
                     exchange.asker_cpu += cpu;
                     let Ok(frames) = frames;
                     for (frame, count) in frames {
@@ -154,29 +156,14 @@ fn run(
                 exchange.asker_cpu += cpu;
                 result.map_err(told)?;
             }
-            Step::ReceivePart => {
-                let frame = next(&mut response)?;
-                let tree = session.tree();
-                let (result, cpu) = timed(|| {
-                    let part = Received::from_frame(tree, &frame).map_err(told)?;
-                    let ends = matches!(part, Received::End(_));
-                    session.handle_part(part, frame.len()).map_err(told)?;
-                    Ok::<bool, String>(ends)
-                });
+            Step::Receive => {
+                let receiver = session.receiver();
+                let (ended, cpu) = timed(|| receive(receiver, asker, &mut response));
                 exchange.asker_cpu += cpu;
-                if result? {
+                if let Some(frame) = ended? {
                     exchange.response_bytes += wire_bytes(&frame);
                 }
             }
-            Step::Store(entries) => {
-                let (result, cpu) = timed(|| {
-                    let outcome = asker.append(entries);
-                    session.handle_appended(outcome)
-                });
-                exchange.asker_cpu += cpu;
-                result.map_err(told)?;
-            }
-            Step::AwaitAppend => return Err("waits for a store that is done".to_owned()),
             Step::Done(_) if !response.is_empty() => {
                 return Err("the response goes on behind its end".to_owned());
             }
@@ -187,6 +174,36 @@ fn run(
                 exchange.redundant_at_answerer = stats.sent - stats.peer_stored;
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Takes and stores the entries in these frames. Returns the frame that ended them, if they end.
+fn receive(
+    receiver: &mut EntryReceiver,
+    replica: &mut Replica<'_>,
+    frames: &mut VecDeque<Bytes>,
+) -> Result<Option<Bytes>, String> {
+    let mut end = None;
+    loop {
+        // All frames are here at once.
+        let now_ms = 0;
+        match receiver.poll_step(now_ms) {
+            ReceiveStep::ReceivePart => {
+                let frame = next(frames)?;
+                let part = Received::from_frame(receiver.tree(), &frame).map_err(told)?;
+                let ends = matches!(part, Received::End(_));
+                receiver
+                    .handle_part(part, frame.len(), now_ms)
+                    .map_err(told)?;
+                end = ends.then_some(frame).or(end);
+            }
+            ReceiveStep::Append { entries, .. } => {
+                let outcome = replica.append(entries);
+                receiver.handle_appended(outcome).map_err(told)?;
+            }
+            ReceiveStep::AwaitAppend => return Err("waits for a store that is done".to_owned()),
+            ReceiveStep::Done => return Ok(end),
         }
     }
 }
@@ -215,19 +232,10 @@ fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec
         }
         Request::SendEntries(announced) => {
             check_access(replica, None, Role::Write).map_err(told)?;
-            let mut receiver = Receiver::new(announced.entries);
-            for frame in request {
-                let part = Received::from_frame(announced.tree, &frame).map_err(told)?;
-                receiver.handle_part(part).map_err(told)?;
-                if let Some(entries) = receiver.poll_store() {
-                    let outcome = replica.append(entries);
-                    receiver.handle_appended(outcome).map_err(told)?;
-                }
-            }
-            if !receiver.is_complete() {
-                return Err("the request ended too early".to_owned());
-            }
-            let Ok(acknowledgement) = receiver.acknowledge(replica);
+            let mut receiver = EntryReceiver::new(announced.tree);
+            receiver.begin(announced.entries);
+            receive(&mut receiver, replica, &mut request)?;
+            let Ok(acknowledgement) = acknowledge(&receiver, replica);
             Ok(vec![acknowledgement])
         }
         other => Err(format!("nobody asks {other:?} here")),
@@ -241,8 +249,8 @@ pub fn answer_pull<V: EntryView + ?Sized>(
 ) -> Result<Vec<Bytes>, String> {
     let answer = answer_sync(view, asked).map_err(told)?;
     let mut frames = vec![answer.header];
-    if let Some(mut entries) = answer.entries {
-        let entries = frames_of(&mut entries, view).map_err(told)?;
+    if let Some(selection) = answer.entries {
+        let entries = frames_of(&mut selection.outgoing(), view).map_err(told)?;
         frames.extend(entries.into_iter().map(|(frame, _)| frame));
     }
     Ok(frames)

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_dag::testing::{build, dag_of};
-use eidetica_dag::view::{CHECKPOINT_INTERVAL, LANDMARK_INTERVAL};
 use eidetica_dag::{
-    AccessId, AccessState, AppendOutcome, Arrival, DagView, EntryId, EntryView, Node, SignedEntry,
-    TreeId, VerifiedEntry, admit,
+    AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId,
+    EntryView, LANDMARK_INTERVAL, Node, SignedEntry, TreeId, VerifiedEntry, admit,
 };
 
 /// The signed entries of one history.

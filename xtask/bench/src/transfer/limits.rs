@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eidetica_dag::{VerifiedEntry, verify_batch};
 use eidetica_proto::batch::{Packer, unpack};
-use eidetica_proto::session::STORE_BYTES_TARGET;
+use eidetica_proto::receiver::APPEND_BYTES_TARGET;
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 use sha2::{Digest, Sha256};
 
@@ -134,7 +134,7 @@ fn pack(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
 
 /// Inserts the history in the steps in which the engine does.
 fn store(history: &History, store: &dyn Store, spent: &mut Spent) -> Result<(), Failure> {
-    for step in history.steps(STORE_BYTES_TARGET) {
+    for step in history.steps(APPEND_BYTES_TARGET) {
         let batch = step.to_vec();
         let outcome = spent.measure(|| store.append(history.tree, batch));
         outcome.map_err(failed)?;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::{Answer, Order, Request, read, write};
 use crate::args::{Command, Input};
-use crate::console::{self, Console};
-use crate::failure::{Context, Failure, Hint, Result, Stop};
-use crate::output::note;
-use crate::progress::Progress;
-use crate::store_dir::StoreDir;
-use crate::tree::append;
+use crate::commands::append;
+use crate::output::console::{self, Console};
+use crate::output::failure::{Context, Failure, Hint, Result, Stop};
+use crate::output::out::note;
+use crate::output::progress::Progress;
+use crate::store::dir::StoreDir;
 
 /// How long the server may take to say that a command begins. It does so at once, unless it is
 /// stopped.

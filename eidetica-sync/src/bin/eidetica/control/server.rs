@@ -21,10 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Answer, Order, Request, read, write};
 use crate::args::Args;
-use crate::console::{Console, Remote};
-use crate::failure::{Failure, Result, Stop};
-use crate::session::Session;
-use crate::store_dir::{Opened, StoreDir, create_private_folder};
+use crate::commands::session::Session;
+use crate::output::console::Console;
+use crate::output::failure::{Failure, Result, Stop};
+use crate::output::remote::Remote;
+use crate::store::dir::{Opened, StoreDir, create_private_folder};
 
 /// How long to wait after a connection could not be accepted: files may have run out, and at once it
 /// would fail again.
@@ -258,13 +259,13 @@ fn run(
         handle.block_on(async {
             tokio::select! {
                 biased;
-                result = crate::dispatch(&session, args.command) => result,
+                result = crate::commands::dispatch(&session, args.command) => result,
                 // As a process of its own it would have ended, wherever it was.
                 () = gone.wait() => Err(Stop::OutputClosed),
             }
         })
     });
-    crate::conclude(&console, result)
+    console.conclude(result)
 }
 
 fn parse(request: &Request) -> Result<Args> {

@@ -1,0 +1,386 @@
+//! Who may do what with a tree, and who wants to.
+
+use std::collections::BTreeSet;
+
+use eidetica_sync::dag::{PublicKey, Role, Subject, TreeId};
+use eidetica_sync::{JoinRequest, Node, TreeError};
+use serde_json::json;
+
+use crate::args::{Approve, Grant, OfTree, Reject, Requests, Revoke};
+use crate::commands::session::Session;
+use crate::output::failure::{Context, Failure, Result};
+use crate::output::text::{count, first_line, printable, utc};
+use crate::store::trees::{self, Named, PREFIX_DIGITS_MIN};
+
+/// How much of what a stranger says of itself stands in a line, in characters: all that it can.
+const NOTE_CHARS_MAX: usize = 256;
+
+/// How everyone without a role of their own is called.
+const ANYONE: &str = "anyone";
+
+/// Returns the name of a role.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Read => "read",
+        Role::Write => "write",
+        Role::Admin => "admin",
+    }
+}
+
+/// Returns what somebody with a role may do.
+pub(crate) fn role_phrase(role: Role) -> &'static str {
+    match role {
+        Role::Read => "may read",
+        Role::Write => "may write",
+        Role::Admin => "is admin",
+    }
+}
+
+pub(crate) async fn requests(session: &Session, args: Requests) -> Result<()> {
+    let opened = session.open()?;
+    let trees = trees::all(&*opened.store)?;
+    let mut requests = all_requests(&opened.start()).await?;
+    if let Some(text) = &args.tree {
+        let chosen = trees::choose(with_absent(trees.clone(), &requests), text)?.tree;
+        requests.retain(|request| request.tree == chosen);
+    }
+    let mut out = session.console.out();
+    for JoinRequest { tree, key, waiting } in requests {
+        let name = trees.iter().find(|it| it.tree == tree);
+        let name = name.map(|it| it.name.as_str());
+        let (role, asked_ms) = (role_name(waiting.role), waiting.asked_ms);
+        if args.json {
+            out.json(&json!({
+                "tree": tree.to_string(),
+                "name": name,
+                "key": key.to_string(),
+                "role": role,
+                "note": waiting.note,
+                "asked_ms": asked_ms,
+                "rejected": waiting.rejected,
+            }))?;
+            continue;
+        }
+        let state = if waiting.rejected { "  rejected" } else { "" };
+        out.line(format_args!(
+            "{}  {key}  {role:<5}  {}{state}  {}  {}",
+            tree.short(),
+            utc(asked_ms),
+            name.map_or("(not here)".into(), printable),
+            quoted(&waiting.note),
+        ))?;
+    }
+    out.flush()
+}
+
+/// Returns what a stranger says of itself, so that it can be told from what we say.
+pub(crate) fn quoted(note: &str) -> String {
+    match note {
+        "" => String::new(),
+        note => format!("“{}”", first_line(note, NOTE_CHARS_MAX)),
+    }
+}
+
+async fn all_requests(node: &Node) -> Result<Vec<JoinRequest>> {
+    let requests = node.join_requests(None).await;
+    Ok(requests.context("could not read who wants to join")?)
+}
+
+/// Adds the trees that somebody wants to join and that are not here.
+fn with_absent(mut trees: Vec<Named>, requests: &[JoinRequest]) -> Vec<Named> {
+    let here: BTreeSet<TreeId> = trees.iter().map(|it| it.tree).collect();
+    let wanted: BTreeSet<TreeId> = requests.iter().map(|request| request.tree).collect();
+    trees.extend(wanted.difference(&here).map(|tree| Named {
+        tree: *tree,
+        name: String::new(),
+    }));
+    trees
+}
+
+pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
+    let opened = session.open()?;
+    let node = opened.start();
+    let Named { tree, name } = trees::find(&*opened.store, &args.tree)?;
+    let requests = all_requests(&node).await?;
+    let asking = of_tree(&requests, tree);
+    let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
+    let wanted = asking.iter().find(|it| it.key == key);
+    let wanted = wanted.map(|it| it.waiting.role);
+    // What it has been granted elsewhere meanwhile is not taken away by letting it in.
+    let has = role_in(&access(&node, tree).await?, &Subject::Key(key));
+    let role = match args.role {
+        Some(role) => Some(role.into()),
+        None => has.filter(|has| Some(*has) > wanted.min(Some(Role::Write))),
+    };
+    let granted = node.approve(tree, key, role).await;
+    let granted = granted.map_err(|error| failed("could not approve the request", error))?;
+    let console = &session.console;
+    console.note(format_args!(
+        "{key} {} {:?}",
+        role_phrase(granted),
+        printable(&name)
+    ));
+    if wanted > Some(granted) && args.role.is_none() {
+        console.note(format_args!(
+            "it asked to be admin; if you want that: eidetica grant {} {} admin",
+            tree.short(),
+            key.short()
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) async fn reject(session: &Session, args: Reject) -> Result<()> {
+    let opened = session.open()?;
+    let node = opened.start();
+    let requests = all_requests(&node).await?;
+    let trees = with_absent(trees::all(&*opened.store)?, &requests);
+    let tree = trees::choose(trees, &args.tree)?.tree;
+    let asking = of_tree(&requests, tree);
+    let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
+    let rejected = node.reject(tree, key).await;
+    rejected.map_err(|error| failed("could not reject the request", error))?;
+    session
+        .console
+        .note(format_args!("{key} is told that it is not let in"));
+    Ok(())
+}
+
+fn of_tree(requests: &[JoinRequest], tree: TreeId) -> Vec<&JoinRequest> {
+    let of_tree = requests.iter().filter(|request| request.tree == tree);
+    of_tree.collect()
+}
+
+pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
+    let opened = session.open()?;
+    let node = opened.start();
+    let Named { tree, name } = trees::find(&*opened.store, &args.tree)?;
+    let requests = all_requests(&node).await?;
+    let asking = of_tree(&requests, tree);
+    let access = access(&node, tree).await?;
+    let known = keys(&access).chain(asking.iter().map(|it| it.key));
+    let subject = choose_subject(known, &args.subject)?;
+    let role = Role::from(args.role);
+    if subject == Subject::Anyone && role == Role::Admin {
+        return Err(
+            Failure::new("a tree whose admin is anyone belongs to nobody")
+                .hint("anyone may `read` or `write`; grant `admin` to a key")
+                .into(),
+        );
+    }
+    let console = &session.console;
+    let done = format!(
+        "{} {} {:?}",
+        named(&subject),
+        role_phrase(role),
+        printable(&name)
+    );
+    if access.contains(&(subject, role)) {
+        console.note(format_args!("{done} already"));
+        return Ok(());
+    }
+    if role < Role::Admin {
+        refuse_orphan(&access, &subject, args.force)?;
+    }
+    let what = "could not grant the role";
+    match subject {
+        // It does not wait any longer.
+        Subject::Key(key) if asking.iter().any(|it| it.key == key) => {
+            let granted = node.approve(tree, key, Some(role)).await;
+            granted.map(drop).map_err(|error| failed(what, error))?;
+        }
+        subject => {
+            let granted = node.grant(tree, subject, role).await;
+            granted.map(drop).map_err(|error| failed(what, error))?;
+        }
+    }
+    console.note(done);
+    Ok(())
+}
+
+pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
+    let opened = session.open()?;
+    let node = opened.start();
+    let Named { tree, name } = trees::find(&*opened.store, &args.tree)?;
+    let access = access(&node, tree).await?;
+    let subject = choose_subject(keys(&access), &args.subject)?;
+    let of_anyone = role_in(&access, &Subject::Anyone);
+    if role_in(&access, &subject).is_none() {
+        let text = format!("{} has no role of its own to be taken", named(&subject));
+        return Err(Failure::new(text)
+            .hint(hint_of_access(&tree.short()))
+            .into());
+    }
+    refuse_orphan(&access, &subject, args.force)?;
+    let revoked = node.revoke(tree, subject).await;
+    revoked.map_err(|error| failed("could not revoke the role", error))?;
+    let console = &session.console;
+    match of_anyone.filter(|_| subject != Subject::Anyone) {
+        None => console.note(format_args!(
+            "{} may do nothing with {:?} from here on, as far as this device goes and those that \
+             sync with it; what it has fetched it keeps",
+            named(&subject),
+            printable(&name)
+        )),
+        Some(role) => console.note(format_args!(
+            "{} has no role of its own, but anyone {} {:?}",
+            named(&subject),
+            role_phrase(role),
+            printable(&name)
+        )),
+    }
+    let invites = node
+        .invites(tree)
+        .await
+        .context("could not read the invites")?;
+    if !invites.is_empty() {
+        console.note(format_args!(
+            "{} can still let it in under another key: `eidetica invites {tree}` lists them, \
+             `eidetica withdraw {tree} <invite>` ends one",
+            count(invites.len() as u64, "open invite", "open invites"),
+            tree = tree.short()
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses to take the role from the last admin: nobody could ever give it back.
+fn refuse_orphan(access: &[(Subject, Role)], subject: &Subject, force: bool) -> Result<()> {
+    let admins = access.iter().filter(|(_, role)| *role == Role::Admin);
+    let admins: Vec<&Subject> = admins.map(|(subject, _)| subject).collect();
+    if force || admins != [subject] {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is the last admin: without one, nobody could ever change who may do what",
+        named(subject)
+    );
+    Err(Failure::new(text)
+        .hint("make another key admin first, or --force if the tree is to stay as it is for ever")
+        .into())
+}
+
+pub(crate) async fn list(session: &Session, args: OfTree) -> Result<()> {
+    let opened = session.open()?;
+    let tree = trees::find(&*opened.store, &args.tree)?.tree;
+    let own = Subject::Key(opened.key.public());
+    let mut out = session.console.out();
+    for (subject, role) in access(&opened.start(), tree).await? {
+        let (name, role, is_own) = (named(&subject), role_name(role), subject == own);
+        if args.json {
+            out.json(&json!({"subject": name, "role": role, "this_device": is_own}))?;
+        } else {
+            let own = if is_own { "  (this device)" } else { "" };
+            out.line(format_args!("{role:<5}  {name}{own}"))?;
+        }
+    }
+    out.flush()
+}
+
+async fn access(node: &Node, tree: TreeId) -> Result<Vec<(Subject, Role)>> {
+    let access = node.access(tree).await;
+    Ok(access.context("could not read who may do what")?)
+}
+
+fn role_in(access: &[(Subject, Role)], subject: &Subject) -> Option<Role> {
+    let found = access.iter().find(|(other, _)| other == subject);
+    found.map(|(_, role)| *role)
+}
+
+fn keys(access: &[(Subject, Role)]) -> impl Iterator<Item = PublicKey> {
+    access.iter().filter_map(|(subject, _)| match subject {
+        Subject::Anyone => None,
+        Subject::Key(key) => Some(*key),
+    })
+}
+
+fn named(subject: &Subject) -> String {
+    match subject {
+        Subject::Anyone => ANYONE.to_owned(),
+        Subject::Key(key) => key.to_string(),
+    }
+}
+
+fn choose_subject(known: impl Iterator<Item = PublicKey>, text: &str) -> Result<Subject> {
+    match text {
+        ANYONE => Ok(Subject::Anyone),
+        text => choose_key(known, text).map(Subject::Key),
+    }
+}
+
+/// Finds the key that somebody means: any whole one, or the only one of these that begins so.
+pub(crate) fn choose_key(known: impl Iterator<Item = PublicKey>, text: &str) -> Result<PublicKey> {
+    let digits = text.to_ascii_lowercase();
+    if let Ok(key) = digits.parse() {
+        return Ok(key);
+    }
+    let is_prefix = digits.len() >= PREFIX_DIGITS_MIN;
+    let known: BTreeSet<PublicKey> = known
+        .filter(|key| is_prefix && key.to_string().starts_with(&digits))
+        .collect();
+    let text = match known.len() {
+        1 => return Ok(known.into_iter().next().expect("there is one")),
+        0 => format!("no key here begins with {text:?}"),
+        n => format!("{n} keys here begin with {text:?}"),
+    };
+    Err(Failure::new(text)
+        .hint(
+            "all 64 digits of the key, or at least 4 that only one has: `eidetica requests` and \
+               `access` list them, and `invites` those of invites",
+        )
+        .into())
+}
+
+/// Says why access could not be changed.
+pub(crate) fn failed(what: &str, error: TreeError) -> Failure {
+    let hint = match &error {
+        TreeError::NoSuchRequest(_) => "`eidetica requests` lists who asks".to_owned(),
+        TreeError::TooManyInvites(_) => "`eidetica invites` lists them".to_owned(),
+        TreeError::NotAdmin(tree) => hint_of_access(&tree.short()),
+        TreeError::Refused(_) => hint_of_access("<tree>"),
+        _ => "the same command again once the cause is gone".to_owned(),
+    };
+    Failure::new(what).caused_by(error).hint(hint)
+}
+
+fn hint_of_access(tree: &str) -> String {
+    format!("`eidetica access {tree}` shows who may do what, and who is admin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn keys_are_found_by_their_beginning_or_as_a_whole() {
+        let known = || [key(0xab), key(0xcd), key(0xab)].into_iter();
+        assert_eq!(choose_key(known(), "ABAB").ok(), Some(key(0xab)));
+        assert_eq!(choose_key(known(), &"12".repeat(32)).ok(), Some(key(0x12)));
+        for text in ["aba", "", "ffff", "abab0"] {
+            assert!(choose_key(known(), text).is_err(), "{text}");
+        }
+        let mut near = [0xab; 32];
+        near[31] = 0;
+        let known = [key(0xab), PublicKey::from_bytes(near)].into_iter();
+        assert!(choose_key(known, "abab").is_err(), "two begin so");
+    }
+
+    #[test]
+    fn the_last_admin_stays() {
+        let (ada, eve) = (Subject::Key(key(1)), Subject::Key(key(2)));
+        let one = [
+            (Subject::Anyone, Role::Write),
+            (ada, Role::Admin),
+            (eve, Role::Write),
+        ];
+        assert!(refuse_orphan(&one, &ada, false).is_err());
+        assert!(refuse_orphan(&one, &ada, true).is_ok());
+        assert!(refuse_orphan(&one, &eve, false).is_ok());
+        let two = [(ada, Role::Admin), (eve, Role::Admin)];
+        assert!(refuse_orphan(&two, &ada, false).is_ok());
+    }
+}

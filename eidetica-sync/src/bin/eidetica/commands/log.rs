@@ -1,0 +1,103 @@
+//! `log`: the entries of a tree in the order that is the same on every device.
+
+use data_encoding::HEXLOWER;
+use eidetica_sync::dag::{AccessChange, Body, SignedEntry, Subject};
+use serde_json::{Value, json};
+
+use crate::args::Log;
+use crate::commands::access::role_phrase;
+use crate::commands::session::Session;
+use crate::output::failure::{Context, Result};
+use crate::output::text::{first_line, utc};
+use crate::store::trees;
+
+/// How much of an entry's text stands in a line for people, in characters: with what stands before
+/// it, about as much as a wide terminal shows.
+const TEXT_CHARS_MAX: usize = 100;
+
+pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
+    let opened = session.open()?;
+    let tree = trees::find(&*opened.store, &args.tree)?.tree;
+    let node = opened.start();
+    let failed = "could not read the tree";
+    let log = node.log(tree).await.context(failed)?;
+    let mut out = session.console.out();
+    for entry in log {
+        let entry = entry.context(failed)?;
+        if args.json {
+            out.json(&as_json(&entry, args.raw))?;
+        } else {
+            out.line(for_people(&entry))?;
+        }
+    }
+    out.flush()
+}
+
+/// Returns the kind of an entry, its text if it has one, and how long its payload is.
+fn content(body: &Body) -> (&'static str, Option<&str>, usize) {
+    match body {
+        Body::Data(data) => ("data", std::str::from_utf8(data).ok(), data.len()),
+        Body::Access(_) => ("access", None, 0),
+        Body::Genesis(genesis) => ("genesis", Some(&genesis.name), genesis.name.len()),
+        Body::Extension { bytes, .. } => ("extension", None, bytes.len()),
+    }
+}
+
+fn as_json(signed: &SignedEntry, raw: bool) -> Value {
+    let entry = signed.entry();
+    let (kind, text, payload_bytes) = content(&entry.body);
+    let parents: Vec<String> = entry.parents.iter().map(ToString::to_string).collect();
+    let mut value = json!({
+        "id": signed.id().to_string(),
+        "parents": parents,
+        "height": entry.height,
+        "timestamp_ms": entry.timestamp_ms,
+        "author": entry.author.to_string(),
+        "kind": kind,
+        "text": text,
+        "payload_bytes": payload_bytes,
+    });
+    if raw {
+        value["encoded"] = HEXLOWER.encode(signed.encoded()).into();
+    }
+    value
+}
+
+fn for_people(signed: &SignedEntry) -> String {
+    let entry = signed.entry();
+    let (kind, text, payload_bytes) = content(&entry.body);
+    let (id, author) = (signed.id().short(), entry.author.short());
+    let (height, time) = (entry.height, utc(entry.timestamp_ms));
+    let merges = match entry.parents.len() {
+        0 | 1 => String::new(),
+        parents => format!("({parents} parents) "),
+    };
+    let text = match (text, &entry.body) {
+        (Some(text), Body::Data(_)) => first_line(text, TEXT_CHARS_MAX),
+        (_, Body::Genesis(genesis)) => {
+            let name = first_line(&genesis.name, TEXT_CHARS_MAX);
+            format!("[tree {name}] {}", said(&genesis.access))
+        }
+        (_, Body::Access(changes)) => format!("[{kind}] {}", said(changes)),
+        (_, Body::Extension { kind: number, .. }) => {
+            format!("[{kind} {number}: {payload_bytes} bytes]")
+        }
+        (None, Body::Data(_)) => format!("[{payload_bytes} bytes]"),
+    };
+    format!("{height:>7}  {id}  {time}  {author}  {merges}{text}")
+}
+
+/// Says what others may do from here on.
+fn said(changes: &[AccessChange]) -> String {
+    let one = |change: &AccessChange| {
+        let subject = match change.subject {
+            Subject::Anyone => "anyone".to_owned(),
+            Subject::Key(key) => key.short(),
+        };
+        format!(
+            "{subject} {}",
+            change.role.map_or("may do nothing", role_phrase)
+        )
+    };
+    changes.iter().map(one).collect::<Vec<_>>().join(", ")
+}

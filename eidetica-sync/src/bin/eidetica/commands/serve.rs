@@ -1,0 +1,188 @@
+//! `serve` and `ticket`: trees for others.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use eidetica_sync::dag::{PublicKey, Role, TreeId};
+use eidetica_sync::http::HttpTransport;
+use eidetica_sync::proto::joining::REQUESTS_MAX;
+use eidetica_sync::proto::{Address, Ticket, TransportErrorKind};
+use eidetica_sync::{Event, Events, Node, Origin};
+
+use crate::args::Serve;
+use crate::commands::access::{quoted, role_name};
+use crate::commands::session::Session;
+#[cfg(unix)]
+use crate::control::server::Control;
+use crate::network::transports::{with_http, with_iroh};
+use crate::output::failure::{Context, Failure, Result};
+use crate::output::text::{count, printable};
+use crate::signals::Interruption;
+use crate::store::dir::{Opened, ServedTree, Serving};
+use crate::store::trees::{self, Named};
+
+pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
+    let dir = &session.dir;
+    let mut opened = session.open()?;
+    let mut interruption = Interruption::listen()?;
+    let mut node = opened.node();
+    let mut certificate = None;
+    if !args.no_http {
+        let http = HttpTransport::builder().bind(args.http);
+        let (http, to_give) = args.tls.apply(dir, http)?;
+        node = with_http(node, http)?;
+        certificate = to_give;
+    }
+    if !args.no_iroh {
+        node = with_iroh(node, &opened.key, args.loopback).await?;
+    }
+    let node = node.start();
+    let events = node.events();
+    opened.server = Some(node.clone());
+
+    let trees = trees::all(&*opened.store)?;
+    #[cfg(unix)]
+    let mut control = None;
+    let run = async {
+        let addresses = listen(&node).await?;
+        #[cfg(unix)]
+        {
+            control = listen_for_commands(session);
+        }
+        announce(session, &node, &trees, addresses, certificate.as_deref())?;
+        #[cfg(unix)]
+        if let Some(control) = &control {
+            tokio::join!(tell(session, &opened, events), control.run(dir, &opened));
+            return Ok(());
+        }
+        tell(session, &opened, events).await;
+        Ok(())
+    };
+    // An interruption counts at every moment: finding a relay can take a while.
+    let served: Result<()> = tokio::select! {
+        served = run => served,
+        () = interruption.wait() => Ok(()),
+    };
+    dir.remove_serving();
+    #[cfg(unix)]
+    if let Some(control) = control {
+        control.stop().await;
+    }
+    let stopped = node.shutdown().await;
+    served?;
+    Ok(stopped.context("could not stop everything in good order")?)
+}
+
+/// Begins to listen, and returns where.
+async fn listen(node: &Node) -> Result<Vec<Address>> {
+    node.accept_connections().await.map_err(|error| {
+        let taken = error.kind() == TransportErrorKind::AddressInUse;
+        let failure = Failure::new("could not start to serve").caused_by(error);
+        match taken {
+            true => failure.hint("another address: `--http 127.0.0.1:0` takes any free port"),
+            false => failure.hint("`--no-http` or `--no-iroh` to leave out what does not start"),
+        }
+    })?;
+    let addresses = node.get_all_server_addresses_async().await;
+    Ok(addresses.into_iter().map(|(_, address)| address).collect())
+}
+
+/// Says where it listens, and with which certificate of its own.
+fn announce(
+    session: &Session,
+    node: &Node,
+    trees: &[Named],
+    addresses: Vec<Address>,
+    certificate: Option<&Path>,
+) -> Result<()> {
+    session.dir.write_serving(&Serving {
+        pid: std::process::id(),
+        addresses: addresses.clone(),
+        trees: trees
+            .iter()
+            .map(|it| ServedTree {
+                tree: it.tree.to_string(),
+                name: it.name.clone(),
+            })
+            .collect(),
+    })?;
+    let mut out = session.console.out();
+    for address in &addresses {
+        out.line(format_args!("listening {address}"))?;
+    }
+    if let Some(certificate) = certificate {
+        out.line(format_args!("certificate {}", certificate.display()))?;
+    }
+    for Named { tree, .. } in trees {
+        let mut ticket = Ticket::new(*tree);
+        ticket.peer = Some(node.key());
+        ticket.addresses.clone_from(&addresses);
+        out.line(format_args!("ticket {ticket}"))?;
+    }
+    out.line("ready")?;
+    out.flush()
+}
+
+/// Begins to listen for commands on the store, which nobody else can open meanwhile.
+#[cfg(unix)]
+fn listen_for_commands(session: &Session) -> Option<Control> {
+    match Control::listen(&session.dir) {
+        Ok(control) => Some(control),
+        // Serving is what was asked for, and goes without.
+        Err(error) => {
+            let failure =
+                Failure::new("other commands on this store have to wait for the server's end")
+                    .caused_by(error)
+                    .hint("a store with a shorter path, on a disk of this machine");
+            session.console.note(failure);
+            None
+        }
+    }
+}
+
+/// Says what others bring, and who wants to join.
+async fn tell(session: &Session, opened: &Opened, mut events: Events) {
+    let mut told = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Stored {
+                tree,
+                arrivals,
+                origin: Origin::Pushed(from),
+            } => {
+                let entries = count(arrivals.len() as u64, "entry", "entries");
+                let tree = tree.short();
+                let note = format!("{entries} in {tree} from {from}");
+                session.console.note(printable(&note));
+            }
+            // Strangers who ask again and again fill no logs.
+            Event::JoinRequested { tree, key, role } if told.insert((tree, key)) => {
+                if told.len() > REQUESTS_MAX {
+                    told.clear();
+                }
+                if let Some(note) = wish(opened, tree, key, role).await {
+                    session.console.note(note);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Says who wants to join a tree that is here.
+async fn wish(opened: &Opened, tree: TreeId, key: PublicKey, role: Role) -> Option<String> {
+    let name = trees::find(&*opened.store, &tree.to_string()).ok()?.name;
+    let requests = opened.server.as_ref()?.join_requests(Some(tree)).await;
+    let requests = requests.unwrap_or_default();
+    let request = requests.iter().find(|request| request.key == key);
+    let note = request.map(|request| quoted(&request.waiting.note));
+    Some(format!(
+        "{key} asks for {role} of {name:?} {note}\n  \
+         eidetica approve {tree} {short}    or    eidetica reject {tree} {short}",
+        role = role_name(role),
+        name = printable(&name),
+        note = note.unwrap_or_default(),
+        tree = tree.short(),
+        short = key.short()
+    ))
+}

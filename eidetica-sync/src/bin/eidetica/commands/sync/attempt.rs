@@ -1,0 +1,116 @@
+//! One attempt: one peer, at one address.
+
+use std::sync::Arc;
+
+use eidetica_sync::dag::TreeId;
+use eidetica_sync::proto::{ErrorCode, SyncFault, SyncOptions, Ticket};
+use eidetica_sync::{Event, Joined, Node, Origin, Peer, SyncError};
+use tokio::time::Instant;
+
+use super::plan::{Done, Outcome, Plan, Route};
+use crate::output::console::Console;
+
+/// Asks one peer, at one address.
+pub(crate) async fn attempt(
+    console: &Console,
+    node: &Node,
+    plan: &Plan<'_>,
+    route: &Route,
+) -> Result<Outcome, Arc<SyncError>> {
+    let tree = plan.tree;
+    let Some(ask) = &plan.ask else {
+        return one(console, node, tree, route).await.map(Outcome::Synced);
+    };
+    // Whoever has been let in with less than was asked for is in, and need not ask again.
+    let asks_first = plan.invite.is_some() || ask.role.is_some() && !plan.was_asked;
+    if !asks_first {
+        match one(console, node, tree, route).await {
+            Err(error) if is_not_found(&error) => {}
+            result => return result.map(Outcome::Synced),
+        }
+    }
+    let begun = Instant::now();
+    let mut ticket = Ticket::new(tree);
+    ticket.peer = route.peer;
+    ticket.addresses = vec![route.address.clone()];
+    ticket.invite.clone_from(&plan.invite);
+    let joining = node.join(&ticket, ask.clone());
+    match watch(console, node, tree, joining).await? {
+        Joined::Synced(report) => Ok(Outcome::Synced(Done::new(route, report, begun))),
+        Joined::Rejected => Ok(Outcome::Rejected(route.clone())),
+        // A role is asked for, and perhaps the tree can be read meanwhile.
+        Joined::Pending if asks_first => match one(console, node, tree, route).await {
+            Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.clone())),
+            result => result.map(Outcome::Synced),
+        },
+        Joined::Pending => Ok(Outcome::Pending(route.clone())),
+    }
+}
+
+/// Shows what is received meanwhile. How much there is in all is not known here.
+async fn watch<T>(
+    console: &Console,
+    node: &Node,
+    tree: TreeId,
+    joining: impl Future<Output = T>,
+) -> T {
+    let mut events = node.events();
+    let mut joining = std::pin::pin!(joining);
+    let (mut progress, mut received) = (None, 0);
+    loop {
+        tokio::select! {
+            result = &mut joining => return result,
+            Some(event) = events.next() => {
+                if let Event::Stored { tree: of, arrivals, origin: Origin::Pulled(_) } = event
+                    && of == tree
+                {
+                    received += arrivals.len() as u64;
+                    let progress = progress.get_or_insert_with(|| console.progress("receiving"));
+                    progress.set(received, None);
+                }
+            }
+        }
+    }
+}
+
+fn is_not_found(error: &SyncError) -> bool {
+    let SyncError::Peer {
+        source: SyncFault::Refused(refused),
+        ..
+    } = error
+    else {
+        return false;
+    };
+    refused.code == ErrorCode::NotFound
+}
+
+/// Syncs at one address.
+pub(crate) async fn one(
+    console: &Console,
+    node: &Node,
+    tree: TreeId,
+    route: &Route,
+) -> Result<Done, Arc<SyncError>> {
+    let begun = Instant::now();
+    let peer = Peer {
+        key: route.peer,
+        addresses: vec![route.address.clone()],
+    };
+    let running = node.begin_sync(tree, peer, SyncOptions::default()).await?;
+    let mut seen = running.progress();
+    let mut finished = std::pin::pin!(running.finish());
+    let mut progress = console.progress("receiving");
+    loop {
+        tokio::select! {
+            result = &mut finished => return result.map(|report| Done::new(route, report, begun)),
+            Ok(()) = seen.changed() => {
+                let at = *seen.borrow_and_update();
+                if at.to_send > 0 && at.received >= at.expected {
+                    progress.say("sending", at.to_send);
+                } else {
+                    progress.show("receiving".into(), at.received, (at.expected > 0).then_some(at.expected));
+                }
+            }
+        }
+    }
+}

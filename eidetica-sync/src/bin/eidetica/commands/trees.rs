@@ -1,0 +1,65 @@
+//! `init`, `new`, `ls` and `tips`: makes trees and lists them.
+
+use eidetica_sync::dag::{AccessChange, Subject, tip_ids};
+use serde_json::json;
+
+use crate::args::{Anyone, Ls, New};
+use crate::commands::session::Session;
+use crate::output::failure::{Context, Result};
+use crate::output::text::printable;
+use crate::store::trees::{find, info};
+
+pub(crate) fn init(session: &Session) -> Result<()> {
+    let opened = session.open_or_create()?;
+    let mut out = session.console.out();
+    out.line(format_args!("key {}", opened.key.public()))?;
+    out.flush()
+}
+
+pub(crate) async fn new(session: &Session, args: New) -> Result<()> {
+    let node = session.open_or_create()?.start();
+    let tree = node
+        .create_tree(args.name, access_of(args.anyone))
+        .await
+        .context("could not create the tree")?;
+    let mut out = session.console.out();
+    out.line(tree)?;
+    out.flush()
+}
+
+/// Returns what others may do in a tree from the start.
+pub(crate) fn access_of(anyone: Option<Anyone>) -> Vec<AccessChange> {
+    anyone
+        .map(|role| AccessChange::grant(Subject::Anyone, role.into()))
+        .into_iter()
+        .collect()
+}
+
+pub(crate) fn ls(session: &Session, args: Ls) -> Result<()> {
+    let opened = session.open()?;
+    let mut out = session.console.out();
+    for tree in opened.store.trees().context("could not list the trees")? {
+        let info = info(&*opened.store, tree).context("could not list the trees")?;
+        let (name, entries) = (&info.name, info.entries);
+        if args.json {
+            let tips: Vec<String> = info.tips.iter().map(ToString::to_string).collect();
+            let tree = tree.to_string();
+            out.json(&json!({"tree": tree, "name": name, "entries": entries, "tips": tips}))?;
+        } else {
+            let (tips, name) = (info.tips.len(), printable(name));
+            out.line(format_args!("{tree}  {entries:>8}  {tips:>4}  {name}"))?;
+        }
+    }
+    out.flush()
+}
+
+pub(crate) fn tips(session: &Session, tree: &str) -> Result<()> {
+    let opened = session.open()?;
+    let tree = find(&*opened.store, tree)?.tree;
+    let tips = opened.store.snapshot(tree).and_then(|it| tip_ids(&*it));
+    let mut out = session.console.out();
+    for tip in tips.context("could not read the tips")? {
+        out.line(tip)?;
+    }
+    out.flush()
+}

@@ -1,0 +1,58 @@
+//! `verify`: reads whole trees and says what is wrong with them.
+
+use eidetica_sync::dag::check;
+use serde_json::json;
+
+use crate::args::Verify;
+use crate::commands::session::Session;
+use crate::output::failure::{Context, Failure, Hint, Result};
+use crate::output::text::{count, printable};
+use crate::store::trees::{self, Named};
+
+pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
+    let opened = session.open()?;
+    let trees = match &args.tree {
+        Some(text) => vec![trees::find(&*opened.store, text)?],
+        None => trees::all(&*opened.store)?,
+    };
+    let mut out = session.console.out();
+    let (mut problems_found, mut damaged) = (0, 0);
+    for Named { tree, name } in trees {
+        let failed = format!("could not read all of the tree {} ({name})", tree.short());
+        let snapshot = opened.store.snapshot(tree).context(&failed)?;
+        let entries = snapshot.entry_count();
+        let mut progress = session.console.progress("verifying");
+        progress.set(0, Some(entries.into()));
+        let checked = check(&*snapshot, tree, |done| {
+            progress.set(done.into(), Some(entries.into()));
+        });
+        drop(progress);
+        let problems = checked
+            .context(&failed)
+            .hint("fetch the tree anew: `eidetica join` into another --store")?;
+        problems_found += problems.len() as u64;
+        damaged += u64::from(!problems.is_empty());
+        if args.json {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let tree = tree.to_string();
+            out.json(&json!({"tree": tree, "entries": entries, "problems": problems}))?;
+        } else if problems.is_empty() {
+            let which = format!("  {}  {}", tree.short(), printable(&name));
+            let which = if args.all { &which } else { "" };
+            out.line(format_args!("ok {entries} entries{which}"))?;
+        } else {
+            for problem in problems {
+                out.line(format_args!("tree {}: {problem}", tree.short()))?;
+            }
+        }
+        out.flush()?;
+    }
+    if problems_found == 0 {
+        return Ok(());
+    }
+    let problems = count(problems_found, "problem", "problems");
+    let text = format!("{problems} in {}", count(damaged, "tree", "trees"));
+    let hint = "fetch what is damaged anew: `eidetica join` into another --store, with a ticket of \
+                a device that has it";
+    Err(Failure::new(text).hint(hint).into())
+}

@@ -1,0 +1,39 @@
+//! The transports, as the program sets them up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use eidetica_sync::NodeBuilder;
+use eidetica_sync::dag::SecretKey;
+use eidetica_sync::http::HttpTransportBuilder;
+use eidetica_sync::iroh::{IrohTransport, Relays};
+
+use crate::output::failure::{Context, Hint, Result};
+
+/// Adds HTTP.
+pub(crate) fn with_http(node: NodeBuilder, http: HttpTransportBuilder) -> Result<NodeBuilder> {
+    let node = node.transport("http", http.build());
+    Ok(node.context("could not set up HTTP")?)
+}
+
+/// Adds iroh. The device's key is the endpoint's, so every connection proves it.
+pub(crate) async fn with_iroh(
+    node: NodeBuilder,
+    key: &SecretKey,
+    loopback: bool,
+) -> Result<NodeBuilder> {
+    let mut iroh = IrohTransport::builder().secret_key(key.clone());
+    if loopback {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        iroh = iroh
+            .relays(Relays::Disabled)
+            .address_lookup(false)
+            .bind_addr(any_port);
+    }
+    let failed = "could not set up iroh";
+    let iroh = iroh
+        .bind()
+        .await
+        .context(failed)
+        .hint("HTTP alone: `serve --no-iroh`, or `join` and `sync` with `--via http`")?;
+    Ok(node.transport("iroh", iroh).context(failed)?)
+}

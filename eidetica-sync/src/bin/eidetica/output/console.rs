@@ -1,0 +1,99 @@
+//! Whoever started a command: what it reads, and what it is told.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::control::Answer;
+use crate::output::failure::{Context, Hint, Result, Stop};
+use crate::output::out::{self, Out};
+use crate::output::progress::Progress;
+use crate::output::remote::{Remote, RemoteOut};
+use crate::signals::Interruption;
+
+/// Where a command reads from and prints to. Clones are the same.
+#[derive(Clone)]
+pub(crate) enum Console {
+    /// The streams of this process.
+    Own,
+    /// Those of a process that has given its command to the server.
+    Remote(Arc<Remote>),
+}
+
+impl Console {
+    /// Begins to print data.
+    pub(crate) fn out(&self) -> Out {
+        match self {
+            Self::Own => Out::new(io::stdout().lock()),
+            Self::Remote(remote) => Out::new(RemoteOut(remote.clone())),
+        }
+    }
+
+    /// Prints a line that is no data. If nobody can be told, nobody is.
+    pub(crate) fn note(&self, text: impl Display) {
+        match self {
+            Self::Own => out::note(text),
+            Self::Remote(remote) => {
+                let _nobody_reads = remote.tell(&Answer::Note(text.to_string()));
+            }
+        }
+    }
+
+    /// Begins to show how far `what` has come.
+    pub(crate) fn progress(&self, what: &'static str) -> Progress {
+        match self {
+            Self::Own => Progress::new(what),
+            Self::Remote(remote) => Progress::remote(remote.clone(), what),
+        }
+    }
+
+    /// Reads what is typed or piped in.
+    pub(crate) fn stdin(&self) -> Box<dyn Read> {
+        match self {
+            Self::Own => Box::new(io::stdin().lock()),
+            Self::Remote(remote) => Box::new(remote.input()),
+        }
+    }
+
+    /// Tells whether a person types what stdin gives. Who hands a command over is told before.
+    pub(crate) fn reads_terminal(&self) -> bool {
+        matches!(self, Self::Own) && io::stdin().is_terminal()
+    }
+
+    /// Reads a file. The one who hands a command over sends along the file that it names.
+    pub(crate) fn file(&self, path: &Path) -> Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Own => Box::new(open(path)?),
+            Self::Remote(remote) => Box::new(remote.input()),
+        })
+    }
+
+    /// Reports why a command failed, if it did, and returns the exit code.
+    pub(crate) fn conclude(&self, result: Result<()>) -> u8 {
+        match result {
+            // The reader of our output has seen enough.
+            Ok(()) | Err(Stop::OutputClosed) => 0,
+            Err(Stop::Failed(failure)) => {
+                self.note(&failure);
+                failure.code()
+            }
+        }
+    }
+
+    /// Begins to listen for the wish to end the command.
+    pub(crate) fn interruption(&self) -> Result<Interruption> {
+        match self {
+            Self::Own => Interruption::listen(),
+            Self::Remote(remote) => Ok(remote.interruption()),
+        }
+    }
+}
+
+/// Opens a file that the command line names.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let file = File::open(path);
+    let file = file.context(format!("could not open {}", path.display()));
+    Ok(file.hint("check the path")?)
+}

@@ -1,0 +1,187 @@
+//! Errors as people read them: what was tried, why it failed, what to do next.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use eidetica_sync::store::BoxedError;
+
+use crate::output::text::printable;
+
+/// The result of everything here.
+pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
+
+/// Why a command does not go on.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Whoever read stdout has closed it.
+    OutputClosed,
+    /// It failed.
+    Failed(Box<Failure>),
+}
+
+impl Stop {
+    /// Says why data could not be printed.
+    pub(crate) fn from_stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Failure::new("could not write to stdout")
+                .caused_by(error)
+                .into(),
+        }
+    }
+}
+
+/// What a script has to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Error,
+    Pending,
+    Rejected,
+}
+
+/// What was tried, why it failed, and what to do next.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    text: String,
+    source: Option<BoxedError>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Says what could not be done.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Error,
+            text: text.into(),
+            source: None,
+            hint: None,
+        }
+    }
+
+    /// Says what somebody else has to do first.
+    pub(crate) fn pending(text: impl Into<String>) -> Self {
+        let kind = Kind::Pending;
+        Self {
+            kind,
+            ..Self::new(text)
+        }
+    }
+
+    /// Says what somebody else does not want.
+    pub(crate) fn rejected(text: impl Into<String>) -> Self {
+        let kind = Kind::Rejected;
+        Self {
+            kind,
+            ..Self::new(text)
+        }
+    }
+
+    /// Returns the exit code of the program. 2 is for a command line that makes no sense.
+    pub(crate) fn code(&self) -> u8 {
+        match self.kind {
+            Kind::Error => 1,
+            Kind::Pending => 3,
+            Kind::Rejected => 4,
+        }
+    }
+
+    /// Adds the cause.
+    pub(crate) fn caused_by(mut self, source: impl Into<BoxedError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Says what to do next.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+/// Writes all of it: the causes, one in a line, and the hint. Some of the text may come from a peer,
+/// so nothing in it can steer a terminal.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Error => "error",
+            Kind::Pending => "pending",
+            Kind::Rejected => "rejected",
+        };
+        write!(f, "{kind}: {}", printable(&self.text))?;
+        let mut said = self.text.clone();
+        let first = self
+            .source
+            .as_deref()
+            .map(|it| it as &(dyn Error + 'static));
+        for cause in std::iter::successors(first, |&cause| cause.source()) {
+            let text = cause.to_string();
+            // Many errors repeat their cause in their own text.
+            if !said.contains(&text) {
+                write!(f, "\n  caused by: {}", printable(&text))?;
+                said = text;
+            }
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\n  try: {}", printable(hint)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what was tried when something failed.
+pub(crate) trait Context<T> {
+    /// Puts what was tried before the cause.
+    fn context(self, text: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<BoxedError>> Context<T> for Result<T, E> {
+    fn context(self, text: impl Into<String>) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(text).caused_by(error))
+    }
+}
+
+/// Says what to do next when something failed.
+pub(crate) trait Hint<T> {
+    /// Adds what to do next.
+    fn hint(self, hint: impl Into<String>) -> Result<T, Failure>;
+}
+
+impl<T> Hint<T> for Result<T, Failure> {
+    fn hint(self, hint: impl Into<String>) -> Self {
+        self.map_err(|failure| failure.hint(hint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_sync::store::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = StoreError::Io {
+            source: "no light".into(),
+        };
+        let failure = Err::<(), _>(error).context("could not read").hint("a lamp");
+        let text = failure.map_err(|failure| failure.to_string());
+        let lines = "error: could not read\n  \
+                     caused by: the store's file could not be read or written: no light\n  \
+                     try: a lamp";
+        assert_eq!(text, Err(lines.to_owned()));
+    }
+
+    #[test]
+    fn a_peers_words_do_not_steer_the_terminal() {
+        let text = Failure::new("it said \u{1b}[2J").to_string();
+        assert_eq!(text, "error: it said \\u{1b}[2J");
+    }
+}

@@ -1,0 +1,119 @@
+//! The trees of the store, and finding the one that a command line names.
+
+use eidetica_sync::TreeInfo;
+use eidetica_sync::dag::{Arrival, Body, TreeId, tip_ids};
+use eidetica_sync::store::{Store, StoreError};
+
+use crate::output::failure::{Context, Failure, Result};
+
+/// Fewest digits of an id or a key that stand for it: fewer are more likely to be a name.
+pub(crate) const PREFIX_DIGITS_MIN: usize = 4;
+
+/// A tree and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) tree: TreeId,
+    pub(crate) name: String,
+}
+
+/// Lists the trees of the store.
+pub(crate) fn all(store: &dyn Store) -> Result<Vec<Named>> {
+    let named = |tree| {
+        let name = name(store, tree)?;
+        Ok(Named { tree, name })
+    };
+    let trees = store.trees();
+    let trees = trees.and_then(|trees| trees.into_iter().map(named).collect());
+    Ok(trees.context("could not list the trees")?)
+}
+
+/// Finds the tree that somebody means.
+pub(crate) fn find(store: &dyn Store, text: &str) -> Result<Named> {
+    choose(all(store)?, text)
+}
+
+/// Finds the tree that somebody means among these.
+pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
+    let digits = text.to_ascii_lowercase();
+    let is_prefix = digits.len() >= PREFIX_DIGITS_MIN;
+    let means =
+        |it: &Named| it.name == text || is_prefix && it.tree.to_string().starts_with(&digits);
+    let mut found: Vec<Named> = trees.into_iter().filter(means).collect();
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(unknown(text).into()),
+        _ => {
+            let list: Vec<String> = found
+                .iter()
+                .map(|it| format!("{} {:?}", it.tree.short(), it.name))
+                .collect();
+            let text = format!("{text:?} can be any of {}", list.join(", "));
+            Err(Failure::new(text)
+                .hint("write more digits of the tree's id")
+                .into())
+        }
+    }
+}
+
+fn unknown(text: &str) -> Failure {
+    let failure = Failure::new(format!("there is no tree {text:?} in the store"));
+    if text.starts_with("eidetica:") {
+        return failure.hint("`eidetica join` with this ticket first");
+    }
+    failure.hint("`eidetica ls` lists the trees; `eidetica join` fetches one from elsewhere")
+}
+
+fn name(store: &dyn Store, tree: TreeId) -> Result<String, StoreError> {
+    let root = store.snapshot(tree)?.entry(Arrival(0))?;
+    Ok(match &root.entry().body {
+        Body::Genesis(genesis) => genesis.name.clone(),
+        Body::Data(_) | Body::Access(_) | Body::Extension { .. } => String::new(),
+    })
+}
+
+/// Describes a tree.
+pub(crate) fn info(store: &dyn Store, tree: TreeId) -> Result<TreeInfo, StoreError> {
+    let snapshot = store.snapshot(tree)?;
+    Ok(TreeInfo {
+        tree,
+        name: name(store, tree)?,
+        entries: snapshot.entry_count(),
+        tips: tip_ids(&*snapshot)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_sync::dag::EntryId;
+
+    use super::*;
+
+    fn trees() -> Vec<Named> {
+        let named = |byte, name: &str| Named {
+            tree: TreeId::from_root(EntryId::from_bytes([byte; 32])),
+            name: name.to_owned(),
+        };
+        vec![
+            named(0xaa, "notes"),
+            named(0xbb, "twice"),
+            named(0xcc, "twice"),
+            named(0xdd, "aaaa"),
+        ]
+    }
+
+    #[test]
+    fn trees_are_found_by_name_and_by_id() {
+        for (text, byte) in [("notes", 0xaa), ("BBBB", 0xbb), ("ccccc", 0xcc)] {
+            let found = choose(trees(), text).expect("one fits");
+            assert_eq!(found.tree.as_bytes(), &[byte; 32]);
+        }
+    }
+
+    #[test]
+    fn what_fits_several_or_none_is_refused() {
+        // "aaaa" is the beginning of one id and the name of another tree.
+        for text in ["twice", "aaaa", "bbb", "nothing", ""] {
+            assert!(choose(trees(), text).is_err(), "{text}");
+        }
+    }
+}

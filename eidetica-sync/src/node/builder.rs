@@ -1,0 +1,132 @@
+//! Putting a node together from its parts.
+
+use std::sync::{Arc, Mutex};
+
+use eidetica_dag::SecretKey;
+use eidetica_proto::{SyncTransport, TransportError};
+use tokio::sync::mpsc;
+
+use super::{Inner, Node};
+use crate::client::peer_client::PeerClient;
+use crate::engine::{Engine, QUEUE_MAX};
+use crate::event::Publisher;
+use crate::membership::Membership;
+use crate::platform::random::Random;
+use crate::server::push::PushAcceptor;
+use crate::server::request_auth::RequestAuth;
+use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::server::service::Server;
+use crate::store::Store;
+use crate::store::writer::Writer;
+use crate::transport::manager::TransportManager;
+
+/// Makes a [`Node`].
+pub struct NodeBuilder {
+    store: Arc<dyn Store>,
+    key: SecretKey,
+    random: Random,
+    manager: TransportManager,
+}
+
+impl NodeBuilder {
+    /// Adds a transport behind those that are there. An address goes to the first that can handle
+    /// it. Several of one kind may be there, under different names.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn transport(
+        mut self,
+        name: impl Into<String>,
+        transport: impl SyncTransport,
+    ) -> Result<Self, TransportError> {
+        #[cfg(feature = "http")]
+        crate::server::json_api::attach(&transport, &self.store, self.key.public());
+        self.manager.register(name, Arc::new(transport))?;
+        Ok(self)
+    }
+
+    /// Draws every random choice of the node from `seed`, so that a test can be repeated.
+    ///
+    /// Only for tests: a seed that is used again repeats the epoch of request proofs, and a server
+    /// would then accept requests that were recorded before it restarted.
+    #[cfg(feature = "test-utils")]
+    pub fn with_seed(mut self, seed: [u8; 32]) -> Self {
+        self.random = Random::with_seed(seed);
+        self
+    }
+
+    /// Starts the engine. Nothing listens until [`Node::accept_connections`].
+    pub fn start(self) -> Node {
+        let Self {
+            store,
+            key,
+            random,
+            manager,
+        } = self;
+        let manager = Arc::new(manager);
+        let publisher = Publisher::new();
+        let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
+        let writer = Arc::new(writer);
+        let membership = Membership::new(store.clone(), writer.clone(), publisher.clone());
+        let membership = Arc::new(membership);
+        let service = Arc::new(Server {
+            store: store.clone(),
+            auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
+            manager: Arc::downgrade(&manager),
+            membership: membership.clone(),
+            joins: JoinLimit::default(),
+            pushes: PushAcceptor {
+                store: store.clone(),
+                publisher: publisher.clone(),
+                limit: PushLimit::default(),
+            },
+        });
+        let client = PeerClient::new(key.clone(), random.clone(), store.clone());
+        let client = Arc::new(client);
+        let engine = Engine {
+            store: store.clone(),
+            manager: manager.clone(),
+            client: client.clone(),
+            publisher: publisher.clone(),
+            random: random.clone(),
+        };
+        let (queue, operations) = mpsc::channel(QUEUE_MAX);
+        let engine = tokio::spawn(engine.run(operations, publisher.events()));
+        Node(Arc::new(Inner {
+            store,
+            key,
+            manager,
+            client,
+            service,
+            publisher,
+            random,
+            writer,
+            membership,
+            queue: Mutex::new(Some(queue)),
+            engine: Mutex::new(Some(engine)),
+        }))
+    }
+}
+
+impl Node {
+    /// Returns a builder for a node that keeps its trees in `store` and is known by `key`.
+    ///
+    /// # Panics
+    /// If the operating system has no random bytes.
+    pub fn builder(store: impl Store, key: SecretKey) -> NodeBuilder {
+        Self::builder_with(Arc::new(store), key)
+    }
+
+    /// Returns a builder for a node on a store that is shared.
+    ///
+    /// # Panics
+    /// If the operating system has no random bytes.
+    pub fn builder_with(store: Arc<dyn Store>, key: SecretKey) -> NodeBuilder {
+        NodeBuilder {
+            store,
+            key,
+            random: Random::from_os(),
+            manager: TransportManager::new(),
+        }
+    }
+}

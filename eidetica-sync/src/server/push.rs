@@ -1,0 +1,76 @@
+//! Accepts a push: checks access and limits, then stores what the peer sends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eidetica_dag::Role;
+use eidetica_proto::answer::{acknowledge, check_access, refusal_of};
+use eidetica_proto::message::SendEntries;
+use eidetica_proto::{Caller, EntryReceiver, FrameStream};
+
+use crate::event::{Origin, Publisher};
+use crate::platform::blocking;
+use crate::server::refused::Refused;
+use crate::server::request_limits::PushLimit;
+use crate::store::Store;
+use crate::store::append_worker::AppendWorker;
+use crate::transport::frame_streams::incoming;
+use crate::transport::receive::{ReceiveDriver, ReceiveError};
+
+/// Accepts entries for the trees of a store.
+pub(crate) struct PushAcceptor {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) publisher: Publisher,
+    pub(crate) limit: PushLimit,
+}
+
+impl PushAcceptor {
+    /// Receives one push and returns the acknowledgement, which says what is durable.
+    ///
+    /// The caller's role is checked before the first entry is read. That spares work and protects
+    /// nothing: every entry is judged again when it is stored.
+    pub(super) async fn accept(
+        &self,
+        caller: &Caller,
+        send: SendEntries,
+        parts: FrameStream,
+    ) -> Result<Bytes, Refused> {
+        let tree = send.tree;
+        let _permit = self.limit.acquire(caller)?;
+        let (store, key) = (self.store.clone(), caller.key);
+        let checked = blocking::run(move || {
+            check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?;
+            Ok::<_, Refused>(())
+        });
+        checked.await?;
+
+        let receiver = self.receive(caller, send, parts).await?;
+        let store = self.store.clone();
+        blocking::run(move || Ok(acknowledge(&receiver, &*store.snapshot(tree)?)?)).await
+    }
+
+    /// Receives and stores the entries. What arrives before a fault or a cut and can be stored is
+    /// stored.
+    async fn receive(
+        &self,
+        caller: &Caller,
+        send: SendEntries,
+        parts: FrameStream,
+    ) -> Result<EntryReceiver, Refused> {
+        let mut receiver = EntryReceiver::new(send.tree);
+        receiver.begin(send.entries);
+        let worker = AppendWorker::new(self.store.clone());
+        let origin = Origin::Pushed(caller.remote.clone());
+        let mut driver = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        let parts = incoming(send.tree, parts);
+        match driver.run(&mut receiver, parts, |_| ()).await {
+            Ok(()) => Ok(receiver),
+            Err(ReceiveError::Transport(error)) => {
+                tracing::debug!(from = %caller.remote, %error, "the connection broke during a push");
+                Err(Refused::Gone)
+            }
+            Err(ReceiveError::Fault(fault)) => Err(refusal_of(&fault).into()),
+            Err(ReceiveError::Store(error)) => Err(error.into()),
+        }
+    }
+}

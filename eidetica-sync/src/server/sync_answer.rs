@@ -1,0 +1,31 @@
+//! Answers a peer that asks for what it lacks of a tree.
+
+use std::sync::Arc;
+
+use eidetica_dag::Role;
+use eidetica_proto::answer::{SyncAnswer, answer_sync, check_access};
+use eidetica_proto::message::SyncTree;
+use eidetica_proto::{Caller, FrameStream};
+
+use crate::platform::blocking;
+use crate::server::refused::Refused;
+use crate::store::Store;
+use crate::transport::frame_streams::OutgoingMessage;
+
+/// Checks that the caller may read the tree, then sends the entries that it lacks.
+pub(super) async fn sync_tree(
+    store: Arc<dyn Store>,
+    caller: &Caller,
+    sync: SyncTree,
+) -> Result<FrameStream, Refused> {
+    let key = caller.key;
+    let answered = blocking::run(move || {
+        let snapshot = store.snapshot(sync.tree)?;
+        check_access(&*snapshot, key.as_ref(), Role::Read)?;
+        Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
+    });
+    let (SyncAnswer { header, entries }, snapshot) = answered.await?;
+    let entries = entries.map(|entries| (entries, snapshot));
+    let (frames, _) = OutgoingMessage { header, entries }.frames();
+    Ok(frames)
+}

@@ -1,0 +1,38 @@
+//! Lists the trees that a caller may read.
+
+use eidetica_dag::{Arrival, Body, PublicKey, Role, TreeId, current_access};
+use eidetica_proto::message::{TREES_MAX, TreeSummary};
+
+use crate::server::refused::Refused;
+use crate::store::{Snapshot, Store, StoreError};
+
+/// Returns the name that the root gives the tree.
+pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
+    match &snapshot.entry(Arrival(0))?.entry().body {
+        Body::Genesis(genesis) => Ok(genesis.name.clone()),
+        Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Ok(String::new()),
+    }
+}
+
+pub(super) fn list_trees(
+    store: &dyn Store,
+    key: Option<PublicKey>,
+    after: Option<TreeId>,
+) -> Result<Vec<TreeSummary>, Refused> {
+    let mut summaries = Vec::new();
+    for tree in store.trees()? {
+        if Some(tree) <= after || summaries.len() == TREES_MAX {
+            continue;
+        }
+        let snapshot = store.snapshot(tree)?;
+        if current_access(&*snapshot)?.allows(key.as_ref(), Role::Read) {
+            let (name, entries) = (tree_name(&snapshot)?, snapshot.entry_count());
+            summaries.push(TreeSummary {
+                tree,
+                name,
+                entries,
+            });
+        }
+    }
+    Ok(summaries)
+}

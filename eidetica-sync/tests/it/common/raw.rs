@@ -1,0 +1,187 @@
+//! Requests made by hand, frame by frame, over every kind of connection.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use eidetica_dag::{PublicKey, SecretKey};
+use eidetica_proto::message::{Reply, ResponseHeader};
+use eidetica_proto::proof::{ProofFault, Proving, anonymous};
+use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
+use eidetica_proto::{Address, FrameStream, SyncTransport, WireError};
+use eidetica_sync::Node;
+use futures::{StreamExt, stream};
+
+use super::at;
+
+/// How requests reach a server.
+pub(crate) trait Way {
+    type Transport: SyncTransport;
+
+    /// A transport of somebody who holds this key, to ask or to serve with.
+    async fn transport(&self, name: &str, key: &SecretKey) -> Self::Transport;
+}
+
+/// A network in memory whose connections prove keys, or do not.
+pub(crate) struct InMemory {
+    network: MemoryNetwork,
+    proves: bool,
+}
+
+impl InMemory {
+    pub(crate) fn new(proves: bool) -> Self {
+        let network = MemoryNetwork::new();
+        Self { network, proves }
+    }
+}
+
+impl Way for InMemory {
+    type Transport = MemoryTransport;
+
+    async fn transport(&self, name: &str, key: &SecretKey) -> MemoryTransport {
+        let transport = self.network.transport(name);
+        match self.proves {
+            true => transport.key(key.public()).build(),
+            false => transport.build(),
+        }
+    }
+}
+
+/// HTTP on loopback.
+#[cfg(feature = "http")]
+pub(crate) struct Http;
+
+#[cfg(feature = "http")]
+impl Way for Http {
+    type Transport = eidetica_sync::http::HttpTransport;
+
+    async fn transport(&self, _: &str, _: &SecretKey) -> Self::Transport {
+        let bind = "127.0.0.1:0".parse().expect("an address");
+        Self::Transport::builder().bind(bind).build()
+    }
+}
+
+/// iroh on loopback.
+#[cfg(feature = "iroh")]
+pub(crate) struct Iroh;
+
+#[cfg(feature = "iroh")]
+impl Way for Iroh {
+    type Transport = eidetica_sync::iroh::IrohTransport;
+
+    async fn transport(&self, _: &str, key: &SecretKey) -> Self::Transport {
+        use eidetica_sync::iroh::Relays;
+        let transport = Self::Transport::builder()
+            .secret_key(key.clone())
+            .relays(Relays::Disabled)
+            .address_lookup(false)
+            .bind_addr("127.0.0.1:0".parse().expect("an address"))
+            .bind();
+        transport.await.expect("loopback")
+    }
+}
+
+/// Who asks.
+pub(crate) enum As<'a> {
+    /// Whoever holds this key, and proves it.
+    Key(&'a SecretKey),
+    /// Nobody in particular.
+    Nobody,
+    /// Somebody who holds a key and says that it holds another one.
+    Liar(&'a SecretKey, PublicKey),
+}
+
+/// No two requests have the same nonce.
+static NONCES: AtomicU64 = AtomicU64::new(0);
+
+/// Returns where a node serves.
+pub(crate) async fn address_of(node: &Node) -> Address {
+    let addresses = node.get_all_server_addresses_async().await;
+    addresses
+        .into_iter()
+        .next()
+        .map_or(at("server"), |(_, address)| address)
+}
+
+/// Sends a request, a header and parts, as somebody. Returns the frames of the answer without its
+/// proof, which is checked.
+pub(crate) async fn ask(
+    way: &impl Way,
+    server: &Node,
+    who: As<'_>,
+    frames: &[Bytes],
+) -> Vec<Bytes> {
+    let nobody = SecretKey::from_bytes(&[99; 32]);
+    let (As::Key(key) | As::Liar(key, _)) = who else {
+        return ask_as(way, server, &nobody, who, frames).await;
+    };
+    ask_as(way, server, key, who, frames).await
+}
+
+async fn ask_as(
+    way: &impl Way,
+    server: &Node,
+    key: &SecretKey,
+    who: As<'_>,
+    frames: &[Bytes],
+) -> Vec<Bytes> {
+    let address = address_of(server).await;
+    let transport = way.transport("client", key).await;
+    let (header, parts) = frames.split_first().expect("a header");
+    let send = |first: Vec<Bytes>| {
+        let request = [first, parts.to_vec()].concat();
+        let request: FrameStream = Box::pin(stream::iter(request).map(Ok));
+        async {
+            let response = transport.exchange(&address, request).await;
+            let frames: Vec<_> = response.expect("it answers").frames.collect().await;
+            let frames = frames.into_iter().map(|frame| frame.expect("whole"));
+            frames.collect::<Vec<Bytes>>()
+        }
+    };
+    let answer = if transport.proves_keys() {
+        send(vec![header.clone()]).await
+    } else {
+        // As a stranger does it: greet, then sign.
+        let now_ms = 1_000;
+        let greeting = Proving::challenge([1; 16], Some(server.key()), header.clone());
+        let answer = send(greeting.frames().into()).await;
+        let met = greeting.check(&answer[0], &answer[1], now_ms);
+        let met = met.expect("it proves who it is");
+        let number = NONCES.fetch_add(1, Ordering::Relaxed);
+        let nonce = [number.to_le_bytes(), [3; 8]].concat();
+        let nonce = nonce.try_into().expect("16 bytes");
+        let signed = Proving::sign(key, &met, now_ms, nonce, header.clone());
+        let [mut proof, header] = signed.frames();
+        match who {
+            As::Key(_) => {}
+            As::Nobody => proof = anonymous(),
+            As::Liar(_, claimed) => {
+                let mut lie = proof.to_vec();
+                lie[2..34].copy_from_slice(claimed.as_bytes());
+                proof = lie.into();
+            }
+        }
+        let answer = send(vec![proof, header]).await;
+        match who {
+            As::Nobody => answer,
+            As::Key(_) => {
+                let checked = signed.check(&answer[0], &answer[1], now_ms);
+                assert_eq!(checked.expect("it proves who it is").key, server.key());
+                answer[1..].to_vec()
+            }
+            As::Liar(..) => {
+                // What the liar is told is no answer to the one whose request it altered.
+                let checked = signed.check(&answer[0], &answer[1], now_ms);
+                assert_eq!(checked, Err(ProofFault::BadSignature));
+                answer[1..].to_vec()
+            }
+        }
+    };
+    transport.close().await.expect("nothing is left behind");
+    answer
+}
+
+/// Reads the first frame of an answer.
+pub(crate) fn reply(answer: &[Bytes]) -> Result<Reply, WireError> {
+    let header = ResponseHeader::decode(answer.first().expect("a header"));
+    header.expect("a reply").reply
+}

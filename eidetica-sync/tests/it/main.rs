@@ -1,0 +1,11 @@
+//! Nodes that sync with each other, over a network in memory and over real transports.
+
+mod common;
+mod follow;
+mod hostile;
+mod identity;
+mod joining;
+mod node;
+#[cfg(any(feature = "http", feature = "iroh"))]
+mod transports;
+mod who_may_what;
