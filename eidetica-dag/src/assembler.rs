@@ -1,4 +1,4 @@
-//! Many entries put together at once.
+//! Assembling many entries at once.
 
 use crate::buffer::Buffer;
 use crate::encoding;
@@ -7,11 +7,11 @@ use crate::id::EntryId;
 use crate::key::Signature;
 use crate::signed::SignedEntry;
 
-/// Puts entries and signatures together into one allocation. The signatures are not checked.
+/// Assembles entries and signatures in one allocation. The signatures are not checked.
 ///
-/// An allocation for each entry would cost as much as hashing it does, for it is made on one thread
-/// and given back on another. In return each entry keeps the bytes of all in memory: whoever keeps
-/// few of many calls [`SignedEntry::detached`].
+/// Allocating for each entry would cost as much as hashing it, because the memory is allocated on one
+/// thread and freed on another. In return, each entry keeps the bytes of all entries in memory: to
+/// keep few of many, call [`SignedEntry::detached`].
 #[derive(Debug, Default)]
 pub struct Assembler {
     bytes: Buffer,
@@ -22,7 +22,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Makes room for so many entries, of so many encoded bytes together.
+    /// Reserves room for this many entries with this many encoded bytes in all.
     pub fn with_capacity(entries: usize, encoded_bytes: usize) -> Self {
         Self {
             bytes: Buffer::with_capacity(encoded_bytes),
@@ -42,12 +42,12 @@ impl Assembler {
         Ok(())
     }
 
-    /// Returns the id of the entry that was added as the one with this number, counted from zero.
+    /// Returns the id of the entry that was added at this position, counted from zero.
     pub fn id(&self, number: usize) -> Option<EntryId> {
         self.entries.get(number).map(SignedEntry::id)
     }
 
-    /// Returns how many bytes the encodings have together.
+    /// Returns the size of all encodings in bytes.
     pub fn encoded_bytes(&self) -> usize {
         self.bytes.len()
     }

@@ -1,4 +1,4 @@
-//! Large buffers that are used again.
+//! A pool of large buffers.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ const KEPT_BYTES_MIN: usize = 64 << 10;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// A buffer that begins empty and goes back to where it came from when it is dropped.
+/// A buffer that starts empty and returns to a process-wide pool when it is dropped.
 ///
 /// Allocators give large buffers back to the system at once, and the system hands memory out zeroed
 /// and page by page: with new buffers for each batch, that was a fifth of the time of unpacking.
@@ -25,7 +25,7 @@ static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 pub struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// Takes a buffer with room for so many bytes.
+    /// Returns an empty buffer with room for this many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         if bytes < KEPT_BYTES_MIN {
             return Self(Vec::with_capacity(bytes));
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_begins_empty_whoever_had_it_before() {
+    fn a_reused_buffer_begins_empty() {
         for bytes in [10, KEPT_BYTES_MIN, KEPT_BYTES_MAX, KEPT_BYTES_MAX + 1] {
             for _ in 0..2 {
                 let mut buffer = Buffer::with_capacity(bytes);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_kept_than_may_be() {
+    fn the_pool_has_a_limit() {
         let many: Vec<Buffer> = (0..2 * KEPT_MAX)
             .map(|_| Buffer::with_capacity(KEPT_BYTES_MIN))
             .collect();

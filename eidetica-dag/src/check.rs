@@ -126,8 +126,8 @@ pub enum Problem {
         /// What its parents say.
         actual: u32,
     },
-    /// The author had not the role for it in the entry's causal past.
-    #[error("entry {id} (number {}): its author {author} has not the role {needed:?} there", at.0)]
+    /// The author lacks the required role in the entry's causal past.
+    #[error("entry {id} (number {}): the author {author} lacks the role {needed:?}", at.0)]
     NotAllowed {
         /// Its number.
         at: Arrival,
@@ -148,7 +148,7 @@ pub enum Problem {
         /// The state that its node has.
         stored: AccessId,
     },
-    /// The tips of the tree are not the entries that are nobody's parent.
+    /// The recorded tips are not the entries without children.
     #[error("the tips are recorded as {stored:?}, they are {actual:?}")]
     WrongTips {
         /// What the view says.

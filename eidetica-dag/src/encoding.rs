@@ -1,4 +1,4 @@
-//! The one encoding of an entry: how it is written, and how its parts are read where they stand.
+//! The canonical encoding of an entry: writing it, and reading its parts in place.
 //!
 //! ```text
 //! encoded    = canonical · signature (64 bytes)
@@ -9,9 +9,9 @@
 //!              or 3 · kind varint · length varint · content of an extension
 //! ```
 //!
-//! This is what postcard writes, and varints are LEB128. It is written out by hand because every
-//! entry that is read or received passes here, and most of it is hashes and payload, to be copied
-//! whole instead of byte by byte.
+//! This is what postcard writes, and varints are LEB128. It is written by hand because every
+//! entry that is read or received is decoded here, and hashes and payloads are copied whole instead
+//! of byte by byte.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -27,27 +27,28 @@ const ACCESS: u8 = 1;
 const GENESIS: u8 = 2;
 const EXTENSION: u8 = 3;
 
-/// The parts of an encoded entry, read where they stand: nothing is copied or allocated.
+/// The parts of an encoded entry, borrowed from its bytes without copying.
 ///
-/// Having one proves no more than that the bytes can be taken apart. Whether they are canonical and
-/// keep the rules of entries is for [`SignedEntry::decode`](crate::SignedEntry::decode) to say.
+/// Holding one proves only that the bytes can be split into parts.
+/// [`SignedEntry::decode`](crate::SignedEntry::decode) checks that they are canonical and keep the
+/// rules of entries.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodedEntry<'a> {
-    /// The tree it belongs to; `None` in a root.
+    /// The tree that the entry belongs to; `None` in a root.
     pub tree: Option<TreeId>,
     /// The ids of the parents.
     pub parents: &'a [[u8; ID_BYTES]],
-    /// Longest way to the root, in steps.
+    /// Number of steps on the longest path to the root.
     pub height: u32,
     /// The author's claim, in milliseconds since 1970.
     pub timestamp_ms: u64,
-    /// Who signed.
+    /// The author.
     pub author: PublicKey,
     /// What the entry carries.
     pub body: EncodedBody<'a>,
     /// The signature over everything before it.
     pub signature: &'a [u8; SIGNATURE_BYTES],
-    /// All of it, the signature included.
+    /// The whole encoding, signature included.
     pub bytes: &'a [u8],
 }
 
@@ -70,10 +71,10 @@ pub enum EncodedBody<'a> {
 }
 
 impl<'a> EncodedEntry<'a> {
-    /// Takes the bytes of an entry apart.
+    /// Splits the bytes of an entry into its parts.
     ///
     /// # Errors
-    /// [`EntryError::UnknownVersion`], and [`EntryError::NotCanonical`] if they are no entry.
+    /// [`EntryError::UnknownVersion`], and [`EntryError::NotCanonical`] if the bytes are not an entry.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EntryError> {
         let (canonical, signature) = bytes.split_last_chunk().ok_or(EntryError::NotCanonical)?;
         match canonical.first() {
@@ -122,7 +123,7 @@ impl<'a> EncodedEntry<'a> {
     }
 }
 
-/// Reads an entry whose payload is a slice of `encoded`, without judging it.
+/// Reads an entry whose payload is a slice of `encoded`, without checking its form.
 pub(crate) fn decode_canonical(encoded: &Bytes) -> Result<Entry, EntryError> {
     let parts = EncodedEntry::parse(encoded)?;
     let body = match parts.body {
@@ -259,20 +260,20 @@ fn put_postcard<T: serde::Serialize>(buffer: &mut Vec<u8>, value: &T) {
 }
 
 fn take_byte(rest: &mut &[u8]) -> Option<u8> {
-    let (byte, behind) = rest.split_first()?;
-    *rest = behind;
+    let (byte, tail) = rest.split_first()?;
+    *rest = tail;
     Some(*byte)
 }
 
 fn take_bytes<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-    let (bytes, behind) = rest.split_at_checked(count)?;
-    *rest = behind;
+    let (bytes, tail) = rest.split_at_checked(count)?;
+    *rest = tail;
     Some(bytes)
 }
 
 fn take_array<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-    let (array, behind) = rest.split_first_chunk()?;
-    *rest = behind;
+    let (array, tail) = rest.split_first_chunk()?;
+    *rest = tail;
     Some(array)
 }
 

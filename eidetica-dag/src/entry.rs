@@ -11,7 +11,7 @@ use crate::key::PublicKey;
 pub const ENTRY_VERSION: u8 = 2;
 
 /// Largest entry in bytes, canonical bytes and signature together. One entry always fits into one
-/// frame, and whoever receives it can hold it in memory.
+/// frame and into a receiver's memory.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 
 /// Most parents of one entry. A tree with more tips than this is merged in several steps.
@@ -20,21 +20,21 @@ pub const PARENTS_MAX: usize = 256;
 /// Longest name of a tree in bytes: a line on a screen.
 pub const NAME_BYTES_MAX: usize = 256;
 
-/// What an author says: an entry before it is signed.
+/// An entry before it is signed.
 ///
 /// The root has no tree, no parents, height 0 and a [`Body::Genesis`]. Every other entry names its
 /// tree and at least one parent, and its height is one more than its highest parent's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The tree it belongs to; `None` in the root, which cannot name itself.
+    /// The tree that the entry belongs to; `None` in the root, which cannot name itself.
     pub tree: Option<TreeId>,
     /// The ids of the parents, strictly ascending.
     pub parents: Vec<EntryId>,
-    /// Longest way to the root, in steps.
+    /// Number of steps on the longest path to the root.
     pub height: u32,
     /// The author's claim, in milliseconds since 1970. Nothing is ordered or decided by it.
     pub timestamp_ms: u64,
-    /// Who signs.
+    /// The author, who signs the entry.
     pub author: PublicKey,
     /// What the entry carries.
     pub body: Body,
@@ -90,28 +90,27 @@ pub struct Genesis {
     pub nonce: [u8; 16],
     /// A name for people. Nothing depends on it.
     pub name: String,
-    /// What others may do from the start.
+    /// The roles of other subjects from the start.
     pub access: Vec<AccessChange>,
 }
 
-/// The broken rule of an entry that is not well formed, each the author's fault (or the fault of
-/// whoever altered the bytes).
+/// The rule of form that an entry breaks. The author is at fault, or a peer that altered the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum EntryError {
     /// The bytes are not the canonical form of an entry and a signature.
     #[error("the bytes are not the canonical encoding of an entry")]
     NotCanonical,
-    /// The format's version is another one.
-    #[error("the entry has format version {0}, version {ENTRY_VERSION} is understood")]
+    /// The entry has a format version other than [`ENTRY_VERSION`].
+    #[error("the entry has format version {0}, only version {ENTRY_VERSION} is supported")]
     UnknownVersion(u8),
     /// The entry is larger than [`ENTRY_BYTES_MAX`].
-    #[error("the entry has {bytes} bytes, the most is {ENTRY_BYTES_MAX}; split the payload")]
+    #[error("the entry has {bytes} bytes, the maximum is {ENTRY_BYTES_MAX}; split the payload")]
     TooLarge {
         /// Its size, signature included.
         bytes: usize,
     },
     /// There are more parents than [`PARENTS_MAX`].
-    #[error("the entry has {0} parents, the most is {PARENTS_MAX}")]
+    #[error("the entry has {0} parents, the maximum is {PARENTS_MAX}; merge in several steps")]
     TooManyParents(usize),
     /// The parents are not strictly ascending.
     #[error("the parents are not strictly ascending")]
@@ -123,10 +122,10 @@ pub enum EntryError {
     #[error("an entry that is not a root has a tree, parents, a height and no genesis")]
     MalformedEntry,
     /// The name of the tree is longer than [`NAME_BYTES_MAX`].
-    #[error("the name of a tree has at most {NAME_BYTES_MAX} bytes")]
+    #[error("the tree name has more than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
-    /// There are more changes of access in one entry than [`CHANGES_MAX`].
-    #[error("one entry changes the access of at most {CHANGES_MAX} keys")]
+    /// The entry has more access changes than [`CHANGES_MAX`].
+    #[error("one entry has at most {CHANGES_MAX} access changes")]
     TooManyChanges,
     /// The signing key is not the author's.
     #[error("the signing key is not the author's")]
@@ -140,7 +139,7 @@ pub enum EntryError {
 }
 
 impl Entry {
-    /// Checks the rules that need no other entry to be looked at, the size excepted.
+    /// Checks every rule that concerns this entry alone, except the size.
     pub(crate) fn check_form(&self) -> Result<(), EntryError> {
         if self.parents.len() > PARENTS_MAX {
             return Err(EntryError::TooManyParents(self.parents.len()));

@@ -13,7 +13,7 @@ pub const ID_BYTES: usize = 32;
 
 /// The name of an entry: SHA-256 over its canonical bytes followed by its signature.
 ///
-/// An id is computed where an entry is built or decoded, and never believed. Ids order by their
+/// An id is computed where an entry is built or decoded, never taken from a peer. Ids order by their
 /// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryId([u8; ID_BYTES]);
@@ -40,8 +40,8 @@ impl EntryId {
 
     /// Returns the first eight bytes as a big-endian number, so that it orders like the id.
     ///
-    /// Different ids can share a prefix, and whoever signs entries can bring that about on
-    /// purpose: an index over prefixes must compare the whole id.
+    /// Different ids can share a prefix, and authors can produce such ids on purpose: an index
+    /// over prefixes must compare the whole id.
     pub fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -63,14 +63,14 @@ impl Hash for EntryId {
     }
 }
 
-/// A map by ids. Every entry goes through several of them on its way from the wire into a store, and
-/// with the standard hasher they took a tenth of it.
+/// A map keyed by ids. Every entry passes several of them between the wire and the store, where the
+/// standard hasher took a tenth of the time.
 pub type IdMap<V> = HashMap<EntryId, V, IdHashing>;
 
 /// How an [`IdMap`] hashes: one multiplication by a secret.
 ///
 /// Ids are evenly spread, but an author can try many and keep those which would crowd together in a
-/// map. Not knowing the secret, which is another one for each map, nobody can tell which those are.
+/// map. Without the secret, which differs for each map, an author cannot know which those are.
 #[derive(Debug, Clone)]
 pub struct IdHashing {
     mask: u64,
@@ -78,6 +78,10 @@ pub struct IdHashing {
 }
 
 impl Default for IdHashing {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the secret places ids in a map and decides nothing"
+    )]
     fn default() -> Self {
         let secret = RandomState::new();
         Self {

@@ -30,7 +30,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Every purpose there is, for tests that try each against each.
+    /// Every purpose, for tests of all pairs.
     pub const ALL: [Self; 5] = [
         Self::Entry,
         Self::Request,
@@ -68,8 +68,7 @@ pub struct SecretKey(SigningKey);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature([u8; SIGNATURE_BYTES]);
 
-/// A signature that does not verify: whoever sent it did not make it with this key for this
-/// purpose over these bytes.
+/// Reports a signature that was not made with this key for this purpose over these bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature does not verify")]
 pub struct BadSignature;
@@ -86,7 +85,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// Returns the 32 secret bytes, to be kept where nobody else reads them.
+    /// Returns the 32 secret bytes. Store them where no other user can read them.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }

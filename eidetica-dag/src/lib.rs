@@ -1,8 +1,8 @@
 //! Signed entries in an append-only Merkle DAG, its access rules and its set algebra.
 //!
 //! A **tree** is a DAG of [**entries**](Entry). Each entry is signed by its author, names its
-//! **parents** by hash and is itself named by its hash, so that equal **tips** (the entries that are
-//! nobody's parent) mean equal trees. An entry is stored only when all its parents are: what is
+//! **parents** by hash and is itself named by its hash, so that equal **tips** (the entries without
+//! children) mean equal trees. An entry is stored only when all its parents are: what is
 //! stored is closed under ancestors at every instant, and any prefix of a transfer is a valid,
 //! smaller copy.
 //!
@@ -49,7 +49,7 @@
 //! let outcome = dag.append(vec![root, left, right, merge]);
 //! assert_eq!(outcome.stored, 0..4);
 //!
-//! // Whoever has no more than Ben's entry lacks Ann's and the merge.
+//! // A replica with the root and Ben's entry lacks Ann's entry and the merge.
 //! let missing = walk::difference(&dag, &[right_id]).unwrap();
 //! assert_eq!(missing.iter().collect::<Vec<_>>(), [Arrival(1), Arrival(3)]);
 //! assert_eq!(walk::merge_base(&dag, Arrival(1), Arrival(2)).unwrap(), [Arrival(0)]);
@@ -58,7 +58,7 @@
 //! ```
 //!
 //! Everything here is pure and synchronous. Time, randomness and identity are arguments; stores,
-//! files and networks belong to those who call.
+//! files and networks belong to the caller.
 
 pub mod access;
 mod admit;

@@ -13,11 +13,11 @@ use crate::key::{Purpose, SIGNATURE_BYTES, SecretKey, Signature};
 /// An entry with its signature and its id.
 ///
 /// Holding one proves that the entry is well formed, that its bytes are the canonical ones and that
-/// the id was computed from them. Whether the signature is the author's is a separate question:
-/// see [`crate::verify`].
+/// the id was computed from them. [`verify_batch`](crate::verify_batch) checks whether the
+/// signature is the author's.
 ///
-/// A clone is the same entry in memory, and moving one moves a pointer: entries go through several
-/// hands from the wire to the store.
+/// A clone shares the entry's memory, and moving one moves a pointer, because entries are passed on
+/// several times between the wire and the store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedEntry(Arc<Parts>);
 
@@ -43,7 +43,7 @@ impl SignedEntry {
         Self::from_parts(entry, &signature)
     }
 
-    /// Puts an entry and a signature together. The signature is not checked.
+    /// Combines an entry and a signature, which is not checked.
     ///
     /// # Errors
     /// The rule that the entry breaks.
@@ -68,16 +68,16 @@ impl SignedEntry {
     pub(crate) fn set_encoding(&mut self, encoded: Bytes) {
         let parts = Arc::make_mut(&mut self.0);
         if let Body::Data(data) | Body::Extension { bytes: data, .. } = &mut parts.entry.body {
-            // The payload stands last. The caller's may be a slice of something much larger, which
-            // it would keep in memory.
+            // The payload comes last. The caller's may be a slice of a much larger buffer, which it
+            // would keep in memory.
             let end = encoded.len() - SIGNATURE_BYTES;
             *data = encoded.slice(end - data.len()..end);
         }
         parts.encoded = encoded;
     }
 
-    /// Returns the entry with its bytes in an allocation of their own. What came in a batch shares
-    /// the batch's memory, all of which stays for as long as one of its entries does.
+    /// Copies the entry's bytes into an allocation of their own. Entries from a batch share the
+    /// batch's memory, which is freed only with the last of them.
     #[must_use]
     pub fn detached(mut self) -> Self {
         let encoded = Bytes::copy_from_slice(self.encoded());
@@ -111,7 +111,7 @@ impl SignedEntry {
     /// Only a store calls this, with the id that it kept beside the bytes.
     ///
     /// # Errors
-    /// [`EntryError::NotCanonical`] if the bytes are no entry at all: the store is damaged.
+    /// [`EntryError::NotCanonical`] if the bytes are not an entry: the store is damaged.
     pub fn decode_stored(id: EntryId, encoded: Bytes) -> Result<Self, EntryError> {
         let entry = decode_canonical(&encoded)?;
         Ok(Self::new(id, entry, encoded))
@@ -122,7 +122,7 @@ impl SignedEntry {
         self.0.id
     }
 
-    /// Returns what the author said.
+    /// Returns the entry without its signature.
     pub fn entry(&self) -> &Entry {
         &self.0.entry
     }
@@ -132,7 +132,7 @@ impl SignedEntry {
         self.0.entry.tree.unwrap_or(TreeId::from_root(self.0.id))
     }
 
-    /// Returns the canonical bytes and the signature behind them.
+    /// Returns the canonical bytes followed by the signature.
     pub fn encoded(&self) -> &Bytes {
         &self.0.encoded
     }
@@ -151,7 +151,7 @@ impl SignedEntry {
         Signature::from_bytes(*bytes)
     }
 
-    /// Tells whether the signature is the author's.
+    /// Returns whether the signature is the author's.
     pub fn has_valid_signature(&self) -> bool {
         let canonical = &self.encoded()[..self.encoded().len() - SIGNATURE_BYTES];
         self.0

@@ -31,9 +31,9 @@ pub struct Node {
     pub access: AccessId,
 }
 
-/// A consistent, read-only sight of one tree.
+/// A consistent, read-only view of one tree.
 ///
-/// Whatever happens to the tree meanwhile, a view goes on showing the same entries. Arguments that
+/// A view keeps showing the same entries while the tree grows. Arguments that
 /// are numbers are below [`DagView::entry_count`]; implementations may panic on others.
 pub trait DagView {
     /// What can go wrong in reading.
@@ -42,7 +42,7 @@ pub trait DagView {
     /// Returns how many entries there are. The next one to arrive gets this number.
     fn entry_count(&self) -> u32;
 
-    /// Returns the tips: the entries that are nobody's parent, ascending by number.
+    /// Returns the tips, which are the entries without children, ascending by number.
     fn tips(&self) -> Result<Vec<Arrival>, Self::Error>;
 
     /// Returns the number of an entry, or `None` if it is not here.

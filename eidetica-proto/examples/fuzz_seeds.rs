@@ -22,6 +22,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Puts the seeds of a target in the place of those of an older format.
+#[expect(clippy::disallowed_methods, reason = "the corpus is a folder of files")]
 fn write_seeds(target: &Target, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for file in fs::read_dir(folder)? {

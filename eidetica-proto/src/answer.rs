@@ -130,17 +130,17 @@ fn numbers<V: EntryView + ?Sized>(
 
 /// What is known here of the asker's tips.
 enum AskersTips {
-    /// They were listed, so those that are here were looked up.
+    /// They were listed, so each was looked up.
     Listed {
         found: BTreeSet<Arrival>,
         count: usize,
     },
-    /// They were sketched, so they are recognised when a walk meets them.
+    /// They were sketched, so a walk recognises them when it meets them.
     Sketched { matcher: TipMatcher, found: usize },
 }
 
 impl AskersTips {
-    /// Tells whether an entry, which is asked about once, is one of them.
+    /// Returns whether an entry, which is asked about once, is one of them.
     fn recognise(&mut self, at: Arrival, id: &EntryId) -> bool {
         match self {
             Self::Listed { found, .. } => found.contains(&at),
@@ -190,9 +190,9 @@ fn missing<V: EntryView + ?Sized>(
         true => Heads::Tips,
         false => Heads::At(&wanted),
     };
-    // What is wanted is lacking, and so is everything above it: where the filter claims to know
-    // such an entry it errs again, and must not hide what is wanted a second time. So it is only
-    // asked about entries below the wanted ones.
+    // The asker lacks what it wants, and everything above it. Where the filter claims to know such
+    // an entry, that is another false positive, which must not hide what is wanted a second time.
+    // So only entries below the wanted ones are looked up in the filter.
     let mut below_wants = ArrivalSet::new();
     difference_by(view, heads, |at, node| {
         let is_wanted = wants.contains(&at);

@@ -42,6 +42,14 @@ impl BackoffPolicy {
         let growth = self.factor.saturating_pow(repeats);
         self.base_ms.saturating_mul(growth).min(self.cap_ms)
     }
+
+    /// Draws the wait after this many failures in a row, in milliseconds: evenly from the upper
+    /// half of the longest.
+    pub(crate) fn wait_ms(&self, failures: u32, jitter: &mut Jitter) -> u64 {
+        let longest = self.longest_wait_ms(failures);
+        let half = longest / 2;
+        longest - half + jitter.up_to(half)
+    }
 }
 
 /// When to try one thing again, such as reaching one peer.
@@ -71,8 +79,7 @@ impl BackoffPolicy {
 #[derive(Debug, Clone)]
 pub struct Backoff {
     policy: BackoffPolicy,
-    /// The state of the generator of jitter.
-    random: u64,
+    jitter: Jitter,
     /// How many failures came after the last success.
     failures: u32,
     /// No attempt before this time.
@@ -84,7 +91,7 @@ impl Backoff {
     pub fn new(policy: BackoffPolicy, seed: u64) -> Self {
         Self {
             policy,
-            random: seed,
+            jitter: Jitter(seed),
             failures: 0,
             ready_at_ms: 0,
         }
@@ -98,9 +105,7 @@ impl Backoff {
     /// Takes note that an attempt failed.
     pub fn handle_failure(&mut self, now_ms: u64) {
         self.failures = self.failures.saturating_add(1);
-        let longest = self.policy.longest_wait_ms(self.failures);
-        let jitter = longest / 2;
-        let wait = longest - jitter + self.random_up_to(jitter);
+        let wait = self.policy.wait_ms(self.failures, &mut self.jitter);
         self.ready_at_ms = now_ms.saturating_add(wait);
     }
 
@@ -121,12 +126,18 @@ impl Backoff {
         }
         Ok(())
     }
+}
 
-    /// Draws a number from zero to `most`, both included (SplitMix64; Steele, Lea and Flood, "Fast
-    /// splittable pseudorandom number generators", 2014). Jitter needs no secrecy.
-    fn random_up_to(&mut self, most: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
+/// A generator of jitter (SplitMix64; Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014). Jitter needs no secrecy.
+#[derive(Debug, Clone)]
+pub(crate) struct Jitter(pub(crate) u64);
+
+impl Jitter {
+    /// Draws a number from zero to `most`, both included.
+    pub(crate) fn up_to(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;

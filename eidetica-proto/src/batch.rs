@@ -1,7 +1,7 @@
 //! Batches: entries packed for the wire.
 //!
-//! A batch stands for itself: it can be unpacked without those before it, on any thread. Whatever
-//! follows from something else in it is left out. The tree is known from the request. Ids are
+//! A batch is self-contained: it can be unpacked without earlier batches, on any thread. What can be
+//! computed from the rest is left out. The tree is known from the request. Ids are
 //! computed. A parent in the same batch is given by its distance; other parents stand once in a
 //! list. Authors stand once in a list. Heights and timestamps are differences to the entry before.
 //! All that, and behind it the payloads, is compressed; keys, hashes and signatures do not compress
@@ -32,9 +32,11 @@ use eidetica_dag::{
     varint,
 };
 
+use crate::batch_error::BatchError;
 use crate::compression::{compress, decompress};
-use crate::error::BatchError;
 use reader::{Reader, put_difference};
+
+pub use crate::batch_error::COMPRESSION_RATIO_MAX;
 
 /// Most bytes, as they are stored, of the entries in a batch of several. Large enough that
 /// compression and durable writes pay, small enough that a few of them in flight cost no memory.
@@ -42,10 +44,6 @@ pub const BATCH_BYTES_TARGET: usize = 256 << 10;
 
 /// Most bytes of entries in any batch: a larger entry than [`BATCH_BYTES_TARGET`] goes alone.
 pub const BATCH_BYTES_MAX: usize = ENTRY_BYTES_MAX;
-
-/// How many times its compressed size a batch may unpack to. What compresses better than that is
-/// sent as it is, so that a small frame never costs much to refuse.
-pub const COMPRESSION_RATIO_MAX: usize = 64;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
@@ -59,7 +57,7 @@ const KIND_EXTENSION: u64 = 3;
 ///
 /// Call [`Packer::push`] for each entry, parents before children; before it [`Packer::finish`] where
 /// [`Packer::has_room_for`] says no, and at the end. A packer is used again for the next batch.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Packer {
     entry_bytes: usize,
     authors: Vec<PublicKey>,
@@ -74,7 +72,7 @@ pub struct Packer {
     previous: Previous,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Previous {
     height: u32,
     timestamp_ms: u64,
@@ -156,7 +154,7 @@ impl Packer {
         })
     }
 
-    /// Tells whether an entry of so many encoded bytes may still come into the batch. An empty batch
+    /// Returns whether the batch has room for an entry of this many encoded bytes. An empty batch
     /// takes any.
     pub fn has_room_for(&self, encoded_bytes: usize) -> bool {
         self.is_empty() || self.entry_bytes + encoded_bytes <= BATCH_BYTES_TARGET
@@ -167,7 +165,7 @@ impl Packer {
         self.position.len()
     }
 
-    /// Tells whether no entry is in the batch.
+    /// Returns whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.position.is_empty()
     }

@@ -1,9 +1,10 @@
 //! What goes wrong between two peers, by whose fault it is.
 
-use eidetica_dag::{EntryError, EntryId, Refusal};
+use eidetica_dag::{EntryId, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::PROTOCOL_VERSION;
+pub use crate::batch_error::BatchError;
 
 /// Longest text of an error on the wire, in bytes. It is for people; programs go by the code.
 pub const ERROR_TEXT_BYTES_MAX: usize = 512;
@@ -122,27 +123,4 @@ pub enum PeerFault {
     /// A filter cannot be read.
     #[error("the peer sent a filter that cannot be read: {0}")]
     BadFilter(String),
-}
-
-/// The broken rule of a packed batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// It ends too soon, goes on too long or has a number that is out of range.
-    #[error("it is not well formed")]
-    Malformed,
-    /// It unpacks to more than a batch may hold.
-    #[error("it unpacks to more than a batch may hold")]
-    TooLarge,
-    /// It claims to unpack to many times its size.
-    #[error(
-        "it claims to unpack to more than {} times its size",
-        crate::batch::COMPRESSION_RATIO_MAX
-    )]
-    RatioTooHigh,
-    /// It cannot be decompressed.
-    #[error("it cannot be decompressed")]
-    NotCompressed,
-    /// An entry in it is not well formed.
-    #[error("an entry in it is not well formed: {0}")]
-    Entry(#[from] EntryError),
 }

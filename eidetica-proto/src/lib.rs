@@ -108,16 +108,20 @@
 //! ```
 
 pub mod address;
+pub mod address_race;
 pub mod answer;
 pub mod backoff;
 pub mod batch;
+mod batch_error;
 mod compression;
+pub mod coordinator;
 pub mod error;
 pub mod filter;
 pub mod frame;
 pub mod joining;
 pub mod message;
 mod outgoing;
+pub mod peer_book;
 pub mod proof;
 pub mod quota;
 mod received;
@@ -137,10 +141,13 @@ pub use eidetica_dag;
 pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
+pub use address_race::AddressRace;
 pub use backoff::{Backoff, BackoffPolicy};
+pub use coordinator::Coordinator;
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use outgoing::{EntrySelection, Outgoing};
+pub use peer_book::PeerBook;
 pub use received::Received;
 pub use receiver::{EntryReceiver, ReceiveStep, WAITING_BYTES_MAX, WAITING_ENTRIES_MAX};
 pub use report::{Progress, Report, Stats, SyncOptions, SyncOutcome};

@@ -1,9 +1,9 @@
 //! How tips are named in messages: whole, as a digest, or as a sketch.
 //!
-//! A few tips are listed. Of many, a message carries a **sketch**: one fingerprint of some three
-//! bytes for each, keyed by a seed that the asker draws for each request. The answerer recognises
-//! its own entries in it, and names its own tips by their places in the sketch where it can. Where
-//! only equality is in question, a digest does.
+//! A message lists a few tips. Of many it carries a **sketch**: a fingerprint of about three bytes
+//! for each, keyed by a seed that the asker draws for each request. The answerer recognises its own
+//! entries in it, and names its own tips by their places in the sketch where it can. Where only
+//! equality is in question, a digest is enough.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use sha2::{Digest, Sha256};
 
 use crate::filter::golomb::{Code, decode, encode};
 
-/// Up to this many tips are listed by their ids: an answerer that knows them all answers exactly,
+/// Most tips that a request lists by their ids: an answerer that knows them all answers exactly,
 /// without a walk.
 pub const TIPS_LISTED_MAX: usize = 8;
 
-/// Up to this many tips are listed where the trees are probably equal; of more there is a digest,
-/// which is as long as one.
+/// Most tips that a request lists where the trees are probably equal; of more it carries a digest,
+/// which is as long as one id.
 pub const TIPS_CHECKED_MAX: usize = 2;
 
-/// Most tips in a sketch, and most that are named at the end of an answer. Of more, those with the
-/// lowest ids are named; what is left out costs the other side some redundancy.
+/// Most tips in a sketch, and most that the end of an answer names. Of more, it names those with the
+/// lowest ids; what is left out costs the other side some redundancy.
 pub const TIPS_MAX: usize = 16_384;
 
-/// How many bits tell a tip in a sketch from an accident. If a million entries are compared with a
-/// sketch, one in sixteen times one of them is taken for a tip by mistake, and asked for by id.
+/// How many bits tell a tip in a sketch from another entry. If a million entries are compared with a
+/// sketch, one time in sixteen one of them is taken for a tip by mistake, and asked for by id.
 const SKETCH_BITS: u32 = 24;
 
 /// SHA-256 over the ids of all tips, ascending. Equal digests mean equal tips, and so equal trees.
@@ -112,7 +112,7 @@ impl TipSketch {
     /// Decodes the sketch. Time and memory are proportional to its length.
     ///
     /// # Errors
-    /// [`BadSketch`] if it is not what [`TipSketch::new`] makes: the asker's fault.
+    /// [`BadSketch`] if it is not as [`TipSketch::new`] makes it: the asker's fault.
     pub fn matcher(&self) -> Result<TipMatcher, BadSketch> {
         if self.count as usize > TIPS_MAX {
             return Err(BadSketch);
@@ -130,12 +130,12 @@ impl TipSketch {
     }
 }
 
-/// A sketch of tips that cannot be read: the asker's fault.
+/// A malformed sketch of tips: the asker's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sketch of tips cannot be read")]
+#[error("the sketch of tips is malformed")]
 pub struct BadSketch;
 
-/// A sketch that is ready to be asked.
+/// A checked sketch, ready to answer.
 #[derive(Debug, Clone)]
 pub struct TipMatcher {
     seed: [u8; 8],
@@ -161,11 +161,11 @@ impl TipMatcher {
 /// The answerer's tips, at the end of its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndTips {
-    /// Whoever receives the entries has no use for them.
+    /// They are not named: the receiver of the entries has no use for them.
     Untold,
     /// The ids, ascending; at most [`TIPS_MAX`].
     Listed(Vec<EntryId>),
-    /// Told by those of the asker.
+    /// Named with the help of the asker's tips.
     Shared {
         /// One bit for each place in the asker's sketch, lowest bit of a byte first: whether the
         /// answerer has the same tip.
@@ -211,7 +211,7 @@ impl EndTips {
         }
     }
 
-    /// Returns the ids that are named whole.
+    /// Returns the tips that are named by their ids.
     pub fn listed(&self) -> &[EntryId] {
         match self {
             Self::Untold => &[],
@@ -235,7 +235,7 @@ mod tests {
     fn tips_are_named_by_their_places() {
         let (own, theirs) = (ids(0..1_000), ids(20..1_020));
         let (sketch, placed) = TipSketch::new(TipDigest::of(&own), &own, *b"the seed");
-        let matcher = sketch.matcher().expect("it was made so");
+        let matcher = sketch.matcher().expect("well formed");
         let end = EndTips::by_sketch(theirs.clone(), &matcher);
         assert_eq!(end.listed(), ids(1_000..1_020));
         let bytes = postcard::to_stdvec(&(sketch, &end))
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sketch_that_is_cut_is_refused() {
+    fn a_truncated_sketch_is_refused() {
         let own = ids(0..100);
         let (sketch, _) = TipSketch::new(TipDigest::of(&own), &own, *b"the seed");
         let cut = TipSketch {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_nobody_has_are_passed_over() {
+    fn places_beyond_the_sketch_are_ignored() {
         let own = ids(0..3);
         let end = EndTips::Shared {
             places: vec![0xff; 10],

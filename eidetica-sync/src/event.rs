@@ -1,4 +1,4 @@
-//! What happens in a node, for the programs that use it.
+//! The events of a node, for programs and for the node's own parts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,63 +13,63 @@ use crate::client::error::SyncError;
 use crate::platform::blocking;
 use crate::store::{Store, StoreError};
 
-/// How many events a listener may lag behind before it misses some.
+/// How many events are kept for a slow listener before it misses the oldest.
 const EVENTS_KEPT: usize = 1_024;
 
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// Entries are stored.
+    /// Entries were stored.
     Stored {
         /// The tree.
         tree: TreeId,
-        /// Their numbers.
+        /// Their arrival numbers.
         arrivals: Range<u32>,
-        /// Where they come from.
+        /// Where they came from.
         origin: Origin,
     },
-    /// Somebody asks to join a tree, and an admin has to decide.
+    /// A peer asks to join a tree, and an admin has to decide.
     JoinRequested {
-        /// The tree. It need not be here.
+        /// The tree, which need not be in the store.
         tree: TreeId,
-        /// Who asks; it has proved this key.
+        /// The peer's key, which it has proved.
         key: PublicKey,
-        /// The role that it wants.
+        /// The requested role.
         role: Role,
     },
-    /// A sync has begun. Its [`Event::SyncEnded`] follows, whatever happens.
+    /// A sync has started.
     SyncStarted {
-        /// Numbers the syncs of this node.
+        /// The number of the sync, unique within this node.
         sync: u64,
         /// The tree.
         tree: TreeId,
-        /// The addresses that are tried, in this order.
+        /// The addresses to try, in order.
         addresses: Vec<Address>,
     },
     /// A sync has ended.
     SyncEnded {
-        /// The number that its [`Event::SyncStarted`] had.
+        /// The number in its [`Event::SyncStarted`].
         sync: u64,
         /// The tree.
         tree: TreeId,
-        /// How it went.
+        /// The result.
         result: Result<Report, Arc<SyncError>>,
     },
 }
 
-/// Where entries come from.
+/// Where entries came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// They were written here.
+    /// They were written by this node.
     Local,
-    /// They were fetched from a peer.
+    /// They were fetched from the peer at this address.
     Pulled(Address),
-    /// A peer sent them; where its packets came from.
+    /// A peer pushed them; the string says where its connection came from.
     Pushed(String),
 }
 
-/// Tells events to whoever listens.
+/// Publishes events to all listeners.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     sender: broadcast::Sender<Event>,
@@ -84,14 +84,14 @@ impl Publisher {
         }
     }
 
-    /// Tells an event. It does not matter whether anybody listens.
-    fn tell(&self, event: Event) {
-        let _nobody_listens = self.sender.send(event);
+    /// Publishes an event, with or without listeners.
+    fn publish(&self, event: Event) {
+        let _without_listeners = self.sender.send(event);
     }
 
     pub(crate) fn stored(&self, tree: TreeId, arrivals: Range<u32>, origin: Origin) {
         if !arrivals.is_empty() {
-            self.tell(Event::Stored {
+            self.publish(Event::Stored {
                 tree,
                 arrivals,
                 origin,
@@ -100,13 +100,13 @@ impl Publisher {
     }
 
     pub(crate) fn join_requested(&self, tree: TreeId, key: PublicKey, role: Role) {
-        self.tell(Event::JoinRequested { tree, key, role });
+        self.publish(Event::JoinRequested { tree, key, role });
     }
 
-    /// Tells that a sync begins, and returns its number.
+    /// Publishes the start of a sync, and returns its number.
     pub(crate) fn sync_started(&self, tree: TreeId, addresses: Vec<Address>) -> u64 {
         let sync = self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.tell(Event::SyncStarted {
+        self.publish(Event::SyncStarted {
             sync,
             tree,
             addresses,
@@ -120,7 +120,7 @@ impl Publisher {
         tree: TreeId,
         result: Result<Report, Arc<SyncError>>,
     ) {
-        self.tell(Event::SyncEnded { sync, tree, result });
+        self.publish(Event::SyncEnded { sync, tree, result });
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -130,34 +130,35 @@ impl Publisher {
     }
 }
 
-/// The events of a node, from the moment of asking.
+/// The events of a node from the moment of subscription.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
 }
 
 impl Events {
-    /// Waits for the next event. A listener that lags far behind misses the oldest ones. `None`
-    /// when the node is gone.
+    /// Waits for the next event, or returns `None` when the node is gone.
+    ///
+    /// A listener that is too slow misses the oldest events.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             match self.receiver.recv().await {
                 Ok(event) => return Some(event),
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "a listener is too slow and has missed events");
+                    tracing::warn!(missed, "a slow listener has missed events");
                 }
                 Err(RecvError::Closed) => return None,
             }
         }
     }
 
-    /// Waits until entries of a tree may have been stored. `false` when the node is gone.
+    /// Waits until entries of a tree may have been stored. Returns `false` when the node is gone.
     async fn stored(&mut self, wanted: TreeId) -> bool {
         loop {
             match self.receiver.recv().await {
                 Ok(Event::Stored { tree, .. }) if tree == wanted => return true,
                 Ok(_) => {}
-                // It may have been among those that were missed.
+                // The missed events may include one of this tree.
                 Err(RecvError::Lagged(_)) => return true,
                 Err(RecvError::Closed) => return false,
             }
@@ -165,10 +166,9 @@ impl Events {
     }
 }
 
-/// The entries of one tree as they are stored, none left out, each after its parents.
+/// The entries of one tree in the order of arrival: each of them once, parents before children.
 ///
-/// It remembers how far it has come and reads from the store, so that it can be as slow as it
-/// likes.
+/// A subscription holds a position and reads from the store, so a slow reader misses nothing.
 pub struct Subscription {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tree: TreeId,
@@ -177,10 +177,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next entry. `None` when the node is gone and every entry has been given.
+    /// Waits for the next entry, or returns `None` when the node is gone and all entries were
+    /// returned.
     ///
     /// # Errors
-    /// Those of the store. Asking again tries again.
+    /// Returns an error if the store fails; the next call retries.
     pub async fn next(&mut self) -> Result<Option<SignedEntry>, StoreError> {
         loop {
             let (store, tree, at) = (self.store.clone(), self.tree, self.next);

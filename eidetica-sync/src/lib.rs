@@ -1,17 +1,17 @@
-//! Keeps Eidetica trees equal between peers.
+//! Keeps Eidetica trees in sync between peers.
 //!
-//! A [`Node`] has a [`store`], a key, and any number of transports. It creates trees, writes
-//! entries on top of all tips, and makes its copies equal with those of others: once
-//! ([`Node::sync`], [`Node::join`]) or from then on ([`Node::follow`]). A background engine runs
-//! every sync beside the others, so that a slow peer delays nobody else. Several transports work at
-//! once under a [`TransportManager`]; each address goes to the first that can handle it.
+//! A [`Node`] has a [`store`], a key, and any number of transports. It creates trees, appends
+//! entries, and syncs its copies with peers: once ([`Node::sync`], [`Node::join`]) or continuously
+//! ([`Node::follow`]). A background engine runs all syncs concurrently, so that a slow peer delays no
+//! other. Several transports work at once under a [`TransportManager`]; an address goes to the first
+//! transport that can handle it.
 //!
-//! What to say to a peer is decided by [`proto`], what an entry is and who may write it by [`dag`];
-//! this crate reads, writes, sends and waits.
+//! The crate [`proto`] decides what to say to a peer, and [`dag`] what an entry is and who may write
+//! it. This crate reads, writes, sends and waits.
 //!
-//! Features: `http` and `iroh` add transports, `tls` HTTPS, `redb` the durable store
-//! `store::RedbStore`, `cli` the `eidetica` program with all of them. Without any there is
-//! [`store::MemoryStore`], and whatever transport implements [`proto::SyncTransport`].
+//! The features `http` and `iroh` add transports, `tls` adds HTTPS, `redb` adds the durable store
+//! `store::RedbStore`, and `cli` adds the `eidetica` program with all of them. Without features, a
+//! node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
 //!
 //! ```
 //! use eidetica_sync::dag::{AccessChange, Role, Subject};

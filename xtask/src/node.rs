@@ -1,5 +1,5 @@
-//! The `eidetica` program, and the nodes that are made of it: each a store of its own, worked on
-//! by processes of their own.
+//! The `eidetica` program, and nodes made of it: each a store of its own, used by processes of their
+//! own.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
+use xtask_support::now;
+use xtask_support::process::{Finished, Input, Running, Supervisor};
 
-use crate::process::{Finished, Running, Warden, clock};
 use crate::workspace;
 
 /// How long a command may take: the import of a very large repository, unoptimised.
@@ -18,26 +19,23 @@ const COMMAND_SECONDS_MAX: u64 = 1_800;
 /// How long a server may take until it listens.
 const SERVE_SECONDS_MAX: u64 = 60;
 
-/// How cargo builds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// Dependencies are optimised in it, and the tests use the same build of them.
-    Dev,
-    /// All is optimised.
-    Release,
-}
-
-/// Builds the program, and returns where it is. What cargo says goes to stderr as usual.
-pub fn build(profile: Profile) -> Result<PathBuf, String> {
+/// Builds the program in the given profile, and returns its path. Cargo's messages go to stderr.
+///
+/// The tests use the `dev` profile, and so the same build of the dependencies.
+pub fn build(profile: &str) -> Result<PathBuf, String> {
     let mut cargo = workspace::cargo();
+    cargo.args([
+        "build",
+        "--locked",
+        "--package",
+        "eidetica-sync",
+        "--profile",
+        profile,
+    ]);
+    cargo.args(["--features", "cli", "--bin", "eidetica"]);
     cargo
-        .args(["build", "--locked", "--package", "eidetica-sync"])
-        .args(["--features", "cli", "--bin", "eidetica"])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
     let output = cargo
         .output()
         .map_err(|error| format!("cannot start cargo: {error}"))?;
@@ -59,12 +57,12 @@ fn executable(messages: &str) -> Option<PathBuf> {
     })
 }
 
-/// One device: a name for people and a store.
+/// One device: a name and a store.
 pub struct Node {
     pub name: String,
     store: PathBuf,
     program: PathBuf,
-    warden: Rc<Warden>,
+    supervisor: Rc<Supervisor>,
     /// How many processes it has had, so that each has its own log.
     processes: Cell<u32>,
 }
@@ -77,7 +75,7 @@ pub struct Serving {
     pub tickets: Vec<String>,
 }
 
-/// How a sync went, as the program tells it.
+/// How a sync went, as the program reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyncReport {
     pub transport: String,
@@ -93,13 +91,13 @@ pub struct SyncReport {
 }
 
 impl Node {
-    /// Describes a node; its store comes into being with the first command that makes one.
-    pub fn new(name: &str, program: &Path, warden: &Rc<Warden>) -> Self {
+    /// Describes a node; the first command that needs its store creates it.
+    pub fn new(name: &str, program: &Path, supervisor: &Rc<Supervisor>) -> Self {
         Self {
             name: name.into(),
-            store: warden.folder().join(name),
+            store: supervisor.folder().join(name),
             program: program.into(),
-            warden: warden.clone(),
+            supervisor: supervisor.clone(),
             processes: Cell::new(0),
         }
     }
@@ -109,20 +107,25 @@ impl Node {
         let number = self.processes.get();
         self.processes.set(number + 1);
         let log = format!("{}-{number}.log", self.name);
-        let log = self.warden.folder().join(log);
         let mut command = Command::new(&self.program);
         command.arg("--store").arg(&self.store).args(args);
         let shown = args.first().copied().unwrap_or_default();
         let what = format!("{}: eidetica {shown}", self.name);
-        Running::start(&self.warden, what, &mut command, log, input)
+        Running::start(
+            &self.supervisor,
+            what,
+            &mut command,
+            &log,
+            input.map_or(Input::Nothing, Input::Bytes),
+        )
     }
 
-    /// Runs the program to its end, however that is.
+    /// Runs the program to its end, whatever its exit code.
     pub fn run(&self, args: &[&str], input: Option<Vec<u8>>) -> Result<Finished, String> {
         self.start(args, input)?.finish(COMMAND_SECONDS_MAX)
     }
 
-    /// Runs the program to its good end, and returns the lines that it prints.
+    /// Runs the program, which must succeed, and returns the lines that it prints.
     pub fn ask(&self, args: &[&str]) -> Result<Vec<String>, String> {
         self.run(args, None)?.success()
     }
@@ -138,28 +141,22 @@ impl Node {
 
     /// Appends an entry for each line.
     pub fn append(&self, tree: &str, lines: &[String]) -> Result<(), String> {
-        let text = lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>();
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let printed = self
             .run(&["append", tree, "--lines"], Some(text.into_bytes()))?
             .success()?;
-        match printed.len() == lines.len() {
+        let (name, given, made) = (&self.name, lines.len(), printed.len());
+        match given == made {
             true => Ok(()),
             false => Err(format!(
-                "{}: {} lines were appended as {} entries",
-                self.name,
-                lines.len(),
-                printed.len()
+                "{name}: {given} lines were appended as {made} entries"
             )),
         }
     }
 
     /// Returns how many entries of the tree are stored; 0 without the tree.
     pub fn count(&self, tree: &str) -> Result<u64, String> {
-        let lines = self.ask(&["ls", "--json"])?;
-        for line in lines {
+        for line in self.ask(&["ls", "--json"])? {
             let value = json(&line)?;
             if value["tree"] == tree {
                 return number(&value, "entries");
@@ -171,7 +168,7 @@ impl Node {
     /// Starts a server on loopback, and waits until it listens.
     pub fn serve(&self) -> Result<Serving, String> {
         let mut running = self.start(&["serve", "--loopback"], None)?;
-        let until = clock() + Duration::from_secs(SERVE_SECONDS_MAX);
+        let until = now() + Duration::from_secs(SERVE_SECONDS_MAX);
         let (mut addresses, mut tickets) = (Vec::new(), Vec::new());
         loop {
             let Some(line) = running.line(until)? else {
@@ -191,13 +188,12 @@ impl Node {
         })
     }
 
-    /// Begins to make the tree of a ticket equal with the server behind it. `verb` is `join` or
-    /// `sync`.
+    /// Starts to sync the tree of a ticket with its server. `verb` is `join` or `sync`.
     pub fn begin_sync(&self, verb: &str, ticket: &str, via: &str) -> Result<Running, String> {
         self.start(&[verb, ticket, "--via", via, "--json", "--loopback"], None)
     }
 
-    /// Makes the tree of a ticket equal with the server behind it.
+    /// Syncs the tree of a ticket with its server.
     pub fn sync(&self, verb: &str, ticket: &str, via: &str) -> Result<SyncReport, String> {
         let finished = self
             .begin_sync(verb, ticket, via)?
@@ -215,12 +211,12 @@ impl Serving {
         ticket.map(String::as_str).ok_or_else(missing)
     }
 
-    /// Returns the most memory that the server has had until this moment.
+    /// Returns the server's peak memory so far.
     pub fn peak_kib(&mut self) -> u64 {
         self.running.peak_kib()
     }
 
-    /// Stops the server in good order.
+    /// Stops the server.
     pub fn stop(self) -> Result<(), String> {
         self.running.stop()?.success().map(drop)
     }
@@ -235,7 +231,7 @@ impl SyncReport {
     /// Reads what `join --json` and `sync --json` print.
     pub fn parse(lines: &[String]) -> Result<Self, String> {
         let line = lines.iter().rfind(|line| line.starts_with('{'));
-        let value = json(line.ok_or("a sync tells nothing about how it went")?)?;
+        let value = json(line.ok_or("a sync does not report how it went")?)?;
         let stats = &value["stats"];
         let text = |name: &str| value[name].as_str().unwrap_or("?").to_owned();
         let bytes = [
@@ -261,7 +257,7 @@ impl SyncReport {
         })
     }
 
-    /// Returns whether any entry was on the way.
+    /// Returns whether any entry was transferred.
     pub fn moved(&self) -> bool {
         self.received > 0 || self.sent > 0
     }

@@ -136,7 +136,7 @@ fn a_second_root_is_refused() {
 }
 
 #[test]
-fn whoever_may_not_write_is_refused() {
+fn an_author_without_the_role_is_refused() {
     let closed = sign_on_top(None, [], &key(0), 0, genesis("closed", vec![]));
     let tree = Some(closed.get().tree());
     let by = |number, body| sign_on_top(tree, [&closed], &key(number), 0, body);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use eidetica_dag::testing::fuzz::{CorpusFile, TARGETS, replay};
 
+#[expect(clippy::disallowed_methods, reason = "the corpus is a folder of files")]
 fn corpus() -> Vec<CorpusFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
     let list = |folder: &Path| {

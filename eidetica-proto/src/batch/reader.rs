@@ -2,7 +2,7 @@
 
 use eidetica_dag::varint;
 
-use crate::error::BatchError;
+use crate::batch_error::BatchError;
 
 /// Appends the difference between `number` and `before`, which is small in either direction.
 pub(super) fn put_difference(out: &mut Vec<u8>, number: u64, before: u64) {

@@ -5,41 +5,41 @@ use std::collections::{BinaryHeap, HashSet};
 
 use eidetica_dag::{Arrival, DagView, EntryId, LANDMARK_INTERVAL, Node};
 
+use super::format::{DECLARED_HEIGHTS_MAX, FILTER_ENTRIES_MAX, Filter, height_steps};
 use super::golomb::{Code, encode};
 use super::sampling::density_needed;
-use super::{DECLARED_HEIGHTS_MAX, FILTER_ENTRIES_MAX, Filter, height_steps};
 
-/// How many entries [`Filter::build`] reads one by one at most. It reads three to five for each
-/// entry of the filter; a tree that wants more than this is so wide that its dense zone is hardly
-/// worth completing.
+/// Most entries that [`Filter::build`] reads one by one. It reads three to five for each entry of
+/// the filter; a tree that needs more than this is so wide that its dense zone is hardly worth
+/// completing.
 pub const FILTER_VISITS_MAX: usize = 65_536;
 
-/// What a request takes in bytes with up to eight tips, authentication not counted.
+/// Most bytes of a request with up to eight tips, authentication not counted.
 const REQUEST_BYTES_MAX: usize = 700;
 
-/// What a request takes in bytes beside its tips and its filter: the tree's id and a header.
+/// Bytes of a request beside its tips and its filter: the tree's id and a header.
 const REQUEST_HEAD_BYTES: usize = 32 + 24;
 
-/// What a listed tip takes in bytes.
+/// Bytes of a listed tip.
 const TIP_BYTES: usize = 32;
 
 /// Up to this many tips share [`REQUEST_BYTES_MAX`] with the filter.
 const FEW_TIPS_MAX: usize = 8;
 
-/// How many entries a filter holds at most with few tips.
+/// Most entries in a filter with few tips.
 const FEW_TIPS_ENTRIES_MAX: usize = 256;
 
-/// How many entries a filter holds for each tip where there are many.
+/// Entries in a filter for each tip where there are many.
 const ENTRIES_PER_TIP: usize = 8;
 
-/// How many entries even a small filter holds, if there are tips enough. It takes 6 kB, and with up
-/// to 256 tips it is the full one, so that those always take one round trip.
+/// Least entries in a small filter, if there are enough tips. They take 6 kB. With up to 256 tips the
+/// small filter is the full one, so that those always take one round trip.
 const SMALL_ENTRIES_MIN: usize = 2_048;
 
 /// How large a filter may become. Both limits hold.
 ///
 /// Where a thousand tips are known to differ little, a quarter of what [`for_tips`](Self::for_tips)
-/// says will do: with two entries for each tip, nearly all of them go to the latest.
+/// gives is enough: with two entries for each tip, nearly all of them go to the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilterBudget {
     /// How many entries it may hold.
@@ -106,16 +106,16 @@ enum Tries {
 }
 
 impl Tries {
-    /// Least length of a fingerprint where only sampled entries are tried. Filters of so few that
-    /// less would do are small anyway.
+    /// Least length of a fingerprint where only sampled entries are tried. Filters of so few
+    /// entries that fewer bits would suffice are small anyway.
     const BITS_MIN_SAMPLED: u32 = 16;
-    /// Least length of a fingerprint where every entry is tried: an accident in one of two hundred
-    /// exchanges in which 10,000 entries were missing.
+    /// Least length of a fingerprint where every entry is tried: a false positive in one of two
+    /// hundred exchanges in which 10,000 entries were missing.
     const BITS_MIN_ALL: u32 = 21;
     /// How many bits a fingerprint has at least beyond those that count the entries: if as many
-    /// foreign entries are tried as there are in the filter, one filter in `2^9 = 512` has an
-    /// accident, however large it is.
-    const ACCIDENT_BITS: u32 = 9;
+    /// foreign entries are tried as there are in the filter, one filter in `2^9 = 512` has a false
+    /// positive, however large it is.
+    const SAFETY_BITS: u32 = 9;
 
     /// Where every entry is tried, the asker may sample each branch as densely as it likes. What
     /// was written lately is what others lack, so the branch of the `rank`-th latest tip is sampled
@@ -136,7 +136,7 @@ impl Tries {
             Self::LikeEntries => Self::BITS_MIN_SAMPLED,
             Self::All => Self::BITS_MIN_ALL,
         };
-        let fingerprint_bits = least.max(Self::ACCIDENT_BITS + count_bits);
+        let fingerprint_bits = least.max(Self::SAFETY_BITS + count_bits);
         Code {
             count,
             fingerprint_bits,
@@ -146,15 +146,15 @@ impl Tries {
 
 impl Filter {
     /// Samples what is in view, with the highest density that keeps the filter within `budget`.
-    /// Returns `None` for an empty tree, of which there is nothing to say.
+    /// Returns `None` for an empty tree.
     ///
     /// `seed` must be drawn at random for each request. The tips themselves are not in the filter:
-    /// whoever sends it names them beside it.
+    /// the request names them beside it.
     ///
     /// What is sampled near a tip is found by walking down from it, what is sampled below by the
     /// [landmarks](DagView::landmarks): the cost grows with the budget and the number of tips, not
-    /// with the history. At most [`FILTER_VISITS_MAX`] entries are read; what would be found beyond
-    /// is left out.
+    /// with the history. It reads at most [`FILTER_VISITS_MAX`] entries and leaves out what it would
+    /// find beyond.
     ///
     /// # Errors
     /// Those of the view.

@@ -18,7 +18,7 @@ use crate::report::{Report, SyncOptions};
 use crate::session::{Step, SyncSession};
 use crate::sync_fault::SyncFault;
 
-/// The way that a frame goes.
+/// The direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// From the asker A to the answerer B.
@@ -30,7 +30,7 @@ pub enum Way {
 /// Why a sync over a [`Link`] did not reach its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
-    /// The link was cut, as was wished.
+    /// The link was cut, as the test asked.
     Cut,
     /// The session gave up.
     Fault(SyncFault),
@@ -107,9 +107,10 @@ type Between<'a> = Box<dyn FnMut(usize, &mut MemoryDag, &mut MemoryDag) + 'a>;
 /// Drives a [`SyncSession`] of replica A against the answering functions of replica B, frame by
 /// frame.
 ///
-/// Every frame is encoded and decoded as on a real link, and what happens is written down, so that
-/// a test draws two replicas and asserts the whole conversation. It does what drivers with I/O do:
-/// it reads each response to its end, and when a sync breaks off, both sides store what arrived.
+/// Every frame is encoded and decoded as on a real link, and a transcript records what happens, so
+/// that a test draws two replicas and asserts the whole conversation. A link does what drivers with
+/// I/O do: it reads each response to its end, and when a sync breaks off, both sides store what
+/// arrived.
 pub struct Link<'a> {
     a: &'a mut MemoryDag,
     b: &'a mut MemoryDag,
@@ -177,7 +178,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Takes the names of a drawing for the transcript.
+    /// Uses the names of a drawing in the transcript.
     #[must_use]
     pub fn named(mut self, drawn: &'a Drawn) -> Self {
         self.names = Box::new(|id| match drawn.dag.arrival(id) {
@@ -194,14 +195,14 @@ impl<'a> Link<'a> {
         self
     }
 
-    /// Says whose key A has proved. Otherwise it has proved none.
+    /// Sets the key that A has proved. By default it has proved none.
     #[must_use]
     pub fn asker(mut self, key: PublicKey) -> Self {
         self.asker = Some(key);
         self
     }
 
-    /// Says whose key B has proved. Otherwise it has proved none.
+    /// Sets the key that B has proved. By default it has proved none.
     #[must_use]
     pub fn answerer(mut self, key: PublicKey) -> Self {
         self.answerer_key = Some(key);
@@ -229,8 +230,8 @@ impl<'a> Link<'a> {
         self
     }
 
-    /// Puts frames of the test's choice in the place of a frame: itself, another, none, several.
-    /// Frames are counted from zero, in both directions together.
+    /// Replaces a frame by frames of the test's choice: itself, another, none, several. Frames are
+    /// counted from zero, in both directions together.
     #[must_use]
     pub fn tamper(mut self, tamper: impl FnMut(Way, usize, Bytes) -> Vec<Bytes> + 'a) -> Self {
         self.tamper = Box::new(tamper);
@@ -253,7 +254,7 @@ impl<'a> Link<'a> {
         self.finish()
     }
 
-    /// Does one step, and tells whether there is another.
+    /// Does one step, and returns whether there is another.
     pub fn step(&mut self) -> bool {
         match self.try_step() {
             Ok(None) => return true,
@@ -266,7 +267,7 @@ impl<'a> Link<'a> {
         false
     }
 
-    /// Says what happened.
+    /// Returns what happened.
     pub fn finish(self) -> Run {
         self.run
     }
@@ -491,7 +492,7 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Tells B that the request is at its end.
+    /// Ends the request at B.
     fn end_request(&mut self) {
         let Answerer::Receives(receiver) = &self.answerer else {
             return;
@@ -559,7 +560,7 @@ fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
     }
 }
 
-/// Stores entries and looks whether the tree is still closed under ancestors.
+/// Stores entries and checks that the tree is still closed under ancestors.
 fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
     let outcome = dag.append(entries);
     for at in outcome.stored.clone().map(eidetica_dag::Arrival) {

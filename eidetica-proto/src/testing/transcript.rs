@@ -6,7 +6,7 @@ use crate::batch::unpack;
 use crate::message::{Part, Reply, Request, RequestHeader, ResponseHeader, Sample, SyncReply};
 use crate::tips::{EndTips, TipSet};
 
-/// How many entries of a batch are named one by one: more tell a reader nothing.
+/// Most entries of a batch that are named one by one: a reader gains nothing from more.
 const NAMED_MAX: usize = 16;
 
 type Name<'a> = dyn Fn(&EntryId) -> String + 'a;

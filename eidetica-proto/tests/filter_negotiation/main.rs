@@ -181,6 +181,10 @@ fn one_request_brings_everything_in_few_bytes_and_almost_nothing_in_vain() {
 #[test]
 #[ignore = "prints a table for people, from many pairs"]
 #[expect(clippy::print_stdout, reason = "printing the table is what it is for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person names the history to read"
+)]
 fn table() {
     let pairs = std::env::var("EIDETICA_PAIRS").map_or(200, |n| n.parse().expect("a number"));
     let mut rows = drawn_rows(pairs);

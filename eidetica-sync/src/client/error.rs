@@ -4,15 +4,14 @@ use eidetica_proto::{Address, ErrorCode, SyncFault, TransportError};
 
 use crate::store::StoreError;
 
-/// Why a sync did not come to its end. What was stored before stays, and the next sync goes on from
-/// there.
+/// Why a sync failed. Entries stored before the error stay, and the next sync continues from them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
     /// The peer could not be reached, or the connection broke.
     #[error("{address}: {source}")]
     Transport {
-        /// Where it was tried.
+        /// The address that was tried.
         address: Address,
         /// What went wrong.
         source: TransportError,
@@ -20,24 +19,24 @@ pub enum SyncError {
     /// The peer refused, or broke the protocol.
     #[error("{address}: {source}")]
     Peer {
-        /// Where it was tried.
+        /// The address that was tried.
         address: Address,
-        /// What it did.
+        /// What the peer did.
         source: SyncFault,
     },
-    /// The store here failed.
-    #[error("the store here failed: {0}")]
+    /// The local store failed.
+    #[error("the local store failed: {0}")]
     Store(#[from] StoreError),
-    /// There is no address to try.
-    #[error("there is no address of the peer to try; a ticket has them behind 'at='")]
+    /// No address of the peer is known.
+    #[error("no address of the peer is known; tickets list addresses as at=…")]
     NoAddress,
-    /// The node is shut down.
-    #[error("the node is shut down")]
+    /// The node was shut down.
+    #[error("the node was shut down")]
     Closed,
 }
 
 impl SyncError {
-    /// Tells whether the same sync may succeed later without anything being changed here.
+    /// Tells whether the same sync may succeed later without a change on this side.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.is_transient(),

@@ -1,14 +1,14 @@
-//! Whom to ask.
+//! A peer to sync with.
 
 use eidetica_dag::PublicKey;
 use eidetica_proto::{Address, Ticket};
 
-/// Whom to sync with.
+/// A peer to sync with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Peer {
-    /// Its key, if it is known. A transport that proves keys refuses anybody else.
+    /// The peer's key, if it is known. A peer with another key is refused.
     pub key: Option<PublicKey>,
-    /// Where it may be, in the order of trying.
+    /// The peer's addresses, in the order in which to try them.
     pub addresses: Vec<Address>,
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::client::addresses::try_in_order;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
 use crate::client::peer_client::PeerClient;
@@ -279,33 +280,19 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
         random,
     } = engine;
     let sync = publisher.sync_started(tree, peer.addresses.clone());
-    let mut result = Err(SyncError::NoAddress);
-    for address in peer.addresses.clone() {
-        result = match manager.transport_for(&address) {
-            Ok(transport) => {
-                let (store, transport) = (store.clone(), transport.clone());
-                let (publisher, progress) = (publisher.clone(), progress.clone());
-                let (client, peer) = (client.clone(), peer.key);
-                let drive = SessionDriver {
-                    store,
-                    client,
-                    transport,
-                    address,
-                    peer,
-                    publisher,
-                    progress,
-                };
-                drive
-                    .run(SyncSession::new(tree, options, random.bytes()))
-                    .await
-            }
-            Err(source) => Err(SyncError::Transport { address, source }),
+    let result = try_in_order(&peer, &manager, |transport, address| {
+        let driver = SessionDriver {
+            store: store.clone(),
+            client: client.clone(),
+            transport,
+            address,
+            peer: peer.key,
+            publisher: publisher.clone(),
+            progress: progress.clone(),
         };
-        // Another address helps against a connection that fails, and against nothing else.
-        if !matches!(result, Err(SyncError::Transport { .. })) {
-            break;
-        }
-    }
+        driver.run(SyncSession::new(tree, options, random.bytes()))
+    });
+    let result = result.await;
     if let Err(error) = &result {
         tracing::debug!(%tree, %error, "a sync failed");
     }

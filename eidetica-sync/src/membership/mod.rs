@@ -1,5 +1,5 @@
-//! Who wants to join and who is invited: kept in the store's metadata, and carried out as
-//! [`eidetica_proto::joining`] decides.
+//! Membership: requests to join and invites, kept in the store's metadata. What to do with a request
+//! is decided by [`eidetica_proto::joining`]; grants are written as entries of the tree.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,14 +19,14 @@ use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
 use crate::store::{Store, StoreError};
 
-/// A request to join that waits for an admin, or was rejected.
+/// A request to join that is pending or was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinRequest {
-    /// The tree. It need not be here.
+    /// The tree, which need not be in the store.
     pub tree: TreeId,
-    /// Who wants to join; it has proved this key.
+    /// The requester's key, which it has proved.
     pub key: PublicKey,
-    /// What it wants, and whether it was rejected.
+    /// What was requested, and whether it was rejected.
     pub waiting: Waiting,
 }
 
@@ -35,18 +35,18 @@ pub struct JoinRequest {
 pub struct InviteInfo {
     /// The tree.
     pub tree: TreeId,
-    /// The public half of the invite's key, which names it.
+    /// The public half of the invite's key, which identifies the invite.
     pub invite: PublicKey,
-    /// Its terms, and who has used it.
+    /// Its terms, and the keys that have used it.
     pub terms: Invite,
 }
 
-/// Keeps requests and invites. Every call blocks.
+/// Manages requests and invites. Every call blocks.
 pub(crate) struct Membership {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     publisher: Publisher,
-    /// Held from reading to writing, so that no use of an invite is counted twice.
+    /// Held from reading to writing, so that concurrent uses of an invite are counted.
     one_at_a_time: Mutex<()>,
 }
 
@@ -60,7 +60,7 @@ impl Membership {
         }
     }
 
-    /// Answers a request of `key`, which it has proved.
+    /// Answers a request to join by `key`, which is proved.
     pub(crate) fn join(
         &self,
         key: &PublicKey,
@@ -72,7 +72,7 @@ impl Membership {
         let is_here = snapshot.entry_count() > 0;
         let access = current_access(&*snapshot)?;
         let may_grant = access.allows(Some(&self.writer.key()), Role::Admin);
-        // Everything is looked up whether it matters or not: nobody learns from the time either.
+        // Look up everything in any case, so that the time of an answer reveals nothing.
         let is_theirs = (join.invite.as_ref()).is_some_and(|shown| shown.is_of(join.tree, key));
         let shown = join.invite.as_ref().map(|shown| shown.invite);
         let invite: Option<Invite> = match shown {
@@ -99,13 +99,13 @@ impl Membership {
             }
             Verdict::Grant(role, after) => {
                 let shown = shown.expect("only an invite that is shown grants");
-                // A use that is lost with this process is better than one that counts twice.
+                // Count the use first: after a crash, a lost use is better than a free one.
                 self.write(&invite_key(join.tree, &shown), Some(&after))?;
                 Ok(match self.grant(join.tree, key, role) {
                     Ok(()) => Ok(JoinReply::Granted(role)),
                     Err(TreeError::Store(error)) => return Err(error),
                     Err(error) => {
-                        tracing::error!(%error, "an invite could not be granted");
+                        tracing::error!(%error, "could not grant the role of an invite");
                         Err(WireError::internal())
                     }
                 })
@@ -120,8 +120,7 @@ impl Membership {
         Ok(self.store.put(&request_key(tree, key), None)?)
     }
 
-    /// Grants the role that was asked for, or another one; takes none away. Returns the role that
-    /// there is then.
+    /// Grants the requested role or another one, never lowers a role, and returns the resulting role.
     pub(crate) fn approve(
         &self,
         tree: TreeId,
@@ -130,7 +129,7 @@ impl Membership {
     ) -> Result<Role, TreeError> {
         let _lock = self.lock();
         let waiting = self.waiting(tree, key)?;
-        // Who asks to be admin gets it from an admin who says so.
+        // The admin role is only granted explicitly.
         let role = role.unwrap_or(waiting.role.min(Role::Write));
         // Another admin may have granted more meanwhile.
         let access = current_access(&*self.store.snapshot(tree)?)?;
@@ -159,7 +158,7 @@ impl Membership {
         waiting.ok_or(TreeError::NoSuchRequest(*key))
     }
 
-    /// Lists requests, those of one tree or all, and forgets what is too old.
+    /// Returns the requests for one tree or all trees, and removes expired ones.
     pub(crate) fn requests(&self, tree: Option<TreeId>) -> Result<Vec<JoinRequest>, StoreError> {
         let _lock = self.lock();
         self.read_requests(tree, wall_clock_ms())
@@ -194,7 +193,7 @@ impl Membership {
     ) -> Result<bool, StoreError> {
         let mut all = self.read_requests(None, now_ms)?;
         if all.len() >= REQUESTS_MAX {
-            // Those that were rejected make room.
+            // Rejected requests make room.
             for request in all.iter().filter(|request| request.waiting.rejected) {
                 self.store
                     .put(&request_key(request.tree, &request.key), None)?;
@@ -214,7 +213,7 @@ impl Membership {
         Ok(has_room && all.len() < REQUESTS_MAX)
     }
 
-    /// Keeps an invite.
+    /// Stores an invite.
     pub(crate) fn invite(
         &self,
         tree: TreeId,
@@ -235,7 +234,7 @@ impl Membership {
         Ok(self.write(&invite_key(tree, invite), Some(terms))?)
     }
 
-    /// Lists the invites of a tree that can still be used, and forgets the others.
+    /// Returns the open invites of a tree, and removes the others.
     pub(crate) fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
         let _lock = self.lock();
         self.read_invites(tree, wall_clock_ms())
@@ -262,7 +261,7 @@ impl Membership {
         Ok(invites)
     }
 
-    /// Takes every role from a key, and the use of this node's invites.
+    /// Revokes the role of a subject, and bars a key from this node's invites.
     pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
         let _lock = self.lock();
         if let Subject::Key(key) = subject {
@@ -273,7 +272,7 @@ impl Membership {
                 if !terms.used_by.contains(&key) {
                     terms.used_by.push(key);
                 }
-                // An invite that cannot remember whom it keeps out is none.
+                // An invite that cannot record another barred key is withdrawn.
                 let kept = (terms.used_by.len() <= INVITE_KEYS_MAX).then_some(&terms);
                 self.write(&invite_key(tree, &invite), kept)?;
             }
@@ -282,7 +281,7 @@ impl Membership {
         self.writer.change_access(tree, vec![revocation])
     }
 
-    /// Lets an invite grant nothing from here on.
+    /// Withdraws an invite.
     pub(crate) fn withdraw(&self, tree: TreeId, invite: &PublicKey) -> Result<(), StoreError> {
         let _lock = self.lock();
         self.store.put(&invite_key(tree, invite), None)
@@ -298,7 +297,8 @@ impl Membership {
     }
 
     fn write<T: Serialize>(&self, key: &str, value: Option<&T>) -> Result<(), StoreError> {
-        let bytes = value.map(|value| postcard::to_stdvec(value).expect("a vector takes all"));
+        let bytes = value
+            .map(|value| postcard::to_stdvec(value).expect("serializing to a vector succeeds"));
         self.store.put(key, bytes.as_deref())
     }
 }
@@ -311,7 +311,7 @@ fn invite_key(tree: TreeId, invite: &PublicKey) -> String {
     format!("invite/{tree}/{invite}")
 }
 
-/// Reads the tree and the key of a key of metadata.
+/// Parses the tree and the public key in a metadata key.
 fn two_names(meta_key: &str) -> Option<(TreeId, PublicKey)> {
     let mut names = meta_key.split('/').skip(1);
     Some((names.next()?.parse().ok()?, names.next()?.parse().ok()?))

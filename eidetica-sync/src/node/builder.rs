@@ -1,4 +1,4 @@
-//! Putting a node together from its parts.
+//! Puts a node together from its parts.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::transport::manager::TransportManager;
 
-/// Makes a [`Node`].
+/// Builds a [`Node`]; see [`Node::builder`].
 pub struct NodeBuilder {
     store: Arc<dyn Store>,
     key: SecretKey,
@@ -29,11 +29,12 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Adds a transport behind those that are there. An address goes to the first that can handle
-    /// it. Several of one kind may be there, under different names.
+    /// Adds a transport. An address goes to the first transport that can handle it.
+    ///
+    /// Several transports of one kind are allowed, under different names.
     ///
     /// # Errors
-    /// If the name is taken.
+    /// Returns an error if the name is taken.
     pub fn transport(
         mut self,
         name: impl Into<String>,
@@ -55,7 +56,10 @@ impl NodeBuilder {
         self
     }
 
-    /// Starts the engine. Nothing listens until [`Node::accept_connections`].
+    /// Starts the node. It accepts no connections until [`Node::accept_connections`].
+    ///
+    /// # Panics
+    /// If it is called outside a tokio runtime.
     pub fn start(self) -> Node {
         let Self {
             store,

@@ -5,31 +5,31 @@ use eidetica_proto::joining::INVITES_PER_TREE_MAX;
 
 use crate::store::StoreError;
 
-/// Why something could not be written or read here.
+/// Why a tree could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// There is no such tree in this store.
-    #[error("there is no tree {0} here; join it with a ticket, or create one")]
+    /// The store has no such tree.
+    #[error("the store has no tree {0}; join it with a ticket, or create one")]
     NoSuchTree(TreeId),
-    /// The entry is not well formed; the text says which limit it passes.
+    /// The entry is not well formed; the message says which limit it exceeds.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// The tree does not take the entry: usually because this node's key has not the role for it.
+    /// An entry breaks a rule of the tree, usually because its author lacks the required role.
     #[error("{0}; an admin of the tree can grant the role")]
     Refused(Refusal),
     /// An entry's parent is not stored.
-    #[error("the parent {0} is not here; parents are stored before their children")]
+    #[error("the parent {0} is not stored; parents must be stored before their children")]
     MissingParent(EntryId),
-    /// Nobody with this key asks to join the tree, or its request has expired.
-    #[error("{0} does not ask to join this tree; to let it in all the same, grant it a role")]
+    /// There is no request to join by this key, or it has expired.
+    #[error("{0} has no pending request to join this tree; grant it a role instead")]
     NoSuchRequest(PublicKey),
-    /// This node is not admin of the tree.
-    #[error("this device is not admin of the tree {0}; an admin can grant it that")]
+    /// This node's key is not an admin of the tree.
+    #[error("this device is not an admin of the tree {0}; an admin can grant it the role")]
     NotAdmin(TreeId),
-    /// There are as many open invites as are kept.
+    /// The tree has [`INVITES_PER_TREE_MAX`] open invites.
     #[error(
-        "the tree {0} has {INVITES_PER_TREE_MAX} open invites, which is the most; withdraw some"
+        "the tree {0} has {INVITES_PER_TREE_MAX} open invites, which is the maximum; withdraw some"
     )]
     TooManyInvites(TreeId),
     /// The store failed.

@@ -1,4 +1,4 @@
-//! Joining trees, and letting others join.
+//! Joining trees, and managing the access of others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::Node;
+use crate::client::addresses::try_in_order;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
 use crate::client::peer_client::Target;
@@ -26,57 +27,55 @@ use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
 use crate::transport::frame_streams::OutgoingMessage;
 
-/// How often a joiner that waits for an admin asks again: soon at first, when the admin may be
-/// sitting beside it, and twice a minute in the end.
+/// How often a joiner that waits for an admin asks again: soon at first, when the admin may be in the
+/// same room, and twice a minute in the end.
 const WAITING: BackoffPolicy = BackoffPolicy {
     base_ms: 1_000,
     factor: 2,
     cap_ms: 30_000,
 };
 
-/// What a joiner asks for.
+/// What to ask for when joining.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinOptions {
-    /// The role. `None`: to read the tree, and whatever else anyone may do.
+    /// The requested role; `None` asks to read the tree.
     pub role: Option<Role>,
-    /// Says to an admin who asks, in at most [`eidetica_proto::message::NOTE_BYTES_MAX`] bytes.
+    /// Tells the admins who is asking, in at most [`eidetica_proto::message::NOTE_BYTES_MAX`] bytes.
     pub note: String,
 }
 
-/// How joining went.
+/// The outcome of joining.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
-    /// The tree is here, and this is how the sync went. A role beyond reading it may still wait for
-    /// an admin.
+    /// The tree was fetched. A requested role beyond reading may still wait for an admin.
     Synced(Report),
-    /// If the peer has the tree, an admin of it has to approve this node's key first. The peer does
-    /// not say whether it has the tree.
+    /// An admin must approve this node's key, if the peer has the tree at all: it does not say.
     Pending,
     /// An admin has rejected the request.
     Rejected,
 }
 
-/// What an invite grants, to whom and for how long.
+/// What an invite grants, how often and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InviteTerms {
-    /// The role.
+    /// The role that it grants.
     pub role: Role,
-    /// For how long.
+    /// How long it is valid.
     pub valid_for: Duration,
-    /// How many keys may use it; at most [`INVITE_USES_MAX`].
+    /// How many keys can use it; at most [`INVITE_USES_MAX`].
     pub uses: u32,
 }
 
 impl Node {
-    /// JoinLimit the tree of a ticket and fetches it; or syncs it, if it is here.
+    /// Joins the tree of a ticket and fetches it.
     ///
-    /// A ticket's invite is used. Where this node may not read the tree, it asks to be let in; then
-    /// the answer can be [`Joined::Pending`], and the same call later, [`Node::join_and_wait`], or
-    /// [`Node::follow`] fetches the tree once an admin has approved.
+    /// This uses the ticket's invite, if it has one. Otherwise, if this node may not read the tree, it
+    /// asks to join. On [`Joined::Pending`], call this again later, or use [`Node::join_and_wait`] or
+    /// [`Node::follow`], to fetch the tree once an admin has approved.
     ///
     /// # Errors
-    /// As [`Node::sync`]. An invite that is not good is refused with [`ErrorCode::NotFound`]: the
-    /// peer does not say whether it expired, was used up or withdrawn, or the tree is not there.
+    /// See [`Node::sync`]. An invalid invite is refused with [`ErrorCode::NotFound`]: the peer does not
+    /// say whether it has expired, was used up or withdrawn, or whether the tree is absent.
     pub async fn join(
         &self,
         ticket: &Ticket,
@@ -92,7 +91,7 @@ impl Node {
         };
         match reply {
             JoinReply::Granted(_) => self.sync(ticket.tree, ticket).await.map(Joined::Synced),
-            // It may have been let in with less, or the tree may be open to anyone.
+            // The node may have been granted a lower role, or the tree may be open to anyone.
             JoinReply::Pending => match self.sync(ticket.tree, ticket).await {
                 Err(error) if is_not_found(&error) => Ok(Joined::Pending),
                 result => result.map(Joined::Synced),
@@ -101,12 +100,13 @@ impl Node {
         }
     }
 
-    /// JoinLimit like [`Node::join`], and where an admin has to approve, asks again until one has
-    /// decided: after a second at first, and every half a minute in the end. Peers that cannot be
-    /// reached are waited for as well. Drop the future to stop.
+    /// Joins like [`Node::join`], and retries until an admin has decided.
+    ///
+    /// The wait between attempts grows from a second to half a minute. Transient errors are retried as
+    /// well. Drop the future to stop waiting.
     ///
     /// # Errors
-    /// As [`Node::join`], but for what may be better later.
+    /// See [`Node::join`]; transient errors are never returned.
     pub async fn join_and_wait(
         &self,
         ticket: &Ticket,
@@ -119,7 +119,7 @@ impl Node {
             match self.join(ticket, options.clone()).await {
                 Ok(Joined::Pending) => {}
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "a peer that is to be joined is not there");
+                    tracing::debug!(%error, "a join attempt failed and will be retried");
                 }
                 result => return result,
             }
@@ -147,39 +147,32 @@ impl Node {
         let header = RequestHeader::new(Request::Join(join)).encode();
         let request = OutgoingMessage::header_only(header);
         let peer = Peer::from(ticket);
-        let mut result = Err(SyncError::NoAddress);
-        for address in peer.addresses {
-            let transport_error = |source| SyncError::Transport {
-                address: address.clone(),
-                source,
-            };
-            let asked = async {
+        let reply = try_in_order(&peer, &self.0.manager, |transport, address| {
+            let (peer, request) = (peer.key, &request);
+            async move {
                 let at = Target {
-                    transport: &**self.0.manager.transport_for(&address)?,
+                    transport: &*transport,
                     address: &address,
-                    peer: peer.key,
+                    peer,
                 };
-                let mut answer = self.0.client.exchange(at, &request).await?;
-                answer.frames.next().await.transpose()
-            };
-            result = match asked.await {
-                Ok(header) => join_reply(header.as_deref()).map_err(|source| SyncError::Peer {
-                    address: address.clone(),
-                    source,
-                }),
-                Err(source) => Err(transport_error(source)),
-            };
-            if !matches!(result, Err(SyncError::Transport { .. })) {
-                break;
+                let answered = async {
+                    let mut answer = self.0.client.exchange(at, request).await?;
+                    answer.frames.next().await.transpose()
+                };
+                match answered.await {
+                    Ok(header) => join_reply(header.as_deref())
+                        .map_err(|source| SyncError::Peer { address, source }),
+                    Err(source) => Err(SyncError::Transport { address, source }),
+                }
             }
-        }
-        result.map_err(Arc::new)
+        });
+        reply.await.map_err(Arc::new)
     }
 
-    /// Lists who wants to join, one tree or any; those that were rejected too.
+    /// Returns the requests to join one tree or any tree, including rejected ones.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn join_requests(
         &self,
         tree: Option<TreeId>,
@@ -188,12 +181,14 @@ impl Node {
         blocking::run(move || membership.requests(tree)).await
     }
 
-    /// Lets somebody join who has asked to, with `role`, or with the role that was asked for, but
-    /// never as admin unless `role` says so. Returns the role. The grant is an entry like any other,
-    /// and reaches the joiner whichever peer it asks.
+    /// Approves a request to join with `role`, and returns the granted role.
+    ///
+    /// Without `role`, the requested role is granted, but at most [`Role::Write`]. The grant is an entry
+    /// of the tree, so it reaches the joiner through any peer.
     ///
     /// # Errors
-    /// [`TreeError::NoSuchRequest`], and as [`Node::change_access`].
+    /// Returns [`TreeError::NoSuchRequest`] if there is no such request; see also
+    /// [`Node::change_access`].
     pub async fn approve(
         &self,
         tree: TreeId,
@@ -204,19 +199,19 @@ impl Node {
         blocking::run(move || membership.approve(tree, &key, role)).await
     }
 
-    /// Does not let somebody join who has asked to. It is told so until its request expires.
+    /// Rejects a request to join. The requester learns of it until the request expires.
     ///
     /// # Errors
-    /// [`TreeError::NoSuchRequest`], and those of the store.
+    /// Returns [`TreeError::NoSuchRequest`] if there is no such request, or an error of the store.
     pub async fn reject(&self, tree: TreeId, key: PublicKey) -> Result<(), TreeError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.reject(tree, &key)).await
     }
 
-    /// Gives somebody a role, in place of the one before.
+    /// Grants a role, which replaces the subject's previous one.
     ///
     /// # Errors
-    /// As [`Node::change_access`].
+    /// See [`Node::change_access`].
     pub async fn grant(
         &self,
         tree: TreeId,
@@ -227,22 +222,23 @@ impl Node {
         self.change_access(tree, vec![grant]).await
     }
 
-    /// Takes every role from somebody. What it has written stays, and so does what it has fetched;
-    /// entries that it writes without knowing of this are still accepted. This node's invites no
-    /// longer let that key in, but whoever has an open one can use it under another key: see
-    /// [`Node::invites`].
+    /// Revokes the subject's role.
+    ///
+    /// The subject keeps what it has fetched, and what it has written stays in the tree. Entries that
+    /// it writes concurrently with the revocation are still valid. This node's invites refuse the key
+    /// from now on; their holders can use them under other keys, so consider [`Node::withdraw_invite`].
     ///
     /// # Errors
-    /// As [`Node::change_access`].
+    /// See [`Node::change_access`].
     pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.revoke(tree, subject)).await
     }
 
-    /// Lists who may do what with a tree.
+    /// Returns the roles of a tree.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn access(&self, tree: TreeId) -> Result<Vec<(Subject, Role)>, StoreError> {
         let store = self.0.store.clone();
         blocking::run(move || {
@@ -257,7 +253,8 @@ impl Node {
     /// The secret in the ticket is random and is not stored; its public half names the invite.
     ///
     /// # Errors
-    /// [`TreeError::NotAdmin`], [`TreeError::TooManyInvites`], and those of the store.
+    /// Returns [`TreeError::NotAdmin`] if this node is not an admin of the tree,
+    /// [`TreeError::TooManyInvites`] at the limit, or an error of the store.
     pub async fn invite(&self, tree: TreeId, terms: InviteTerms) -> Result<Ticket, TreeError> {
         let valid_ms = u64::try_from(terms.valid_for.as_millis()).unwrap_or(u64::MAX);
         let invite = Invite {
@@ -274,19 +271,19 @@ impl Node {
         Ok(ticket)
     }
 
-    /// Lists the invites of a tree that this node has made and that can still be used.
+    /// Returns the open invites that this node has made for a tree.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.invites(tree)).await
     }
 
-    /// Lets an invite grant nothing from here on.
+    /// Withdraws an invite, so that it grants nothing.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn withdraw_invite(&self, tree: TreeId, invite: PublicKey) -> Result<(), StoreError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.withdraw(tree, &invite)).await

@@ -32,10 +32,10 @@ pub use joining::{InviteTerms, JoinOptions, Joined};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 
-/// A node: a store, a key, transports, and the engine that keeps trees equal with peers.
+/// A node: a store, a key, transports, and the engine that keeps trees in sync with peers.
 ///
-/// It is a handle. Clones are the same node; the engine runs until [`Node::shutdown`] or until the
-/// last clone is dropped. It must be made and used within a tokio runtime.
+/// A node is a cheap handle; clones share one engine, which runs until [`Node::shutdown`] or until
+/// the last clone is dropped. It must be built and used within a tokio runtime.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
@@ -54,7 +54,7 @@ struct Inner {
 }
 
 impl Node {
-    /// Returns the key by which others know this node.
+    /// Returns the public key that identifies this node to others.
     pub fn key(&self) -> PublicKey {
         self.0.key.public()
     }
@@ -72,22 +72,22 @@ impl Node {
     /// Starts the servers of all transports; see [`TransportManager::accept_connections`].
     ///
     /// # Errors
-    /// That of the first server that does not start.
+    /// Returns the error of the first server that does not start.
     pub async fn accept_connections(&self) -> Result<(), TransportError> {
         self.0.manager.accept_connections(&self.0.service).await
     }
 
-    /// Returns what answers peers, for a program that mounts it on a server of its own.
+    /// Returns the service that answers peers, for programs that mount it on their own server.
     pub fn service(&self) -> Arc<dyn Service> {
         self.0.service.clone()
     }
 
-    /// Lists where all servers listen, each with the name of its transport.
+    /// Returns the addresses of all servers, each with the name of its transport.
     pub async fn get_all_server_addresses_async(&self) -> Vec<(String, Address)> {
         self.0.manager.get_all_server_addresses_async().await
     }
 
-    /// Returns a ticket that leads others to a tree on this node.
+    /// Returns a ticket with which others find a tree on this node. It grants no access.
     pub async fn ticket(&self, tree: TreeId) -> Ticket {
         let addresses = self.get_all_server_addresses_async().await;
         let addresses = addresses.into_iter().map(|(_, address)| address).collect();
@@ -99,25 +99,30 @@ impl Node {
         }
     }
 
-    /// Forgets which key was found at an address. Where the transport proves no keys, an address
-    /// belongs to whoever answered there first; after this, to whoever answers next.
+    /// Forgets the key that was pinned to an address.
+    ///
+    /// Over transports that prove no keys, the first peer that answers at an address is trusted from
+    /// then on. After this call, that is the next peer that answers.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn forget_address(&self, address: &Address) -> Result<(), StoreError> {
         self.0.client.forget(address).await
     }
 
-    /// Listens to what happens in the node.
+    /// Subscribes to the events of the node.
     pub fn events(&self) -> Events {
         self.0.publisher.events()
     }
 
-    /// Stops the engine, the servers and all connections. When it returns, nothing of the node is
-    /// left running. What is stored stays; syncs under way end with [`SyncError::Closed`](crate::SyncError::Closed).
+    /// Stops the engine, the servers and all connections, and waits until they have ended.
+    ///
+    /// Running syncs end with [`SyncError::Closed`](crate::SyncError::Closed); what they have stored
+    /// stays.
     ///
     /// # Errors
-    /// That of the first transport which does not close; everything else is stopped nevertheless.
+    /// Returns the error of the first transport that fails to close; everything else is stopped
+    /// nevertheless.
     pub async fn shutdown(&self) -> Result<(), TransportError> {
         self.0
             .queue

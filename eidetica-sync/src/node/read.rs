@@ -13,19 +13,19 @@ use crate::store::{Snapshot, StoreError};
 pub struct TreeInfo {
     /// The tree.
     pub tree: TreeId,
-    /// The name that its root gives it.
+    /// The name in its root.
     pub name: String,
-    /// How many entries are stored.
+    /// The number of stored entries.
     pub entries: u32,
     /// Its tips, ascending.
     pub tips: Vec<EntryId>,
 }
 
 impl Node {
-    /// Lists the trees in the store, ascending by id.
+    /// Returns the trees in the store, ascending by id.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn trees(&self) -> Result<Vec<TreeInfo>, StoreError> {
         let store = self.0.store.clone();
         blocking::run(move || {
@@ -44,19 +44,19 @@ impl Node {
         .await
     }
 
-    /// Returns the tips of a tree, ascending; none if it is not here.
+    /// Returns the tips of a tree, ascending; an absent tree has none.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn tips(&self, tree: TreeId) -> Result<Vec<EntryId>, StoreError> {
         let store = self.0.store.clone();
         blocking::run(move || tip_ids(&*store.snapshot(tree)?)).await
     }
 
-    /// Returns one entry, or `None` if it is not here.
+    /// Returns one entry, or `None` if it is not stored.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn entry(
         &self,
         tree: TreeId,
@@ -73,12 +73,13 @@ impl Node {
         .await
     }
 
-    /// Returns the entries of a tree in the order that is the same on every replica: by height,
-    /// then by id. The order of all entries is made at once, at 40 bytes each; the entries are read
-    /// one by one.
+    /// Returns the entries of a tree in an order that is the same on every replica: by height, then
+    /// by id.
+    ///
+    /// The order takes 40 bytes for each entry; the entries themselves are read one by one.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn log(&self, tree: TreeId) -> Result<Log, StoreError> {
         let store = self.0.store.clone();
         blocking::run(move || {
@@ -90,11 +91,10 @@ impl Node {
         .await
     }
 
-    /// Gives the entries of a tree as they are stored, beginning with those that are stored
-    /// already, or with the next one to come.
+    /// Returns the entries of a tree as they arrive, from its root or from now on.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Returns an error if the store fails.
     pub async fn subscribe(
         &self,
         tree: TreeId,
@@ -118,16 +118,16 @@ impl Node {
     }
 }
 
-/// Where a [`Subscription`] begins.
+/// Where a [`Subscription`] starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeFrom {
     /// At the root.
     Start,
-    /// Behind the last entry that is stored.
+    /// After the last stored entry.
     Now,
 }
 
-/// The entries of a tree in the order that is the same on every replica. Reading blocks.
+/// The entries of a tree in an order that is the same on every replica. Reading blocks.
 pub struct Log {
     snapshot: Snapshot,
     order: std::vec::IntoIter<Arrival>,

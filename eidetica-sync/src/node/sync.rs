@@ -1,4 +1,4 @@
-//! Syncs, once and from then on.
+//! Syncing a tree with a peer: once, or continuously.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,11 +12,12 @@ use crate::client::peer::Peer;
 use crate::engine::Operation;
 
 impl Node {
-    /// Makes a tree equal with a peer: fetches what is lacking here, then sends what is lacking
-    /// there. The addresses are tried in order.
+    /// Syncs a tree with a peer: fetches the entries missing here, then sends those missing there.
+    ///
+    /// The peer's addresses are tried in order.
     ///
     /// # Errors
-    /// Why it did not come to its end. What was stored until then stays.
+    /// Returns why the sync failed. Entries stored before the error stay.
     pub async fn sync(
         &self,
         tree: TreeId,
@@ -28,11 +29,10 @@ impl Node {
             .await
     }
 
-    /// Queues a sync and returns as soon as it is queued. It runs whether or not anybody waits for
-    /// it.
+    /// Queues a sync, which runs even if the returned handle is dropped.
     ///
     /// # Errors
-    /// [`SyncError::Closed`] if the node is shut down.
+    /// Returns [`SyncError::Closed`] if the node was shut down.
     pub async fn begin_sync(
         &self,
         tree: TreeId,
@@ -56,12 +56,14 @@ impl Node {
         })
     }
 
-    /// Keeps a tree equal with a peer from here on: syncs at once, whenever something changes here,
-    /// and now and then to find what was lost. Failures are tried again after ever longer waits, for
-    /// ever. Several peers may be followed; what comes from one is passed on to the others.
+    /// Keeps a tree in sync with a peer from now on.
+    ///
+    /// The node syncs at once, after every local change, and periodically. Failed syncs are retried
+    /// with exponential backoff, without an end. A node can follow several peers; entries from one are
+    /// passed on to the others.
     ///
     /// # Errors
-    /// [`SyncError::Closed`] if the node is shut down.
+    /// Returns [`SyncError::Closed`] if the node was shut down.
     pub async fn follow(&self, tree: TreeId, peer: impl Into<Peer>) -> Result<(), Arc<SyncError>> {
         self.queue(Operation::Follow {
             tree,
@@ -70,10 +72,10 @@ impl Node {
         .await
     }
 
-    /// Stops to keep a tree equal with a peer. A sync under way goes on to its end.
+    /// Stops keeping a tree in sync with a peer. A running sync continues to its end.
     ///
     /// # Errors
-    /// [`SyncError::Closed`] if the node is shut down.
+    /// Returns [`SyncError::Closed`] if the node was shut down.
     pub async fn unfollow(
         &self,
         tree: TreeId,
@@ -86,11 +88,11 @@ impl Node {
         .await
     }
 
-    /// Lists how it stands with each peer and tree that is followed. Times are milliseconds since
-    /// the node was started.
+    /// Returns the status of each followed peer and tree. Times are milliseconds since the node
+    /// started.
     ///
     /// # Errors
-    /// [`SyncError::Closed`] if the node is shut down.
+    /// Returns [`SyncError::Closed`] if the node was shut down.
     pub async fn statuses(&self) -> Result<Vec<(Peer, TreeId, PeerStatus)>, Arc<SyncError>> {
         let (reply, statuses) = oneshot::channel();
         self.queue(Operation::Statuses { reply }).await?;
@@ -112,7 +114,7 @@ impl Node {
     }
 }
 
-/// A sync that is queued or under way.
+/// A queued or running sync.
 #[derive(Debug)]
 pub struct RunningSync {
     progress: watch::Receiver<Progress>,
@@ -120,15 +122,15 @@ pub struct RunningSync {
 }
 
 impl RunningSync {
-    /// Returns how far it has come; the receiver sees every change.
+    /// Returns a receiver of the progress.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Waits for the end.
+    /// Waits for the sync to end.
     ///
     /// # Errors
-    /// Why it did not come to its end.
+    /// Returns why the sync failed.
     pub async fn finish(self) -> Result<Report, Arc<SyncError>> {
         self.result
             .await

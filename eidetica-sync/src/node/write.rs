@@ -9,10 +9,10 @@ use crate::platform::blocking;
 use crate::store::writer::Writer;
 
 impl Node {
-    /// Creates a tree of which this node is admin. `access` says what others may do from the start.
+    /// Creates a tree with this node as its admin, and with the roles in `access` for others.
     ///
     /// # Errors
-    /// If the name or the list is too long, or the store fails.
+    /// Returns an error if the name or the list is too long, or if the store fails.
     pub async fn create_tree(
         &self,
         name: impl Into<String>,
@@ -28,20 +28,21 @@ impl Node {
             .await
     }
 
-    /// Writes an entry with `data` on top of all tips, and returns its id.
+    /// Appends an entry with `data`, whose parents are the tips of the tree, and returns its id.
     ///
     /// # Errors
-    /// If the entry is too large, this node may not write to the tree, or the store fails.
+    /// Returns an error if the entry is too large, if this node may not write to the tree, or if the
+    /// store fails.
     pub async fn append(&self, tree: TreeId, data: impl Into<Bytes>) -> Result<EntryId, TreeError> {
         let ids = self.append_all(tree, vec![data.into()]).await?;
         ids.last().copied().ok_or(TreeError::NoSuchTree(tree))
     }
 
-    /// Writes one entry for each of `data`, each on top of the one before, in one step, and returns
-    /// their ids.
+    /// Appends one entry for each of `data` in one step, each the parent of the next, and returns their
+    /// ids.
     ///
     /// # Errors
-    /// As [`Node::append`]; nothing is stored then.
+    /// See [`Node::append`]. Nothing is stored on an error.
     pub async fn append_all(
         &self,
         tree: TreeId,
@@ -51,10 +52,10 @@ impl Node {
         self.write(move |writer| writer.append(tree, bodies)).await
     }
 
-    /// Changes what others may do with the tree from here on.
+    /// Changes the roles of others in a tree.
     ///
     /// # Errors
-    /// As [`Node::append`]; this node must be admin of the tree.
+    /// See [`Node::append`]. This node must be an admin of the tree.
     pub async fn change_access(
         &self,
         tree: TreeId,
@@ -64,11 +65,11 @@ impl Node {
             .await
     }
 
-    /// Stores entries that were signed elsewhere or by hand, parents before children, and returns
-    /// their ids.
+    /// Stores signed entries, parents before children, and returns their ids.
     ///
     /// # Errors
-    /// If one is refused or lacks a parent, or the store fails. What stands before it is stored.
+    /// Returns an error if an entry is refused or lacks a parent, or if the store fails. The entries
+    /// before it are stored.
     pub async fn insert(
         &self,
         tree: TreeId,

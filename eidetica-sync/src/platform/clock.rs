@@ -1,12 +1,12 @@
-//! The one place where this crate looks at a clock.
+//! The only place that reads the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns the milliseconds since 1970, for the authors' claims in entries.
+/// Returns the milliseconds since 1970.
 pub(crate) fn wall_clock_ms() -> u64 {
     #[expect(
         clippy::disallowed_methods,
-        reason = "entries carry their author's time"
+        reason = "the driver reads the clock in this one place"
     )]
     let now = SystemTime::now();
     let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Random bytes that nobody can predict: ChaCha20, seeded by the operating system.
+//! Unpredictable random bytes: ChaCha20, seeded by the operating system.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,8 +38,8 @@ impl Random {
 
 /// Generates the key of a device from the operating system's random source.
 ///
-/// Keep [`SecretKey::to_bytes`] where only its owner can read it: whoever has these bytes is the
-/// device.
+/// Keep [`SecretKey::to_bytes`] where only its owner can read it: anyone with these bytes can act as
+/// the device.
 ///
 /// # Panics
 /// If the operating system has no random bytes.

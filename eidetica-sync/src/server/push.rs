@@ -17,7 +17,7 @@ use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::incoming;
 use crate::transport::receive::{ReceiveDriver, ReceiveError};
 
-/// Accepts entries for the trees of a store.
+/// Accepts pushes to the trees of a store.
 pub(crate) struct PushAcceptor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) publisher: Publisher,

@@ -5,11 +5,11 @@ use eidetica_proto::answer::AnswerError;
 
 use crate::store::StoreError;
 
-/// Why a peer gets no answer.
+/// Why a request is not answered.
 pub(crate) enum Refused {
-    /// Say this.
+    /// The peer gets this error.
     With(WireError),
-    /// The connection broke: there is nobody to say anything to.
+    /// The connection broke, so there is no peer to answer.
     Gone,
 }
 
@@ -21,7 +21,7 @@ impl From<WireError> for Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed while a peer was answered");
+        tracing::error!(%error, "the store failed while answering a peer");
         Self::With(WireError::internal())
     }
 }

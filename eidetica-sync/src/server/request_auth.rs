@@ -1,4 +1,4 @@
-//! Who asks: where the connection does not prove it, the request must.
+//! Request authentication, for connections that do not prove keys.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 
 use crate::platform::clock::wall_clock_ms;
 
-/// Checks who asks and proves who answers, over connections that prove neither.
+/// Authenticates requests and signs answers, over connections that prove no keys.
 pub(crate) struct RequestAuth {
     key: SecretKey,
     epoch: Epoch,
     nonces: Mutex<NonceMemory>,
-    /// The time by which askers go. It begins with the wall clock and never jumps: whoever sets that
-    /// does not make requests stale or young.
+    /// The wall clock at the start. Time advances monotonically from here, so that setting the wall
+    /// clock makes no request stale or fresh.
     began_ms: u64,
     began: Instant,
 }
 
 impl RequestAuth {
-    /// Begins an epoch, which must be random.
+    /// Starts an epoch, which must be random and differ from every earlier one.
     pub(crate) fn new(key: SecretKey, epoch: Epoch) -> Self {
         Self {
             key,
@@ -39,13 +39,14 @@ impl RequestAuth {
         self.began_ms.saturating_add(elapsed)
     }
 
-    /// Returns the key by which this node is known.
+    /// Returns the public key of this node.
     pub(crate) fn key(&self) -> PublicKey {
         self.key.public()
     }
 
-    /// Reads what stands before the header of a request. Who asks is said once it is checked, so
-    /// that a refusal is proved as well.
+    /// Reads and checks the proof before the header of a request.
+    ///
+    /// A failed check is an inner error, because its answer is signed as well.
     pub(crate) fn read(
         &self,
         proof: Bytes,
@@ -63,7 +64,7 @@ impl RequestAuth {
         proved.map(take).transpose()
     }
 
-    /// Puts the proof of who answers before an answer, if the client wants one.
+    /// Prepends this node's proof to an answer, if the client asked for one.
     pub(crate) fn prove(self: &Arc<Self>, proof: Proof, mut answer: FrameStream) -> FrameStream {
         let auth = self.clone();
         let begin = async move {
@@ -78,5 +79,5 @@ impl RequestAuth {
     }
 }
 
-/// What the answer has to prove.
+/// What the proof of the answer must cover.
 pub(crate) struct Proof(Answering);

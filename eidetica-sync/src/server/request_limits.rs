@@ -1,4 +1,4 @@
-//! How many requests of the costly kinds are served at a time, whoever makes them.
+//! Limits on concurrent requests of the costly kinds: joins and pushes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,21 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use eidetica_proto::{Caller, ErrorCode, WireError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How many requests to join wait for their turn. They are served one by one, and a few milliseconds
-/// each; more than these would make everybody wait for longer than it takes to ask again.
+/// How many requests to join are queued. They are served one by one, in a few milliseconds each; a
+/// longer queue would take longer than a retry.
 const JOINS_WAITING_MAX: usize = 32;
 
-/// How many pushes are taken at a time. Each has a thread that stores, and up to some ten megabytes of
-/// what is not stored yet.
+/// How many pushes run at a time. Each has an append worker, and about ten megabytes of entries that
+/// are not stored yet.
 const PUSHES_MAX: usize = 64;
 
-/// How many of them by one key, or by all who prove none.
+/// How many of them one key may have; all callers without a key count as one.
 const PUSHES_BY_ONE_MAX: usize = 8;
 
-/// How long to wait before asking again, in milliseconds: about as long as a turn takes.
+/// When to retry, in milliseconds: about as long as a request takes.
 const RETRY_AFTER_MS: u32 = 1_000;
 
-/// Lets requests to join go one by one.
+/// Serves requests to join one by one.
 pub(crate) struct JoinLimit {
     waiting: Semaphore,
     one: Semaphore,
@@ -36,7 +36,10 @@ impl Default for JoinLimit {
 }
 
 impl JoinLimit {
-    /// Waits for a turn, which lasts as long as what is returned.
+    /// Waits for the requests before this one. The permits end this request when dropped.
+    ///
+    /// # Errors
+    /// Returns [`ErrorCode::Busy`] if [`JOINS_WAITING_MAX`] requests are queued.
     pub(crate) async fn acquire(&self) -> Result<[SemaphorePermit<'_>; 2], WireError> {
         let waiting = self.waiting.try_acquire().map_err(|_| busy())?;
         let one = self.one.acquire().await.map_err(|_| busy())?;
@@ -44,7 +47,7 @@ impl JoinLimit {
     }
 }
 
-/// Lets so many pushes go at a time.
+/// Limits concurrent pushes, in total and for each key.
 #[derive(Default)]
 pub(crate) struct PushLimit(Arc<Mutex<Pushing>>);
 
@@ -54,14 +57,17 @@ struct Pushing {
     by: HashMap<Option<[u8; 32]>, usize>,
 }
 
-/// One push.
+/// A running push, until it is dropped.
 pub(crate) struct Push {
     pushing: Arc<Mutex<Pushing>>,
     by: Option<[u8; 32]>,
 }
 
 impl PushLimit {
-    /// Begins a push, if there is room for it. It lasts as long as what is returned.
+    /// Admits a push.
+    ///
+    /// # Errors
+    /// Returns [`ErrorCode::Busy`] at a limit.
     pub(crate) fn acquire(&self, caller: &Caller) -> Result<Push, WireError> {
         let by = caller.key.map(|key| *key.as_bytes());
         let mut pushing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +98,7 @@ impl Drop for Push {
 fn busy() -> WireError {
     WireError {
         retry_after_ms: Some(RETRY_AFTER_MS),
-        ..WireError::new(ErrorCode::Busy, "too many ask for this at once; ask again")
+        ..WireError::new(ErrorCode::Busy, "too many concurrent requests; retry later")
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_are_bounded_for_each_and_for_all() {
+    fn pushes_are_limited_by_key_and_in_total() {
         let pushes = PushLimit::default();
         let mut held = Vec::new();
         for key in 0..(PUSHES_MAX / PUSHES_BY_ONE_MAX) as u8 {
@@ -124,25 +130,28 @@ mod tests {
                 Some(ErrorCode::Busy)
             );
         }
-        assert!(pushes.acquire(&caller(None)).is_err(), "all are taken");
+        assert!(
+            pushes.acquire(&caller(None)).is_err(),
+            "the limit is reached"
+        );
         held.pop();
-        assert!(pushes.acquire(&caller(None)).is_ok(), "one was given back");
+        assert!(pushes.acquire(&caller(None)).is_ok(), "one has ended");
         held.clear();
-        let pushing = pushes.0.lock().expect("nobody panics");
+        let pushing = pushes.0.lock().expect("no test panics");
         assert_eq!((pushing.all, pushing.by.len()), (0, 0));
     }
 
     #[tokio::test]
-    async fn requests_to_join_go_one_by_one_and_few_wait() {
+    async fn joins_run_one_by_one_and_the_queue_is_limited() {
         let joins = JoinLimit::default();
-        let first = joins.acquire().await.expect("nobody else");
+        let first = joins.acquire().await.expect("the queue is empty");
         let mut waiting: Vec<_> = (1..JOINS_WAITING_MAX)
             .map(|_| Box::pin(joins.acquire()))
             .collect();
         for turn in &mut waiting {
-            assert!(futures::poll!(turn).is_pending(), "it is not its turn");
+            assert!(futures::poll!(turn).is_pending(), "another runs");
         }
-        let error = joins.acquire().await.expect_err("too many wait");
+        let error = joins.acquire().await.expect_err("the queue is full");
         assert_eq!(error.code, ErrorCode::Busy);
         drop(first);
         assert!(futures::poll!(&mut waiting[0]).is_ready());

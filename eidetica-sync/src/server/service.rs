@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::transport::frame_streams::single_frame;
 use crate::transport::manager::TransportManager;
 
-/// Answers peers from a store.
+/// Answers the requests of peers.
 pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) auth: Arc<RequestAuth>,
@@ -39,18 +39,21 @@ impl Service for Server {
     async fn exchange(&self, mut caller: Caller, mut request: FrameStream) -> FrameStream {
         let first = match first_frame(&mut request).await {
             Ok(first) => first,
-            Err(refused) => return self.say(&caller, refused),
+            Err(refused) => return self.refused(&caller, refused),
         };
         if caller.key.is_some() {
             return self.answer_header(&caller, &first, request).await;
         }
         if first.len() > PROOF_BYTES_MAX {
-            let error = WireError::new(ErrorCode::Malformed, "the request has no proof before it");
+            let error = WireError::new(
+                ErrorCode::Malformed,
+                "the request has no proof before its header",
+            );
             return self.refuse(&caller, error);
         }
         let header = match first_frame(&mut request).await {
             Ok(header) => header,
-            Err(refused) => return self.say(&caller, refused),
+            Err(refused) => return self.refused(&caller, refused),
         };
         let (proof, key) = match self.auth.read(first, header.clone()) {
             Ok(read) => read,
@@ -67,11 +70,11 @@ impl Service for Server {
     }
 }
 
-/// Reads a frame that a request begins with.
+/// Reads one of the first frames of a request.
 async fn first_frame(request: &mut FrameStream) -> Result<Bytes, Refused> {
     match request.next().await {
         Some(Ok(frame)) => Ok(frame),
-        None => Err(WireError::new(ErrorCode::Malformed, "there is no request").into()),
+        None => Err(WireError::new(ErrorCode::Malformed, "the request is empty").into()),
         Some(Err(error)) if error.kind() == TransportErrorKind::FrameTooLarge => {
             Err(WireError::new(ErrorCode::TooLarge, error.to_string()).into())
         }
@@ -80,7 +83,7 @@ async fn first_frame(request: &mut FrameStream) -> Result<Bytes, Refused> {
 }
 
 impl Server {
-    fn say(&self, caller: &Caller, refused: Refused) -> FrameStream {
+    fn refused(&self, caller: &Caller, refused: Refused) -> FrameStream {
         match refused {
             Refused::With(error) => self.refuse(caller, error),
             Refused::Gone => Box::pin(futures::stream::empty()),
@@ -88,11 +91,11 @@ impl Server {
     }
 
     fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
-        tracing::debug!(?caller, %error, "a request is refused");
+        tracing::debug!(?caller, %error, "refused a request");
         single_frame(ResponseHeader::encode(Err(error)))
     }
 
-    /// Answers what follows a header, for a caller that has proved its key or has none.
+    /// Answers a request whose caller is authenticated or anonymous.
     async fn answer_header(
         &self,
         caller: &Caller,
@@ -103,7 +106,7 @@ impl Server {
             Ok(header) => self.answer(caller, header.request, parts).await,
             Err(error) => Err(error.into()),
         };
-        answer.unwrap_or_else(|refused| self.say(caller, refused))
+        answer.unwrap_or_else(|refused| self.refused(caller, refused))
     }
 
     async fn answer(

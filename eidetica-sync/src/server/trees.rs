@@ -6,7 +6,7 @@ use eidetica_proto::message::{TREES_MAX, TreeSummary};
 use crate::server::refused::Refused;
 use crate::store::{Snapshot, Store, StoreError};
 
-/// Returns the name that the root gives the tree.
+/// Returns the name in the root of a tree.
 pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
     match &snapshot.entry(Arrival(0))?.entry().body {
         Body::Genesis(genesis) => Ok(genesis.name.clone()),
@@ -14,6 +14,7 @@ pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
     }
 }
 
+/// Lists the trees after `after` that `key` may read, at most [`TREES_MAX`].
 pub(super) fn list_trees(
     store: &dyn Store,
     key: Option<PublicKey>,

@@ -1,47 +1,47 @@
-//! What can go wrong in a store, by whose fault.
+//! The errors of a store.
 
 use std::path::PathBuf;
 
-/// The cause of an error, whatever the store is made of.
+/// The cause of an error, from the implementation of a store.
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a store did not do what it was asked.
+/// Why an operation on a store failed.
 ///
-/// After any of them the store holds what it held before, and further calls are answered as well as
-/// the cause allows: a store on a full disk goes on reading, and writes again when there is room.
+/// A failed operation changes nothing, and later calls succeed as far as the cause allows: a store on
+/// a full disk can still read, and can write again when there is room.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The disk is full. Nothing was stored.
-    #[error("the disk is full: nothing was stored; make room and try again")]
+    #[error("the disk is full and nothing was stored; make room and try again")]
     Full {
-        /// What the system said.
+        /// The cause.
         source: BoxedError,
     },
-    /// The system failed to read or write.
+    /// Reading or writing failed.
     #[error("the store's file could not be read or written: {source}")]
     Io {
-        /// What the system said.
+        /// The cause.
         source: BoxedError,
     },
-    /// What is stored is not what was written, or is no store at all.
-    #[error("the store is damaged: {what}; restore the file, or fetch its trees from a peer anew")]
+    /// The stored data is damaged, or the file is not a store.
+    #[error("the store is damaged: {what}; restore the file, or fetch its trees from a peer again")]
     Damaged {
         /// What was found.
         what: String,
     },
-    /// The caller gave more than fits.
-    #[error("{what} has at most {bytes_max} bytes, this one has {bytes}")]
+    /// A key or a value exceeds its limit.
+    #[error("{what} has at most {bytes_max} bytes; this one has {bytes}")]
     LimitExceeded {
         /// What is too large.
         what: &'static str,
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
-        /// The most it may have.
+        /// The limit in bytes.
         bytes_max: usize,
     },
-    /// The store is open already, in this process or in another one.
-    #[error("{} is open already, most likely in another process; stop it, or name another file", path.display())]
+    /// The store is open already, in this process or in another.
+    #[error("{} is open already, probably in another process; stop it, or use another file", path.display())]
     InUse {
         /// The store's file.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Tells whether the same call may succeed later without anybody mending the store.
+    /// Tells whether the same call may succeed later without repairing the store.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } => true,

@@ -1,12 +1,11 @@
-//! Where trees are kept.
+//! Stores for trees.
 //!
-//! A [`Store`] keeps any number of trees and some small metadata beside them. It judges what it is
-//! given ([`eidetica_dag::admit()`]) in the same step in which it writes it, so nothing that breaks
-//! a rule gets in, whoever calls. [`MemoryStore`] forgets everything at its end and is the
-//! reference; `RedbStore` (feature `redb`) keeps trees in one file.
+//! A [`Store`] holds any number of trees and some small metadata. It judges entries
+//! ([`eidetica_dag::admit()`]) in the step that writes them, so no caller can store an entry that
+//! breaks a rule. [`MemoryStore`] is not durable and serves as the reference; `RedbStore` (feature
+//! `redb`) keeps trees in one file.
 //!
-//! Reading goes through [`Snapshot`]s: one tree as it was at one moment. Appending waits for nobody
-//! who reads.
+//! Reads go through a [`Snapshot`], which shows one tree at one moment. Readers do not block appends.
 
 pub(crate) mod append_worker;
 mod error;
@@ -27,71 +26,70 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redb")]
 pub use redb_store::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder};
 
-/// Longest key of metadata in bytes: a word and two ids in hexadecimal digits, with room.
+/// Longest metadata key in bytes: enough for a word and two ids in hexadecimal digits.
 pub const META_KEY_BYTES_MAX: usize = 256;
 
-/// Largest value of metadata in bytes. Metadata is small; whatever is not small is an entry.
+/// Largest metadata value in bytes. Larger data belongs into entries.
 pub const META_VALUE_BYTES_MAX: usize = 1 << 16;
 
-/// One tree as it was at one moment, for as long as it is held.
+/// One tree at one moment.
 ///
-/// It is cheap to take. A durable store cannot reuse the space of what was replaced since, so
-/// nobody should hold one for longer than one exchange.
+/// A snapshot is cheap to take. While it is held, a durable store cannot reuse the space of replaced
+/// data, so hold it for at most one exchange.
 pub type Snapshot = Arc<dyn TreeSnapshot>;
 
-/// What a [`Snapshot`] can do: everything that a view of a tree can, from any thread.
+/// The interface of a [`Snapshot`]: a view of a tree that can be used from any thread.
 pub trait TreeSnapshot: EntryView<Error = StoreError> + Send + Sync {}
 
 impl<V: EntryView<Error = StoreError> + Send + Sync> TreeSnapshot for V {}
 
-/// Keeps trees, and small metadata.
+/// Stores trees and small metadata.
 ///
-/// Every call blocks; asynchronous callers move it off their threads. The order in which the calls
-/// of several threads take effect is some order in which they could have come one by one.
+/// Every call blocks; asynchronous callers run it on a blocking thread. Concurrent calls are
+/// linearizable.
 pub trait Store: Send + Sync + 'static {
     /// Returns the trees that have entries, ascending.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Returns an error if reading fails.
     fn trees(&self) -> Result<Vec<TreeId>, StoreError>;
 
-    /// Returns a tree as it is at this moment. A tree that is not here is the empty tree.
+    /// Returns a tree at this moment. An absent tree is empty.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Returns an error if reading fails.
     fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError>;
 
-    /// Judges a batch and stores what can be stored of it, all at once. When it returns, that is as
-    /// durable as the store is, and every snapshot taken from here on shows it.
+    /// Judges a batch and stores its valid entries atomically.
     ///
-    /// A batch costs one commit, however large it is: callers with many entries hand them in
-    /// together.
+    /// When this returns, they are durable (if the store is), and visible in new snapshots. A batch of
+    /// any size costs one commit, so append many entries together.
     ///
     /// # Errors
-    /// Those of reading and writing. Nothing of the batch is stored then.
+    /// Returns an error if reading or writing fails. Nothing of the batch is stored then.
     fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError>;
 
-    /// Returns the metadata under a key.
+    /// Returns the metadata value of a key.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Returns an error if reading fails.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Sets the metadata under a key, or removes it; durable when it returns.
+    /// Sets or removes the metadata value of a key, durably.
     ///
     /// # Errors
-    /// Those of writing, and [`StoreError::LimitExceeded`] beyond [`META_KEY_BYTES_MAX`] and
-    /// [`META_VALUE_BYTES_MAX`].
+    /// Returns [`StoreError::LimitExceeded`] beyond [`META_KEY_BYTES_MAX`] or
+    /// [`META_VALUE_BYTES_MAX`], or an error if writing fails.
     fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError>;
 
-    /// Returns the metadata whose keys begin with `prefix`, ascending by key.
+    /// Returns the metadata whose keys start with `prefix`, ascending by key.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Returns an error if reading fails.
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 }
 
-/// Refuses metadata that is too large.
+/// Checks the limits on metadata.
 fn check_meta(key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
     let within = |what, bytes: usize, bytes_max: usize| {
         if bytes > bytes_max {
@@ -103,9 +101,9 @@ fn check_meta(key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
         }
         Ok(())
     };
-    within("a key of metadata", key.len(), META_KEY_BYTES_MAX)?;
+    within("a metadata key", key.len(), META_KEY_BYTES_MAX)?;
     within(
-        "a value of metadata",
+        "a metadata value",
         value.map_or(0, <[u8]>::len),
         META_VALUE_BYTES_MAX,
     )

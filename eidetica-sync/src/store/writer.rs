@@ -1,4 +1,4 @@
-//! Writing entries with this device's key.
+//! Writes entries that are signed with this device's key.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) struct Writer {
     store: Arc<dyn Store>,
     key: SecretKey,
     publisher: Publisher,
-    /// Held while an entry is written, so that each is written on top of the last.
+    /// Held while entries are written, so that concurrent appends form a line instead of forks.
     writing: Mutex<()>,
 }
 
@@ -31,7 +31,7 @@ impl Writer {
         }
     }
 
-    /// Returns the key that signs.
+    /// Returns the public key of the author.
     pub(crate) fn key(&self) -> PublicKey {
         self.key.public()
     }
@@ -52,7 +52,7 @@ impl Writer {
         Ok(tree)
     }
 
-    /// Writes entries, the first on top of all tips and each on top of the one before.
+    /// Appends entries: the parents of the first are the tips, and each is the parent of the next.
     pub(crate) fn append(
         &self,
         tree: TreeId,
@@ -61,7 +61,7 @@ impl Writer {
         self.write(tree, |snapshot| self.on_top(tree, snapshot, bodies))
     }
 
-    /// Changes what others may do.
+    /// Changes the roles of others.
     pub(crate) fn change_access(
         &self,
         tree: TreeId,
@@ -71,7 +71,7 @@ impl Writer {
         ids.last().copied().ok_or(TreeError::NoSuchTree(tree))
     }
 
-    /// Stores entries as they are.
+    /// Stores signed entries.
     pub(crate) fn insert(
         &self,
         tree: TreeId,
@@ -128,9 +128,11 @@ impl Writer {
     }
 }
 
-/// Returns the parents and the height of an entry on top of all tips. Of more tips than an entry
-/// can have parents, it takes one for each state of access first, so that whoever makes many tips
-/// hides no change of access from the entry, and then the oldest; the entry after that takes the next.
+/// Returns the parents and the height of an entry above all tips.
+///
+/// If there are more tips than an entry can have parents, one tip of each state of access comes first,
+/// so that a flood of tips hides no change of access from the entry; then the oldest tips. The next
+/// entry takes the rest.
 fn above_tips(snapshot: &Snapshot) -> Result<(Vec<EntryId>, u32), TreeError> {
     let mut states = BTreeSet::new();
     let (mut first, mut rest) = (Vec::new(), Vec::new());

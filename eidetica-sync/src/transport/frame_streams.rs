@@ -139,3 +139,64 @@ pub(crate) fn incoming(
     };
     Box::pin(frames.map(unpack).buffered(UNPACKING_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::{draw, key, shapes::sign_on_top};
+    use eidetica_dag::{Arrival, ArrivalSet, Body};
+    use eidetica_proto::tips::EndTips;
+
+    use super::*;
+    use crate::store::{MemoryStore, Store};
+
+    async fn all(frames: FrameStream) -> Vec<Bytes> {
+        let frames: Vec<_> = frames.collect().await;
+        frames
+            .into_iter()
+            .map(|frame| frame.expect("nothing fails"))
+            .collect()
+    }
+
+    /// A request that was refused after some of it was sent is sent again whole.
+    #[tokio::test]
+    async fn frames_can_be_made_again_from_the_first_one() {
+        let drawn = draw("A");
+        let tree = drawn.tree();
+        let mut chain = drawn.entries(&["A"]);
+        // More than fits into one batch.
+        for n in 0..20 {
+            let last = &chain[chain.len() - 1..];
+            let body = Body::Data(vec![n; 32 << 10].into());
+            chain.push(sign_on_top(Some(tree), last, &key(0), 0, body));
+        }
+        let count = chain.len() as u32;
+        let store = MemoryStore::new();
+        store.append(tree, chain).expect("genuine entries");
+        let snapshot = store.snapshot(tree).expect("a snapshot");
+        let mut entries = ArrivalSet::new();
+        (0..count).for_each(|n| {
+            entries.insert(Arrival(n));
+        });
+        let message = OutgoingMessage {
+            header: Bytes::from_static(b"header"),
+            entries: Some((EntrySelection::new(entries, EndTips::Untold), snapshot)),
+        };
+
+        let (mut begun, sent) = message.frames();
+        for _ in 0..2 {
+            begun.next().await.expect("a frame").expect("nothing fails");
+        }
+        assert!((1..u64::from(count)).contains(&sent.read().0));
+        let (frames, sent) = message.frames();
+        let frames = all(frames).await;
+        assert!(frames.len() > 3, "{} frames", frames.len());
+        assert_eq!(frames[0], "header");
+        let bytes = frames[1..].iter().map(|frame| frame.len() as u64).sum();
+        assert_eq!(sent.read(), (count.into(), bytes));
+
+        let (again, _) = message.frames_after(vec!["proof".into(), "header".into()]);
+        let again = all(again).await;
+        assert_eq!(again[0], "proof");
+        assert_eq!(again[1..], frames);
+    }
+}

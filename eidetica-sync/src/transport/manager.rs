@@ -1,31 +1,29 @@
-//! Several transports at once: which one carries an exchange, and where all of them listen.
+//! Several transports at once: chooses the transport for an address, and runs all servers.
 
 use std::sync::Arc;
 
 use eidetica_proto::transport::Service;
 use eidetica_proto::{Address, SyncTransport, TransportError, TransportErrorKind};
 
-/// Keeps transports under names, in the order in which they were registered.
+/// The transports of a node, in the order of registration.
 ///
-/// The order decides: an address goes to the first transport that can handle it, always to the same
-/// one. Names are for people and for [`TransportManager::get`]; they never stand in an address, so
-/// nobody else learns them.
+/// An address goes to the first transport that can handle it. Names identify transports within a
+/// program; they are not part of addresses.
 #[derive(Default)]
 pub struct TransportManager {
     transports: Vec<(String, Arc<dyn SyncTransport>)>,
 }
 
 impl TransportManager {
-    /// Makes a manager without transports.
+    /// Creates a manager without transports.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a transport behind those that are there. Several of one kind may be there, under
-    /// different names.
+    /// Adds a transport. Several transports of one kind are allowed, under different names.
     ///
     /// # Errors
-    /// [`TransportErrorKind::AlreadyRunning`] if the name is taken.
+    /// Returns [`TransportErrorKind::AlreadyRunning`] if the name is taken.
     pub fn register(
         &mut self,
         name: impl Into<String>,
@@ -33,7 +31,7 @@ impl TransportManager {
     ) -> Result<(), TransportError> {
         let name = name.into();
         if self.get(&name).is_some() {
-            let text = format!("there is a transport named {name:?} already; choose another name");
+            let text = format!("the transport name {name:?} is taken; choose another");
             return Err(TransportError::new(
                 TransportErrorKind::AlreadyRunning,
                 text,
@@ -43,7 +41,7 @@ impl TransportManager {
         Ok(())
     }
 
-    /// Returns the transport of this name.
+    /// Returns the transport with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn SyncTransport>> {
         self.transports
             .iter()
@@ -64,7 +62,7 @@ impl TransportManager {
     /// Returns the first transport that can handle this address.
     ///
     /// # Errors
-    /// [`TransportErrorKind::UnusableAddress`] if none can; it names those that there are.
+    /// Returns [`TransportErrorKind::UnusableAddress`] if none can; the message lists the transports.
     pub fn transport_for(
         &self,
         address: &Address,
@@ -74,9 +72,9 @@ impl TransportManager {
             .ok_or_else(|| {
                 let kinds: Vec<&str> = self.transports.iter().map(|(_, t)| t.kind()).collect();
                 let text = match kinds.as_slice() {
-                    [] => format!("no transport is switched on, so {address} cannot be reached"),
+                    [] => format!("no transport is registered, so {address} is unreachable"),
                     kinds => format!(
-                        "no transport here can reach {address}; there are: {}",
+                        "no transport can handle {address}; registered: {}",
                         kinds.join(", ")
                     ),
                 };
@@ -84,12 +82,11 @@ impl TransportManager {
             })
     }
 
-    /// Starts the servers of all transports, in the order of registration. Servers that run already
-    /// go on.
+    /// Starts the servers of all transports, in the order of registration. Running servers continue.
     ///
     /// # Errors
-    /// That of the first server that does not start. Those that this call started are stopped
-    /// again: either all listen or it is as before.
+    /// Returns the error of the first server that does not start, after stopping those that this call
+    /// has started.
     pub async fn accept_connections(
         &self,
         service: &Arc<dyn Service>,
@@ -100,10 +97,10 @@ impl TransportManager {
                 continue;
             }
             if let Err(error) = transport.start_server(service.clone()).await {
-                tracing::warn!(%name, %error, "a server does not start");
+                tracing::warn!(%name, %error, "a server did not start");
                 for transport in started {
                     if let Err(error) = transport.stop_server().await {
-                        tracing::warn!(%error, "a server does not stop");
+                        tracing::warn!(%error, "a server did not stop");
                     }
                 }
                 return Err(error);
@@ -113,8 +110,8 @@ impl TransportManager {
         Ok(())
     }
 
-    /// Lists where all servers listen, each with the name of its transport, in the order of
-    /// registration; nothing for those that do not run.
+    /// Returns the addresses of all running servers, each with the name of its transport, in the order
+    /// of registration.
     pub async fn get_all_server_addresses_async(&self) -> Vec<(String, Address)> {
         let mut addresses = Vec::new();
         for (name, transport) in &self.transports {
@@ -124,10 +121,10 @@ impl TransportManager {
         addresses
     }
 
-    /// Stops the servers of all transports. Exchanges with others go on.
+    /// Stops the servers of all transports. Outgoing exchanges continue.
     ///
     /// # Errors
-    /// The first error; all are stopped nevertheless.
+    /// Returns the first error; all servers are stopped nevertheless.
     pub async fn stop_accepting(&self) -> Result<(), TransportError> {
         let mut first = Ok(());
         for (_, transport) in &self.transports {
@@ -136,10 +133,10 @@ impl TransportManager {
         first
     }
 
-    /// Closes all transports. The manager is of no use after that.
+    /// Closes all transports, after which the manager cannot be used.
     ///
     /// # Errors
-    /// The first error; all are closed nevertheless.
+    /// Returns the first error; all transports are closed nevertheless.
     pub async fn close(&self) -> Result<(), TransportError> {
         let mut first = Ok(());
         for (_, transport) in &self.transports {
@@ -191,7 +188,7 @@ mod tests {
         manager
             .accept_connections(&echo())
             .await
-            .expect("nobody else has the addresses");
+            .expect("the addresses are free");
         assert_eq!(
             addresses(&manager).await,
             ["b at memory:b", "a at memory:a"]
@@ -199,22 +196,19 @@ mod tests {
         manager
             .accept_connections(&echo())
             .await
-            .expect("those that run go on");
-        manager
-            .stop_accepting()
-            .await
-            .expect("nothing is left behind");
+            .expect("running servers continue");
+        manager.stop_accepting().await.expect("every server stops");
         assert_eq!(addresses(&manager).await, Vec::<String>::new());
     }
 
     #[tokio::test]
-    async fn either_all_listen_or_none() {
+    async fn a_failed_start_stops_the_other_servers() {
         let network = MemoryNetwork::new();
         let first = manager(&network, &["taken"]);
         first
             .accept_connections(&echo())
             .await
-            .expect("nobody else has the address");
+            .expect("the address is free");
         let second = manager(&network, &["free", "taken"]);
         let error = second
             .accept_connections(&echo())
@@ -226,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_goes_to_the_first_that_can_handle_it() {
+    fn an_address_goes_to_the_first_transport_that_handles_it() {
         let network = MemoryNetwork::new();
         let manager = manager(&network, &["first", "second"]);
         let address = "memory:somewhere".parse().expect("an address");
@@ -244,7 +238,7 @@ mod tests {
         assert_eq!(error.kind(), TransportErrorKind::UnusableAddress);
         assert!(
             error.to_string().contains("memory, memory"),
-            "it says what there is: {error}"
+            "it lists the transports: {error}"
         );
     }
 

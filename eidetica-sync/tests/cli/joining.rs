@@ -37,7 +37,7 @@ fn who_asks_is_let_in_by_the_running_server() {
     ] {
         let said = refusal(&place.run("b", args), 3);
         let approve = format!("eidetica approve {} {}", &tree[..10], &bob[..10]);
-        for expected in [&ann, &bob, &approve, "does not tell", "--wait"] {
+        for expected in [&ann, &bob, &approve, "does not say", "--wait"] {
             assert!(said.contains(expected), "{args:?}: no {expected} in {said}");
         }
     }
@@ -51,7 +51,7 @@ fn who_asks_is_let_in_by_the_running_server() {
 
     let told = hear(&mut heard, "eidetica approve");
     assert!(
-        told.contains(&bob) && told.contains("asks for read"),
+        told.contains(&bob) && told.contains("asks to read"),
         "{told}"
     );
     assert!(
@@ -77,7 +77,7 @@ fn who_asks_is_let_in_by_the_running_server() {
 
     let unknown = refusal(&place.run("a", &["approve", "notes", "0123"]), 1);
     assert!(
-        unknown.contains("no key here begins with \"0123\""),
+        unknown.contains("no known key starts with \"0123\""),
         "{unknown}"
     );
     assert_eq!(place.lines("a", &["approve", "notes", &bob[..6]]), [""; 0]);
@@ -217,7 +217,10 @@ fn who_is_rejected_is_told_so() {
     place.lines("a", &["reject", &tree[..8], &bob[..4]]);
     for _ in 0..2 {
         let said = refusal(&place.run("b", &join), 4);
-        assert!(said.contains("does not let this device in"), "{said}");
+        assert!(
+            said.contains("has rejected this device's request"),
+            "{said}"
+        );
     }
     let waits = [&join[..], &["--wait"]].concat();
     refusal(&place.run("b", &waits), 4);
@@ -251,7 +254,7 @@ fn an_invite_lets_one_device_in() {
     assert_eq!(place.line("b", &join), tree);
     assert_eq!(place.lines("a", &["invites", "notes"]), [""; 0]);
     let said = refusal(&place.run("c", &join), 1);
-    assert!(said.contains("does not take the invite"), "{said}");
+    assert!(said.contains("refused the invite"), "{said}");
     assert_eq!(place.line("b", &join), tree, "it is in");
     place.line("b", &["append", "notes", "from b"]);
     assert_eq!(

@@ -84,7 +84,7 @@ fn a_tree_is_made_written_and_read() {
 }
 
 #[test]
-fn the_key_is_for_its_owner_alone() {
+fn only_the_owner_can_read_the_key() {
     let place = Place::new();
     let public = place.line("a", &["init"]);
     let key = place.path("a").join("key");
@@ -132,12 +132,12 @@ fn a_large_entry_syncs_and_a_larger_one_is_refused() {
             said.contains("too large") && said.contains("1048576"),
             "{said}"
         );
-        assert!(said.contains("try: split it"), "{said}");
+        assert!(said.contains("hint: split it"), "{said}");
     }
     // It fits, but for what an entry has around it.
     let nearly = vec![b'x'; 1 << 20];
     let said = refusal(&place.run_with("a", &["append", "large"], &nearly), 1);
-    assert!(said.contains("the most is 1048576"), "{said}");
+    assert!(said.contains("the maximum is 1048576"), "{said}");
     assert_eq!(place.lines("a", &["tips", "large"]), entry);
 
     let server = place.serve("a");
@@ -241,7 +241,7 @@ fn every_address_is_tried() {
 }
 
 #[test]
-fn a_tree_that_may_not_be_read_cannot_be_told_from_none() {
+fn an_unreadable_tree_looks_like_an_absent_one() {
     let place = Place::new();
     place.line("a", &["new", "private"]);
     let server = place.serve("a");
@@ -260,7 +260,7 @@ fn a_tree_that_may_not_be_read_cannot_be_told_from_none() {
             (
                 ["join", ticket, "--loopback"],
                 3,
-                "does not tell whether it has the tree",
+                "does not say whether it has the tree",
             ),
         ] {
             let text = refusal(&place.run("b", &args), code);
@@ -281,7 +281,7 @@ fn a_tree_that_may_not_be_read_cannot_be_told_from_none() {
 }
 
 #[test]
-fn what_makes_no_sense_is_the_command_lines_fault() {
+fn invalid_command_lines_are_refused() {
     let place = Place::new();
     for (args, expected) in [
         (&["join", "nonsense"][..], "a ticket begins with"),
@@ -316,7 +316,7 @@ fn what_makes_no_sense_is_the_command_lines_fault() {
 }
 
 #[test]
-fn a_reader_may_have_seen_enough() {
+fn a_closed_stdout_ends_the_command_quietly() {
     let place = Place::new();
     place.line("a", &["new", "notes"]);
     let line = format!("{}\n", "x".repeat(60));

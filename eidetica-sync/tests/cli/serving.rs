@@ -191,7 +191,7 @@ fn where_a_socket_does_not_fit_the_server_goes_without() {
     let store = "deep/".repeat(30);
     place.line(&store, &["new", "notes"]);
     let (server, mut heard) = place.serve_heard(&store);
-    hear(&mut heard, "have to wait for the server's end");
+    hear(&mut heard, "must wait until the server ends");
     let said = refusal(&place.run(&store, &["append", "notes", "no"]), 1);
     assert!(said.contains("is open already"), "{said}");
     assert!(
@@ -230,7 +230,7 @@ fn commands_beyond_a_number_are_told_so() {
         .map(|_| UnixStream::connect(&socket).expect("it listens"))
         .collect();
     let said = refusal(&place.run("a", &["ls"]), 1);
-    assert!(said.contains("carries out 16 commands already"), "{said}");
+    assert!(said.contains("already runs 16 commands"), "{said}");
     drop(idle);
     server.stop();
     place.line("a", &["ls"]);

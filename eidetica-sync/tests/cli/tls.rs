@@ -34,7 +34,7 @@ fn two_copies_become_equal_over_https() {
     let join = ["join", ticket, "--via", "http", "--json", "--tls-ca"];
     let said = refusal(&place.run("b", &[&join[..], &[&wrong]].concat()), 1);
     assert!(said.contains("signed by nobody who is trusted"), "{said}");
-    assert!(said.contains("try: the certificate"), "{said}");
+    assert!(said.contains("hint: copy the certificate"), "{said}");
     assert!(said.contains("--tls-ca"), "{said}");
 
     let joined = place.json("b", &[&join[..], &[given]].concat());

@@ -1,4 +1,4 @@
-//! Nodes that keep a tree equal with others, in virtual time.
+//! Nodes that keep a tree in sync with peers, in virtual time.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ async fn syncs(events: &mut eidetica_sync::Events, count: usize) {
     }
 }
 
-async fn standing(node: &Node) -> PeerStatus {
+async fn status(node: &Node) -> PeerStatus {
     node.statuses().await.expect("the node lives")[0].2
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_written_reaches_whoever_is_followed() {
+async fn a_local_entry_reaches_a_followed_peer() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
@@ -32,11 +32,11 @@ async fn what_is_written_reaches_whoever_is_followed() {
     write(&b, tree, "by b").await;
     syncs(&mut events, 1).await;
     assert_equal(&a, &b, tree).await;
-    assert!(matches!(standing(&b).await, PeerStatus::Settled { .. }));
+    assert!(matches!(status(&b).await, PeerStatus::Settled { .. }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_written_elsewhere_is_found_by_the_next_check() {
+async fn the_next_check_finds_a_remote_entry() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
@@ -51,7 +51,7 @@ async fn what_is_written_elsewhere_is_found_by_the_next_check() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_go_on_to_third_parties() {
+async fn entries_are_passed_on_to_third_peers() {
     let network = MemoryNetwork::new();
     let a = node(&network, "a").await;
     let b = node(&network, "b").await;
@@ -74,7 +74,7 @@ async fn entries_go_on_to_third_parties() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_peer_is_tried_again_and_delays_nobody() {
+async fn a_dead_peer_is_retried_and_delays_no_other() {
     let network = MemoryNetwork::new();
     let (a, b, dead) = (
         node(&network, "a").await,
@@ -93,7 +93,7 @@ async fn a_dead_peer_is_tried_again_and_delays_nobody() {
     while failures < 8 {
         if let Event::SyncEnded { result: Err(_), .. } = events.next().await.expect("it lives") {
             failures += 1;
-            if let PeerStatus::Failing { failures, .. } = standing(&b).await {
+            if let PeerStatus::Failing { failures, .. } = status(&b).await {
                 assert!(failures >= last_failures);
                 last_failures = failures;
             }
@@ -108,7 +108,7 @@ async fn a_dead_peer_is_tried_again_and_delays_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_peer_delays_nobody() {
+async fn a_stalled_peer_delays_no_other() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;

@@ -1,5 +1,5 @@
-//! Members who send what they must not: what is stored of it, and what they are told. Over
-//! connections in memory, HTTP and iroh.
+//! Members who send what they must not: what is stored, and what is answered. Over connections in
+//! memory, HTTP and iroh.
 
 use crate::common::raw::{As, InMemory, Way, ask, reply};
 use crate::common::seed;

@@ -1,4 +1,4 @@
-//! Nodes whose connections prove no keys: they sign, remember whom they met, and are not fooled.
+//! Request authentication: nodes over connections that prove no keys.
 
 use std::sync::{Arc, Mutex};
 
@@ -73,7 +73,7 @@ impl Recorder {
     }
 
     fn requests(&self) -> Vec<Vec<Bytes>> {
-        self.requests.lock().expect("nobody panics").clone()
+        self.requests.lock().expect("no test panics").clone()
     }
 }
 
@@ -110,13 +110,13 @@ impl SyncTransport for Recorder {
     ) -> Result<Response, TransportError> {
         let requests = self.requests.clone();
         let number = {
-            let mut requests = requests.lock().expect("nobody panics");
+            let mut requests = requests.lock().expect("no test panics");
             requests.push(Vec::new());
             requests.len() - 1
         };
         let request = request.inspect(move |frame| {
             if let Ok(frame) = frame {
-                requests.lock().expect("nobody panics")[number].push(frame.clone());
+                requests.lock().expect("no test panics")[number].push(frame.clone());
             }
         });
         self.inner.exchange(address, Box::pin(request)).await
@@ -159,7 +159,7 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     assert_equal(&a, &b, tree).await;
 
     // Whom b met is in its store.
-    b.shutdown().await.expect("nothing is left behind");
+    b.shutdown().await.expect("nothing is left running");
     let (b, _) = node(&network, "b", &store_b, 3).await;
     let begun = network.exchanges();
     b.sync(tree, at("a")).await.expect("b may read");
@@ -171,14 +171,14 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
 }
 
 #[tokio::test]
-async fn a_peer_that_starts_anew_is_met_anew() {
+async fn a_restarted_peer_is_greeted_again() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
     let (b, _) = node(&network, "b", &store_b, 2).await;
     let tree = private_tree(&a).await;
     b.sync(tree, at("a")).await.expect("b may read");
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
     let (a, _) = node(&network, "a", &store_a, 3).await;
     write(&a, tree, "after the restart").await;
     let begun = network.exchanges();
@@ -194,7 +194,7 @@ async fn a_peer_that_starts_anew_is_met_anew() {
 }
 
 #[tokio::test]
-async fn what_somebody_overheard_is_of_no_use() {
+async fn recorded_requests_cannot_be_replayed() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
@@ -222,7 +222,7 @@ async fn what_somebody_overheard_is_of_no_use() {
         let refused = resend(&network, "elsewhere", request).await;
         assert_eq!(refused, ErrorCode::StaleProof, "another epoch");
     }
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
     let (_a, _) = node(&network, "a", &store_a, 3).await;
     for request in &requests[1..] {
         assert_eq!(resend(&network, "a", request).await, ErrorCode::StaleProof);
@@ -262,14 +262,14 @@ async fn a_restart_begins_another_epoch_by_itself() {
 }
 
 #[tokio::test]
-async fn whoever_answered_first_is_expected_from_then_on() {
+async fn the_first_peer_at_an_address_is_pinned() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
     let (b, _) = node(&network, "b", &store_b, 2).await;
     let tree = private_tree(&a).await;
     b.sync(tree, at("a")).await.expect("b may read");
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
 
     // Somebody else has the tree, and the address.
     let transport = network.transport("a").build();
@@ -288,7 +288,7 @@ async fn whoever_answered_first_is_expected_from_then_on() {
     assert!(!error.is_transient(), "nobody tries that again and again");
     assert_eq!(texts(&impostor, tree).await, ["one"]);
     // Restarting does not help the impostor.
-    b.shutdown().await.expect("nothing is left behind");
+    b.shutdown().await.expect("nothing is left running");
     let (b, _) = node(&network, "b", &store_b, 3).await;
     b.sync(tree, at("a"))
         .await
@@ -305,7 +305,7 @@ async fn whoever_answered_first_is_expected_from_then_on() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_ticket_counts_more_than_a_memory() {
+async fn the_key_of_a_ticket_overrides_a_pinned_one() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
@@ -323,9 +323,9 @@ async fn the_key_of_a_ticket_counts_more_than_a_memory() {
     assert_equal(&a, &b, tree).await;
 }
 
-/// A peer in the middle that alters what passes cannot answer for the one behind it.
+/// A peer in the middle that alters answers cannot impersonate the server.
 #[tokio::test]
-async fn an_altered_answer_is_not_believed() {
+async fn an_altered_answer_is_refused() {
     struct Meddler(Arc<dyn Service>);
     #[async_trait]
     impl Service for Meddler {

@@ -1,4 +1,4 @@
-//! Joining a private tree: by request, by invite, and not at all.
+//! Joining a private tree: by request, by invite, and being refused.
 
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ async fn approval_reaches_a_joiner_through_others() {
 }
 
 #[tokio::test]
-async fn a_rejected_request_is_told_so() {
+async fn a_rejected_requester_learns_of_it() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = private_tree(&a).await;
@@ -183,7 +183,7 @@ async fn a_rejected_request_is_told_so() {
 }
 
 #[tokio::test]
-async fn nobody_becomes_admin_by_asking() {
+async fn a_request_never_grants_admin_by_default() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = private_tree(&a).await;
@@ -195,7 +195,7 @@ async fn nobody_becomes_admin_by_asking() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_let_in_with_less_is_in() {
+async fn a_lower_role_than_requested_is_enough_to_join() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = private_tree(&a).await;
@@ -230,7 +230,7 @@ async fn approval_takes_no_role_away() {
 
 /// The key of somebody who was let in by name and revoked: an invite that it kept is no way back.
 #[tokio::test]
-async fn an_unused_invite_is_no_way_back() {
+async fn a_revoked_key_cannot_use_an_old_invite() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = private_tree(&a).await;
@@ -322,7 +322,7 @@ async fn an_invite_lets_in_at_once_and_once() {
 }
 
 #[tokio::test]
-async fn whoever_is_revoked_stays_out() {
+async fn a_revoked_key_stays_out() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = private_tree(&a).await;
@@ -378,7 +378,7 @@ async fn only_admins_invite() {
 
 /// An admin who has lost the role can no longer let anybody in by its old invites.
 #[tokio::test]
-async fn an_invite_is_worth_what_its_maker_is() {
+async fn an_invite_needs_its_maker_to_be_admin() {
     let network = MemoryNetwork::new();
     let (a, b, c) = (
         node(&network, "a").await,
@@ -408,7 +408,7 @@ async fn requests_and_invites_are_bounded() {
     for n in 0..=REQUESTS_PER_TREE_MAX {
         let joiner = node(&network, &format!("joiner-{n}")).await;
         assert_eq!(joins(&joiner, &ticket).await, Joined::Pending);
-        joiner.shutdown().await.expect("nothing is left behind");
+        joiner.shutdown().await.expect("nothing is left running");
     }
     let requests = a.join_requests(None).await.expect("in memory");
     assert_eq!(requests.len(), REQUESTS_PER_TREE_MAX);

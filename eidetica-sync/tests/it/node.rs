@@ -14,7 +14,7 @@ async fn a_ticket_brings_the_whole_tree() {
     let ticket = a.ticket(tree).await;
     let ticket = ticket.to_string().parse().expect("a ticket is read back");
     let joined = b.join(&ticket, JoinOptions::default()).await;
-    let Joined::Synced(report) = joined.expect("everyone may read") else {
+    let Joined::Synced(report) = joined.expect("anyone may read") else {
         panic!("nobody has to approve");
     };
     assert_eq!(report.outcome, SyncOutcome::Equal);
@@ -304,7 +304,7 @@ async fn after_shutdown_everything_says_closed() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
     let error = b.sync(tree, at("a")).await.expect_err("a is gone");
     let SyncError::Transport { source, .. } = &*error else {
         panic!("{error}")

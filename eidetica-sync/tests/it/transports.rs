@@ -77,8 +77,8 @@ async fn every_transport_brings_both_sides_together() {
             "names do not leak into addresses"
         );
     }
-    a.shutdown().await.expect("nothing is left behind");
-    b.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
+    b.shutdown().await.expect("nothing is left running");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_ticket_names_every_transport() {
         expected.push("iroh");
     }
     assert_eq!(kinds, expected, "in the order of registration");
-    a.shutdown().await.expect("nothing is left behind");
+    a.shutdown().await.expect("nothing is left running");
 }
 
 #[tokio::test]
@@ -119,14 +119,17 @@ async fn one_entry_of_a_megabyte_passes_and_two_are_refused() {
         .append(tree, "x".repeat(2_000_000))
         .await
         .expect_err("it is above the limit");
-    assert!(error.to_string().contains("the most is 1048576"), "{error}");
+    assert!(
+        error.to_string().contains("the maximum is 1048576"),
+        "{error}"
+    );
     for (_, address) in a.get_all_server_addresses_async().await {
         let c = node(3).await;
         c.sync(tree, address).await.expect("a serves");
         assert_eq!(texts(&c, tree).await[0].len(), 1_000_000);
-        c.shutdown().await.expect("nothing is left behind");
+        c.shutdown().await.expect("nothing is left running");
     }
-    b.shutdown().await.expect("nothing is left behind");
+    b.shutdown().await.expect("nothing is left running");
 }
 
 #[cfg(feature = "http")]
@@ -141,7 +144,7 @@ async fn servers_stop_and_start_again() {
     a.transports()
         .stop_accepting()
         .await
-        .expect("nothing is left behind");
+        .expect("nothing is left running");
     assert_eq!(a.get_all_server_addresses_async().await, []);
     a.accept_connections().await.expect("the ports are free");
     b.sync(tree, &a.ticket(tree).await)

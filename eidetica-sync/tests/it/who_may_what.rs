@@ -1,5 +1,5 @@
-//! Every kind of request, of everybody, about a tree that is here and one that is not: what comes
-//! back, what is told, what is stored. Over connections that prove keys and over others.
+//! Every kind of request, by every kind of caller, about an existing tree and an absent one: what is
+//! answered and what is stored. Over connections that prove keys, and over others.
 
 use std::sync::Arc;
 
@@ -205,15 +205,15 @@ impl World {
             let parts = [Part::Batch(&batch).encode(), Part::End { tips }.encode()];
             [vec![header.encode()], parts.to_vec()].concat()
         };
-        let just = |request| vec![RequestHeader::new(request).encode()];
+        let single_frame = |request| vec![RequestHeader::new(request).encode()];
         match what {
-            What::Hello => just(Request::Hello(Hello {
+            What::Hello => single_frame(Request::Hello(Hello {
                 key: who.key().public(),
                 versions: vec![PROTOCOL_VERSION],
                 addresses: vec![],
             })),
-            What::ListTrees => just(Request::ListTrees(ListTrees { after: None })),
-            What::SyncTree => just(Request::SyncTree(SyncTree {
+            What::ListTrees => single_frame(Request::ListTrees(ListTrees { after: None })),
+            What::SyncTree => single_frame(Request::SyncTree(SyncTree {
                 tree,
                 tips: TipSet::Listed(vec![]),
                 sample: Sample::None,
@@ -225,7 +225,7 @@ impl World {
                 let friend = AccessChange::grant(Subject::Key(friend), Role::Read);
                 send(Body::Access(vec![friend]))
             }
-            What::Join => just(Request::Join(Join {
+            What::Join => single_frame(Request::Join(Join {
                 tree,
                 role: who.role().unwrap_or(Role::Read),
                 note: "let me in".into(),
@@ -249,7 +249,7 @@ fn holds(answer: &[Bytes], what: &[u8]) -> bool {
     (answer.concat().windows(what.len())).any(|window| window == what)
 }
 
-async fn nobody_gets_more_than_is_due(way: impl Way) {
+async fn every_caller_gets_only_what_its_role_allows(way: impl Way) {
     let server = way
         .transport("server", &SecretKey::from_bytes(&seed("server")))
         .await;
@@ -319,7 +319,11 @@ async fn nobody_gets_more_than_is_due(way: impl Way) {
     let mut expected = [Who::Stranger, Who::Revoked].map(|who| who.key().public());
     expected.sort();
     assert_eq!(waiting, expected, "only they asked properly");
-    world.node.shutdown().await.expect("nothing is left behind");
+    world
+        .node
+        .shutdown()
+        .await
+        .expect("nothing is left running");
 }
 
 async fn use_up(world: &World) {
@@ -403,22 +407,22 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
 
 #[tokio::test]
 async fn over_connections_that_prove_keys() {
-    nobody_gets_more_than_is_due(InMemory::new(true)).await;
+    every_caller_gets_only_what_its_role_allows(InMemory::new(true)).await;
 }
 
 #[tokio::test]
 async fn over_connections_that_prove_none() {
-    nobody_gets_more_than_is_due(InMemory::new(false)).await;
+    every_caller_gets_only_what_its_role_allows(InMemory::new(false)).await;
 }
 
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn over_http() {
-    nobody_gets_more_than_is_due(raw::Http).await;
+    every_caller_gets_only_what_its_role_allows(raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn over_iroh() {
-    nobody_gets_more_than_is_due(raw::Iroh).await;
+    every_caller_gets_only_what_its_role_allows(raw::Iroh).await;
 }

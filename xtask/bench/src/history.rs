@@ -7,46 +7,53 @@ use eidetica_dag::{
     TreeId, VerifiedEntry,
 };
 
-use crate::cli::{Failure, Options};
-
 /// Different words in the payloads.
 const WORDS: usize = 8_192;
 
-/// What a history looks like. The same shape is the same history, to the byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The shape of a history. The same shape is the same history, to the byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Shape {
-    /// Entries, the root included.
+    /// Entries, the root included
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub entries: usize,
-    /// Bytes of text in each.
+    /// Bytes of text in each
+    #[arg(long, value_name = "N", default_value_t = 200)]
     pub payload_bytes: usize,
-    /// Authors who write side by side, each on top of its own entries.
+    /// Authors who write at the same time, each on top of its own entries
+    #[arg(long, value_name = "N", default_value_t = 3)]
     pub authors: usize,
-    /// Entries that each author writes until somebody merges what all have.
+    /// Entries that each author writes until one of them merges all
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub run: usize,
 }
 
 impl Shape {
-    /// Takes the options that say what a history looks like.
-    pub fn from_options(options: &mut Options) -> Result<Self, Failure> {
-        Ok(Self {
-            entries: options.value("--entries")?.unwrap_or(100_000),
-            payload_bytes: options.value("--payload-bytes")?.unwrap_or(200),
-            authors: options.value("--authors")?.unwrap_or(3),
-            run: options.value("--run")?.unwrap_or(100),
-        })
+    /// Returns words that [`Shape::parse`] reads.
+    pub fn words(self) -> String {
+        let Self {
+            entries,
+            payload_bytes,
+            authors,
+            run,
+        } = self;
+        format!("{entries} {payload_bytes} {authors} {run}")
     }
 
-    /// Returns options that say the same.
-    pub fn to_options(self) -> Vec<String> {
-        [
-            ("--entries", self.entries),
-            ("--payload-bytes", self.payload_bytes),
-            ("--authors", self.authors),
-            ("--run", self.run),
-        ]
-        .into_iter()
-        .flat_map(|(name, value)| [name.to_owned(), value.to_string()])
-        .collect()
+    /// Reads the words of a shape.
+    pub fn parse(words: &[&str]) -> Result<Self, String> {
+        let numbers = words
+            .iter()
+            .map(|word| word.parse().ok())
+            .collect::<Option<Vec<usize>>>();
+        match numbers.as_deref() {
+            Some(&[entries, payload_bytes, authors, run]) => Ok(Self {
+                entries,
+                payload_bytes,
+                authors,
+                run,
+            }),
+            _ => Err(format!("{words:?} is no shape")),
+        }
     }
 }
 
@@ -229,16 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn options_say_the_same_shape() {
+    fn words_describe_a_shape() {
         let shape = Shape {
             entries: 9,
             payload_bytes: 8,
             authors: 7,
             run: 6,
         };
-        let mut options = Options::new(shape.to_options());
-        assert_eq!(Shape::from_options(&mut options), Ok(shape));
-        assert_eq!(options.finish(), Ok(()));
+        let words = shape.words();
+        assert_eq!(
+            Shape::parse(&words.split(' ').collect::<Vec<_>>()),
+            Ok(shape)
+        );
+        assert!(Shape::parse(&["9"]).is_err());
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! Nodes to measure: on a store and a transport of the user's choice.
+//! Nodes to measure, on a chosen store and transport.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use eidetica_dag::SecretKey;
@@ -12,18 +11,17 @@ use eidetica_sync::iroh::{IrohTransport, Relays};
 use eidetica_sync::proto::{Address, SyncTransport};
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 
-use crate::cli::Failure;
+use clap::ValueEnum;
+use xtask_support::failed;
 
 /// Where a node keeps its trees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
     Memory,
     Redb,
 }
 
 impl StoreKind {
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Redb];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -32,7 +30,7 @@ impl StoreKind {
     }
 
     /// Opens a store; the durable one in `file`.
-    pub fn open(self, file: &Path) -> Result<Arc<dyn Store>, Failure> {
+    pub fn open(self, file: &Path) -> Result<Arc<dyn Store>, String> {
         match self {
             Self::Memory => Ok(Arc::new(MemoryStore::new())),
             Self::Redb => Ok(Arc::new(RedbStore::open(file).map_err(failed)?)),
@@ -40,17 +38,8 @@ impl StoreKind {
     }
 }
 
-impl FromStr for StoreKind {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or(())
-    }
-}
-
 /// How nodes reach each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TransportKind {
     Memory,
     Http,
@@ -58,7 +47,8 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Http, Self::Iroh];
+    /// Those between processes.
+    pub const NETWORK: [Self; 2] = [Self::Http, Self::Iroh];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -69,22 +59,8 @@ impl TransportKind {
     }
 }
 
-impl FromStr for TransportKind {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or(())
-    }
-}
-
-/// Turns any error into the benchmark's.
-pub fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Failed(error.to_string())
-}
-
 /// Returns the runtime that programs usually have.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Runtime::new().map_err(failed)
 }
 
@@ -94,7 +70,7 @@ pub async fn start(
     store: Arc<dyn Store>,
     transport: TransportKind,
     network: &MemoryNetwork,
-) -> Result<Node, Failure> {
+) -> Result<Node, String> {
     let mut seed = [0; 32];
     seed[..name.len()].copy_from_slice(name.as_bytes());
     let key = SecretKey::from_bytes(&seed);
@@ -122,17 +98,17 @@ fn start_with(
     store: Arc<dyn Store>,
     key: SecretKey,
     transport: impl SyncTransport,
-) -> Result<Node, Failure> {
+) -> Result<Node, String> {
     let builder = Node::builder_with(store, key);
     Ok(builder.transport("net", transport).map_err(failed)?.start())
 }
 
-/// Lets a node listen, and returns where.
-pub async fn listen(node: &Node) -> Result<Address, Failure> {
+/// Lets a node listen, and returns its address.
+pub async fn listen(node: &Node) -> Result<Address, String> {
     node.accept_connections().await.map_err(failed)?;
     let mut addresses = node.get_all_server_addresses_async().await;
     match addresses.is_empty() {
         false => Ok(addresses.remove(0).1),
-        true => Err(failed("the server listens nowhere")),
+        true => Err(failed("the server has no address")),
     }
 }

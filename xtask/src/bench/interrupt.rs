@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use xtask_support::process::{Running, Supervisor};
+use xtask_support::report::Table;
+
 use super::bootstrap::{Measured, Origin};
 use crate::node::{Node, Serving};
-use crate::process::{Running, Warden};
-use crate::table::{self, grouped};
 
 /// When to kill, in parts of the time that an undisturbed bootstrap took. The next is tried when
 /// nothing or everything was stored by then.
@@ -19,7 +20,7 @@ const REDUNDANT_MAX: u64 = 2_621;
 /// How long the client may take to see that its server is gone.
 const FAIL_SECONDS_MAX: u64 = 120;
 
-/// Who is killed.
+/// The side that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Client,
@@ -34,96 +35,78 @@ struct CutOff {
     serving: Option<Serving>,
 }
 
-/// What was stored before and after each interruption.
-pub struct Table(table::Table);
+/// Returns a table for what was stored before and after each interruption.
+pub fn table() -> Table {
+    Table::new(
+        "interrupted",
+        &[
+            ("over", "transport"),
+            ("killed", "killed"),
+            ("stored before", "stored_before"),
+            ("stored after", "stored_after"),
+            ("sum", "stored"),
+            ("of", "entries"),
+            ("redundant", "redundant_entries"),
+        ],
+    )
+}
 
-impl Table {
-    pub fn new() -> Self {
-        Self(table::Table::new(
-            2,
-            &[
-                "over",
-                "killed",
-                "stored before",
-                "stored after",
-                "sum",
-                "of",
-                "redundant",
-            ],
-        ))
-    }
-
-    pub fn render(&self) -> String {
-        self.0.render()
-    }
-
-    /// Interrupts either side over the transport of `whole`, and returns the promises that were
-    /// broken.
-    pub fn add(
-        &mut self,
-        origin: &Origin,
-        program: &Path,
-        warden: &Rc<Warden>,
-        whole: &Measured,
-    ) -> Result<Vec<String>, String> {
-        let mut broken = Vec::new();
-        for side in [Side::Client, Side::Server] {
-            let who = match side {
-                Side::Client => "client",
-                Side::Server => "server",
-            };
-            let what = format!("{}, {who} killed", whole.via);
-            let mut cut_off = None;
-            for (number, moment) in MOMENTS.iter().enumerate() {
-                let name = format!("{}-without-{who}-{number}", whole.via);
-                let client = Node::new(&name, program, warden);
-                let cut = cut(origin, &client, whole, *moment, side)?;
-                if (1..origin.entries).contains(&cut.stored) {
-                    cut_off = Some((client, cut));
-                    break;
-                }
-                if let Some(serving) = cut.serving {
-                    serving.stop()?;
-                }
+/// Interrupts either side over the transport of `whole`, and returns the targets that are missed.
+pub fn measure(
+    table: &mut Table,
+    origin: &Origin,
+    program: &Path,
+    supervisor: &Rc<Supervisor>,
+    whole: &Measured,
+) -> Result<Vec<String>, String> {
+    let mut broken = Vec::new();
+    for (side, who) in [(Side::Client, "client"), (Side::Server, "server")] {
+        let what = format!("{}, {who} killed", whole.via);
+        let mut cut_off = None;
+        for (number, moment) in MOMENTS.iter().enumerate() {
+            let name = format!("{}-without-{who}-{number}", whole.via);
+            let client = Node::new(&name, program, supervisor);
+            let cut = cut(origin, &client, whole, *moment, side)?;
+            if (1..origin.entries).contains(&cut.stored) {
+                cut_off = Some((client, cut));
+                break;
             }
-            let Some((client, cut)) = cut_off else {
-                let tries = MOMENTS.len();
-                broken.push(format!(
-                    "{what}: in {tries} tries nothing or everything was stored; take more entries"
-                ));
-                continue;
-            };
-            let serving = match cut.serving {
-                Some(serving) => serving,
-                None => origin.node.serve()?,
-            };
-            let report = client.sync("sync", serving.ticket(&origin.tree)?, whole.via)?;
-            serving.stop()?;
-            let sum = cut.stored + report.stored;
-            self.0.row(vec![
-                whole.via.into(),
-                who.into(),
-                grouped(cut.stored),
-                grouped(report.stored),
-                grouped(sum),
-                grouped(origin.entries),
-                grouped(report.redundant),
-            ]);
-            if sum != origin.entries || client.count(&origin.tree)? != origin.entries {
-                broken.push(format!("{what}: the sum is {sum}, not {}", origin.entries));
-            }
-            if report.redundant > REDUNDANT_MAX {
-                broken.push(format!("{what}: {} entries came twice", report.redundant));
-            }
-            for node in [&client, &origin.node] {
-                let verified = node.run(&["verify", &origin.tree], None)?;
-                if !verified.status.success() {
-                    broken.push(format!("{what}: {}", verified.failure()));
-                }
+            cut.serving.map_or(Ok(()), Serving::stop)?;
+        }
+        let Some((client, cut)) = cut_off else {
+            let tries = MOMENTS.len();
+            broken.push(format!(
+                "{what}: in {tries} tries nothing or everything was stored; use more entries"
+            ));
+            continue;
+        };
+        let serving = cut.serving.map_or_else(|| origin.node.serve(), Ok)?;
+        let report = client.sync("sync", serving.ticket(&origin.tree)?, &whole.via)?;
+        serving.stop()?;
+        let sum = cut.stored + report.stored;
+        let counts = [
+            cut.stored,
+            report.stored,
+            sum,
+            origin.entries,
+            report.redundant,
+        ];
+        let names = [whole.via.as_str(), who].map(Into::into);
+        table.push(names.into_iter().chain(counts.map(Into::into)).collect());
+        if sum != origin.entries || client.count(&origin.tree)? != origin.entries {
+            broken.push(format!("{what}: the sum is {sum}, not {}", origin.entries));
+        }
+        if report.redundant > REDUNDANT_MAX {
+            broken.push(format!("{what}: {} entries came twice", report.redundant));
+        }
+        for node in [&client, &origin.node] {
+            let verified = node.run(&["verify", &origin.tree], None)?;
+            if !verified.status.success() {
+                broken.push(format!("{what}: {}", verified.failure()));
             }
         }
-        Ok(broken)
     }
+    Ok(broken)
 }
 
 fn cut(
@@ -134,7 +117,7 @@ fn cut(
     side: Side,
 ) -> Result<CutOff, String> {
     let serving = origin.node.serve()?;
-    let mut joining = client.begin_sync("join", serving.ticket(&origin.tree)?, whole.via)?;
+    let mut joining = client.begin_sync("join", serving.ticket(&origin.tree)?, &whole.via)?;
     let in_time = joining.lives_for(whole.elapsed.mul_f64(moment));
     let serving = end(joining, serving, side, in_time)?;
     Ok(CutOff {

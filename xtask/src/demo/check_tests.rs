@@ -1,6 +1,6 @@
 //! Every kind of difference is planted, and must be found.
 
-use super::super::dump::{DumpEntry, hex};
+use super::super::dump::{DumpEntry, ENTRY_VERSION, hex};
 use super::*;
 
 /// The commits of the test's history, each an entry's payload.
@@ -11,7 +11,7 @@ fn commit(letter: char) -> String {
 /// Writes an entry as the program does, with a signature that nobody checks here.
 fn entry(tree: Option<Id>, mut parents: Vec<Id>, height: u64, payload: &str) -> DumpEntry {
     parents.sort_unstable();
-    let mut encoded = vec![1, u8::from(tree.is_some())];
+    let mut encoded = vec![ENTRY_VERSION as u8, u8::from(tree.is_some())];
     encoded.extend(tree.iter().flatten());
     encoded.push(parents.len() as u8);
     encoded.extend(parents.iter().flatten());

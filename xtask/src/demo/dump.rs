@@ -9,7 +9,7 @@ pub type Id = [u8; 32];
 const SIGNATURE_BYTES: usize = 64;
 
 /// The one version of the format.
-const ENTRY_VERSION: u64 = 2;
+pub const ENTRY_VERSION: u64 = 2;
 
 /// All that a store says of one tree.
 #[derive(Debug, Clone, PartialEq)]

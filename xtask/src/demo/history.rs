@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use xtask_support::output;
+
 use crate::workspace;
 
-/// Fewest commits that make a history worth looking at. A shallow clone often has one.
+/// Fewest commits that make a useful history. A shallow clone often has one.
 const COMMITS_MIN: u64 = 10;
 
 /// How many entries are written where there is no real history, unless told otherwise.
 const SYNTHETIC_ENTRIES: u64 = 300;
 
-/// What is imported of a repository: what the program imports, asked for in our own words.
+/// What is imported of a repository: what the program imports, asked for independently.
 const WHICH: [&str; 3] = ["--exclude=refs/stash", "--exclude=refs/notes/*", "--all"];
 
 /// Where the history comes from.
@@ -77,15 +79,7 @@ fn rev_list(repo: &Path, how: &str) -> Result<String, String> {
     ] {
         git.env_remove(name);
     }
-    let output = git
-        .output()
-        .map_err(|error| format!("cannot start git: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let repo = repo.display();
-        return Err(format!("git cannot read {repo}: {}", said.trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    output(&mut git)
 }
 
 /// Counts the commits of a repository.

@@ -4,12 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::rc::Rc;
 
+use xtask_support::now;
+use xtask_support::process::Supervisor;
+use xtask_support::report::{Cell, Table, count, grouped};
+
 use super::check::{check_equal, check_git, check_store};
 use super::dump::Dump;
 use super::history::{self, Lineage, Source};
 use crate::node::{Node, Serving, SyncReport};
-use crate::process::{Warden, clock};
-use crate::table::{Table, count, grouped};
 
 /// How many entries each node writes while it is apart from the others.
 const APPENDED_ENTRIES: usize = 3;
@@ -20,7 +22,7 @@ const ROUNDS_MAX: u32 = 3;
 /// How many tips are shown: a repository with old branches has hundreds.
 const TIPS_SHOWN_MAX: usize = 3;
 
-/// What came of it.
+/// The result.
 pub struct Verdict {
     pub problems: Vec<String>,
     /// The last line if there are none.
@@ -38,25 +40,29 @@ struct Stage {
 }
 
 /// Lets three nodes write apart and sync, and judges what they have in the end.
-pub fn play(program: &Path, warden: &Rc<Warden>, source: &Source) -> Result<Verdict, String> {
-    let node = |name| Node::new(name, program, warden);
+pub fn play(
+    program: &Path,
+    supervisor: &Rc<Supervisor>,
+    source: &Source,
+) -> Result<Verdict, String> {
+    let node = |name| Node::new(name, program, supervisor);
     let mut stage = Stage {
         a: node("A"),
         b: node("B"),
         c: node("C"),
         tree: String::new(),
         table: Table::new(
-            3,
+            "syncs",
             &[
-                "sync",
-                "who",
-                "over",
-                "received",
-                "sent",
-                "bytes",
-                "trips",
-                "seconds",
-                "redundant",
+                ("sync", "sync"),
+                ("who", "who"),
+                ("over", "transport"),
+                ("received", "received_entries"),
+                ("sent", "sent_entries"),
+                ("bytes", "bytes"),
+                ("trips", "round_trips"),
+                ("seconds", "seconds"),
+                ("redundant", "redundant_entries"),
             ],
         ),
         steps: 0,
@@ -65,12 +71,12 @@ pub fn play(program: &Path, warden: &Rc<Warden>, source: &Source) -> Result<Verd
     let served = stage.join()?;
     stage.write_apart(served)?;
     stage.sync_until_equal()?;
-    print!("\n{}", stage.table.render());
+    print!("\n{}", stage.table);
     stage.judge(lineage.as_ref())
 }
 
 impl Stage {
-    /// Says what is being done.
+    /// Prints the next step.
     fn say(&mut self, what: &str) {
         self.steps += 1;
         println!("\n{}. {what}", self.steps);
@@ -90,12 +96,12 @@ impl Stage {
                 if limit.is_some() {
                     args.extend(["--limit", &limit_text]);
                 }
-                let begun = clock();
+                let begun = now();
                 self.tree = self.a.make_tree(&args)?;
                 let seconds = begun.elapsed().as_secs_f64();
                 let entries = self.a.count(&self.tree)?;
                 let wanted = limit.unwrap_or(total).min(total);
-                // Somebody may commit meanwhile.
+                // Someone may commit meanwhile.
                 if entries <= wanted {
                     return Err(format!(
                         "{entries} entries were made of {wanted} commits and a root"
@@ -114,7 +120,7 @@ impl Stage {
             }
             Source::Synthetic { entries, why } => {
                 self.say(&format!(
-                    "A writes a MADE-UP history, for want of a real one: {why}"
+                    "A writes a MADE-UP history, because there is no real one: {why}"
                 ));
                 note("name one with --repo <path of a git repository>");
                 self.tree = self.a.make_tree(&["new", "demo", "--anyone", "write"])?;
@@ -147,7 +153,7 @@ impl Stage {
     }
 
     fn write_apart(&mut self, served: Serving) -> Result<(), String> {
-        self.say("A stops serving; each of the three writes, and knows nothing of the others");
+        self.say("A stops serving; each of the three writes on its own");
         served.stop()?;
         for node in [&self.a, &self.b, &self.c] {
             let line = |n| format!("{} writes entry {n} while apart", node.name);
@@ -184,7 +190,7 @@ impl Stage {
         let report = node.sync(verb, ticket, via)?;
         if report.transport != via {
             return Err(format!(
-                "{who} was to use {via} and used {}",
+                "{who} should use {via} and used {}",
                 report.transport
             ));
         }
@@ -198,16 +204,16 @@ impl Stage {
             grouped(report.bytes),
             report.seconds
         ));
-        self.table.row(vec![
+        self.table.push(vec![
             label.into(),
-            format!("{who} ⇄ A"),
+            format!("{who} ⇄ A").into(),
             over.into(),
-            grouped(report.received),
-            grouped(report.sent),
-            grouped(report.bytes),
-            report.round_trips.to_string(),
-            format!("{:.3}", report.seconds),
-            grouped(report.redundant),
+            report.received.into(),
+            report.sent.into(),
+            report.bytes.into(),
+            report.round_trips.into(),
+            Cell::Number(report.seconds, 3),
+            report.redundant.into(),
         ]);
         Ok(report)
     }
@@ -221,7 +227,7 @@ impl Stage {
             let tips = node.ask(&["tips", &self.tree])?;
             dumps.push(Dump::parse(&node.name, &log, &tips)?);
         }
-        note("`eidetica verify` is content with each: signatures and access rules included");
+        note("`eidetica verify` passes for each: signatures and access rules included");
 
         let mut problems = Vec::new();
         for dump in &dumps {
@@ -275,7 +281,7 @@ impl Stage {
     }
 }
 
-/// Tells whether an entry is one of those that the nodes wrote while apart.
+/// Returns whether an entry is one of those that the nodes wrote while apart.
 fn written_apart(encoded: &[u8]) -> bool {
     let data = super::dump::Said::read(encoded).and_then(|said| said.data);
     let text = data.and_then(|data| std::str::from_utf8(data).ok());
@@ -286,7 +292,7 @@ fn say_result(problems: &[String], fine: &str) {
     match problems.len() as u64 {
         0 => note(&format!("✓ {fine}")),
         n => note(&format!(
-            "✗ not so: {fine} ({})",
+            "✗ not true: {fine} ({})",
             count(n, "problem", "problems")
         )),
     }
@@ -294,7 +300,7 @@ fn say_result(problems: &[String], fine: &str) {
 
 fn note(text: &str) {
     println!("   {text}");
-    // Only cosmetics are lost if the terminal does not take it.
+    // Only the display suffers if the terminal does not take it.
     let _ = io::stdout().flush();
 }
 

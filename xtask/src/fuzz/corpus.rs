@@ -1,13 +1,14 @@
 //! The inputs that are kept with the sources.
 //!
-//! Each target has a folder. `seed-*` are made by code, `found-*` were found by a fuzzer and chosen
-//! here; whatever has another name, as `regression-*`, is left alone.
+//! Each target has a folder. Code makes `seed-*`; a fuzzer found `found-*`, and they were chosen here.
+//! Files with other names, such as `regression-*`, are left alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use xtask_support::output;
+
 use super::FUZZ_DIR;
-use super::cover::Reached;
 use super::run::{Built, folder, make_folder};
 use crate::workspace;
 
@@ -50,7 +51,7 @@ pub fn package(kept: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// Chooses few of the inputs that were found: those that reach what the kept ones do not.
+/// Chooses a few of the inputs that were found: those that reach what the others do not.
 pub fn minimise(built: &Built, targets: &[String]) -> Result<(), String> {
     for target in targets {
         let kept = workspace::root().join(kept(target)?);
@@ -60,19 +61,14 @@ pub fn minimise(built: &Built, targets: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn minimise_target(built: &Built, target: &str, kept: &Path) -> Result<(u64, u64), String> {
+fn minimise_target(built: &Built, target: &str, kept: &Path) -> Result<(usize, u64), String> {
     let (found, fixed): (Vec<PathBuf>, Vec<PathBuf>) = list(kept)?
         .into_iter()
         .partition(|file| name(file).starts_with(FOUND_PREFIX));
-    // libFuzzer adds to the first folder what the others have beyond it, and tells what each input
-    // reaches in its control file.
+    // libFuzzer adds to the first folder a near-minimal set of what the others reach beyond it.
     let merged = folder("cmin").join(target);
-    let control = folder("cmin").join(format!("{target}.txt"));
     if merged.exists() {
         fs::remove_dir_all(&merged).map_err(wrong(&merged))?;
-    }
-    if control.exists() {
-        fs::remove_file(&control).map_err(wrong(&control))?;
     }
     let earlier = folder("corpus").join(target);
     make_folder(&merged)?;
@@ -80,34 +76,36 @@ fn minimise_target(built: &Built, target: &str, kept: &Path) -> Result<(u64, u64
     for file in &fixed {
         fs::copy(file, merged.join(name(file))).map_err(wrong(file))?;
     }
+    let before = list(&merged)?;
     let mut program = built.program(target);
-    // How often something was reached does not count, or there would be ten times as much.
+    // How often something is reached does not count, or there would be ten times as much.
     program.args(["-set_cover_merge=1", "-use_counters=0"]);
-    program.arg(format!("-merge_control_file={}", control.display()));
-    workspace::output(program.args([merged.as_path(), &earlier, kept]))?;
-    let reached = fs::read_to_string(&control).map_err(wrong(&control))?;
-    let reached = Reached::read(&reached)
-        .ok_or_else(|| format!("{} is not what libFuzzer writes", control.display()))?;
+    output(program.args([merged.as_path(), &earlier, kept]))?;
 
-    let (mut count, mut sum) = (0, 0);
-    let mut chosen = vec![];
-    for file in reached.choose(FOUND_MAX) {
-        let bytes = fs::read(&file).map_err(wrong(&file))?;
-        if sum + bytes.len() as u64 <= FOUND_BYTES_MAX {
-            (count, sum) = (count + 1, sum + bytes.len() as u64);
-            chosen.push((name(&file), bytes));
-        }
-    }
+    let added = list(&merged)?
+        .into_iter()
+        .filter(|file| !before.contains(file));
+    let mut chosen = added
+        .map(|file| Ok((name(&file), fs::read(&file).map_err(wrong(&file))?)))
+        .collect::<Result<Vec<_>, String>>()?;
+    chosen.sort_by_key(|(name, bytes)| (bytes.len(), name.clone()));
+    chosen.truncate(FOUND_MAX);
+    let mut sum = 0;
+    chosen.retain(|(_, bytes)| {
+        sum += bytes.len() as u64;
+        sum <= FOUND_BYTES_MAX
+    });
     for file in &found {
         fs::remove_file(file).map_err(wrong(file))?;
     }
-    for (name, bytes) in chosen {
-        let hash = name.strip_prefix(FOUND_PREFIX).unwrap_or(&name);
+    for (name, bytes) in &chosen {
+        let hash = name.strip_prefix(FOUND_PREFIX).unwrap_or(name);
         let short = hash.get(..NAME_DIGITS).unwrap_or(hash);
         let to = kept.join(format!("{FOUND_PREFIX}{short}"));
         fs::write(&to, bytes).map_err(wrong(&to))?;
     }
-    Ok((count, sum))
+    let bytes = chosen.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    Ok((chosen.len(), bytes))
 }
 
 /// Returns the files in a folder, by name.
@@ -140,8 +138,8 @@ mod tests {
     /// Most bytes of all kept inputs together.
     const KEPT_BYTES_MAX: u64 = 400 << 10;
 
-    /// cargo-fuzz runs what its manifest lists, tests replay what lies in folders, and the functions
-    /// stand in two crates: a target is complete or it is no target.
+    /// cargo-fuzz runs what its manifest lists, tests replay what the folders hold, and the functions
+    /// are in two crates: a target must be complete.
     #[test]
     fn every_target_has_a_program_a_function_and_a_corpus() {
         let targets = targets().unwrap();

@@ -6,29 +6,23 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
+use xtask_support::report::{Table, grouped};
+use xtask_support::{output, run as succeed};
+
 use super::figures::{Figures, read};
 use super::{FUZZ_DIR, corpus};
-use crate::table::{Table, grouped};
 use crate::workspace;
 
-/// Longest input in bytes. The fuzzer begins with short ones; behind this length there is only more
-/// of the same, for every limit that can be reached at all is below.
+/// Longest input in bytes. The fuzzer starts with short ones; longer ones reach nothing new, because
+/// every limit that can be reached at all is lower.
 const INPUT_BYTES_MAX: u32 = 64 << 10;
 
 /// How long one input may take. They take microseconds; this is for a machine with other work.
 const INPUT_SECONDS_MAX: u32 = 30;
 
-/// How much memory a target may take, in MiB. They take thirty: whoever sends bytes must not be able
-/// to make more of them.
+/// How much memory a target may take, in MiB. They take thirty: a sender must not be able to make
+/// much of few bytes.
 const MEMORY_MIB_MAX: u32 = 512;
-
-/// What is to run.
-#[derive(Debug, PartialEq)]
-pub struct Options {
-    pub targets: Vec<String>,
-    pub seconds: u64,
-    pub jobs: usize,
-}
 
 /// Where the programs of the targets are.
 pub struct Built {
@@ -46,7 +40,7 @@ impl Built {
 
 /// Builds every target.
 pub fn build() -> Result<Built, String> {
-    let version = workspace::output(workspace::cargo().args(["fuzz", "--version"]));
+    let version = output(workspace::cargo().args(["fuzz", "--version"]));
     if version.is_err() {
         return Err(
             "cargo-fuzz is not installed. This installs it:\n  cargo install cargo-fuzz --locked"
@@ -69,30 +63,13 @@ pub fn build() -> Result<Built, String> {
     Ok(Built { programs })
 }
 
-/// Runs a command that shows by itself what it does and what goes wrong.
-pub fn succeed(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .map_err(|error| format!("cannot start {name}: {error}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{name} failed ({status}): see above")),
-    }
-}
-
 /// Returns a folder for what belongs to the fuzzer.
 pub fn folder(name: &str) -> PathBuf {
     workspace::target_dir().join("fuzz").join(name)
 }
 
 /// Runs targets and shows how it went.
-pub fn run(built: &Built, options: &Options) -> Result<(), String> {
-    let Options {
-        targets,
-        seconds,
-        jobs,
-    } = options;
+pub fn run(built: &Built, targets: &[String], seconds: u64, jobs: usize) -> Result<(), String> {
     println!(
         "{} targets, {seconds} s each, {jobs} at a time",
         targets.len()
@@ -100,22 +77,22 @@ pub fn run(built: &Built, options: &Options) -> Result<(), String> {
     let waiting = Mutex::new(targets.iter());
     let done: Mutex<Vec<(String, Result<Figures, String>)>> = Mutex::new(vec![]);
     thread::scope(|scope| {
-        for _ in 0..*jobs {
+        for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
-                    let next = waiting.lock().expect("nobody panics").next();
+                    let next = waiting.lock().expect("no thread panics").next();
                     let Some(target) = next else { return };
-                    let outcome = run_target(built, target, *seconds);
+                    let outcome = run_target(built, target, seconds);
                     println!("  {target}: {}", summary(&outcome));
-                    let mut done = done.lock().expect("nobody panics");
+                    let mut done = done.lock().expect("no thread panics");
                     done.push((target.clone(), outcome));
                 }
             });
         }
     });
-    let mut done = done.into_inner().expect("nobody panics");
+    let mut done = done.into_inner().expect("no thread panics");
     done.sort_by_key(|(target, _)| targets.iter().position(|it| it == target));
-    println!("\n{}", table(&done).render());
+    println!("\n{}", table(&done));
     let broken: Vec<String> = done
         .iter()
         .filter_map(|(target, outcome)| explain(target, outcome))
@@ -185,33 +162,32 @@ fn summary(outcome: &Result<Figures, String>) -> String {
 }
 
 fn table(done: &[(String, Result<Figures, String>)]) -> Table {
-    let headings = [
-        "target",
-        "executions",
-        "per second",
-        "corpus",
-        "coverage",
-        "features",
-        "findings",
-    ];
-    let mut table = Table::new(1, &headings);
+    let mut table = Table::new(
+        "fuzz",
+        &[
+            ("target", "target"),
+            ("executions", "executions"),
+            ("per second", "executions_per_second"),
+            ("corpus", "corpus"),
+            ("coverage", "coverage"),
+            ("features", "features"),
+            ("findings", "findings"),
+        ],
+    );
     for (target, outcome) in done {
-        let mut row = vec![target.clone()];
-        match outcome {
-            Ok(figures) => {
-                let numbers = [
-                    figures.executions,
-                    figures.executions_per_second,
-                    figures.corpus,
-                    figures.coverage,
-                    figures.features,
-                    u64::from(figures.finding.is_some()),
-                ];
-                row.extend(numbers.map(grouped));
-            }
-            Err(_) => row.push("failed".into()),
+        let mut row = vec![target.as_str().into()];
+        if let Ok(figures) = outcome {
+            let numbers = [
+                figures.executions,
+                figures.executions_per_second,
+                figures.corpus,
+                figures.coverage,
+                figures.features,
+                u64::from(figures.finding.is_some()),
+            ];
+            row.extend(numbers.map(Into::into));
         }
-        table.row(row);
+        table.push(row);
     }
     table
 }

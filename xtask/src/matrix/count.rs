@@ -31,7 +31,7 @@ impl fmt::Display for Count {
 }
 
 /// Returns the sum of every summary line in the output of `cargo test` or `cargo nextest run`, or
-/// `None` if there is no such line: then nobody knows whether a test ran.
+/// `None` if there is no such line: then it is unknown whether a test ran.
 pub fn count(output: &str) -> Option<Count> {
     let mut total = None;
     for found in output.lines().filter_map(summary) {
@@ -81,7 +81,7 @@ fn summary(line: &str) -> Option<Count> {
     Some(count)
 }
 
-/// Drops what nextest puts in parentheses: "(1 slow, 1 flaky)" tells of tests already counted.
+/// Removes what nextest puts in parentheses: "(1 slow, 1 flaky)" are tests already counted.
 fn outside_parentheses(text: &str) -> String {
     let mut depth = 0_usize;
     let mut kept = String::new();
@@ -128,48 +128,55 @@ test result: FAILED. 3 passed; 1 failed; 0 ignored; 5 measured; 4 filtered out; 
 
     #[test]
     fn nextest_lines_are_read_in_all_their_shapes() {
-        assert_counts(
-            "     Summary [   0.126s] 41 tests run: 41 passed, 0 skipped",
-            41,
-            0,
-            0,
-        );
-        assert_counts(
-            "Summary [ 1.0s] 1 test run: 1 passed (1 slow), 2 skipped",
-            1,
-            0,
-            2,
-        );
-        let mixed = "Summary [  9.0s] 9 tests run: 5 passed (1 slow, 1 flaky), 1 failed, \
-                     2 timed out, 1 exec failed, 3 skipped";
-        assert_counts(mixed, 5, 4, 3);
-        // A run cut short says how far it came.
-        assert_counts(
-            "Summary [ 1.0s] 3/8 tests run: 2 passed, 1 failed, 0 skipped",
-            2,
-            1,
-            0,
-        );
-        assert_counts(
-            "     Summary [   0.000s] 0 tests run: 0 passed, 0 skipped",
-            0,
-            0,
-            0,
-        );
+        for (output, passed, failed, skipped) in [
+            (
+                "     Summary [   0.126s] 41 tests run: 41 passed, 0 skipped",
+                41,
+                0,
+                0,
+            ),
+            (
+                "Summary [ 1.0s] 1 test run: 1 passed (1 slow), 2 skipped",
+                1,
+                0,
+                2,
+            ),
+            (
+                "Summary [  9.0s] 9 tests run: 5 passed (1 slow, 1 flaky), 1 failed, \
+                 2 timed out, 1 exec failed, 3 skipped",
+                5,
+                4,
+                3,
+            ),
+            // A run that was cut short says how far it came.
+            (
+                "Summary [ 1.0s] 3/8 tests run: 2 passed, 1 failed, 0 skipped",
+                2,
+                1,
+                0,
+            ),
+            (
+                "     Summary [   0.000s] 0 tests run: 0 passed, 0 skipped",
+                0,
+                0,
+                0,
+            ),
+        ] {
+            assert_counts(output, passed, failed, skipped);
+        }
     }
 
     #[test]
     fn output_without_a_summary_counts_as_unknown() {
         assert_eq!(count("   Compiling eidetica-dag\n    Finished\n"), None);
-        assert_eq!(count("Summary [of the meeting] nobody came"), None);
+        assert_eq!(count("Summary [of the meeting] no one came"), None);
     }
 
     #[test]
-    fn counts_print_as_the_last_line_of_a_run() {
+    fn counts_are_added_and_printed() {
         let mut total = Count {
             passed: 3,
-            failed: 0,
-            skipped: 0,
+            ..Count::default()
         };
         assert_eq!(total.to_string(), "3 passed, 0 failed");
         total += Count {

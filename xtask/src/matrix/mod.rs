@@ -1,123 +1,119 @@
-//! `cargo xtask test-matrix`: every crate with every meaningful feature set, and the rules that
-//! hold for the workspace as a whole.
+//! `cargo xtask test-matrix`: every crate with every meaningful set of features, and the rules that
+//! hold for the whole workspace.
 
 mod count;
 mod rows;
 mod run;
 
-use crate::cli::{Command, Failure};
-use rows::{ROWS, Row};
-use run::Report;
+use std::process::Command;
 
-/// The command's entry in the list of commands.
-pub const COMMAND: Command = Command {
-    name: "test-matrix",
-    summary: "Checks and tests every crate with every meaningful feature set.",
-    help: HELP,
-    run,
-};
+use rows::{Row, rows};
+use run::{Report, run_rows};
+use xtask_support::output;
 
-const HELP: &str = "\
-Checks and tests every crate with every meaningful feature set, one package at a time, and then
-the workspace: clippy and rustdoc with warnings denied, formatting, crate boundaries.
+use crate::workspace;
 
-Usage: cargo xtask test-matrix [options]
-
-Options:
-  --list         Print the rows' names and do nothing
-  --row <name>   Run only the rows whose name starts with <name>; may be repeated
-  --keep-going   Go on after a failed row
-  -h, --help     Print this help
-
-Tests run under cargo-nextest where that is installed, and under cargo test otherwise. Each row's
-output goes to test-matrix/<row>.log in the target folder; a failed row's is printed as well.
-Exit codes: 0 if all is well, 1 if a row failed or no test ran, 2 for a wrong command line.
-";
-
-#[derive(Debug, Default, PartialEq)]
-struct Options {
+/// Checks and tests every crate with every meaningful set of features
+///
+/// Lints each crate with each set of features, tests it with those that change what is tested, and
+/// then checks the workspace: formatting, boundaries, licences, documentation.
+///
+/// Tests run under cargo-nextest where that is installed, and under cargo test otherwise. Each row's
+/// output goes to test-matrix/<row>.log in the target folder; the output of a failed row is also
+/// printed. Exit codes: 0 if every row passed, 1 if a row failed or no test ran, 2 for a wrong
+/// command line.
+#[derive(clap::Args, Default)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    /// Print the names of the rows and do nothing else
+    #[arg(long)]
     list: bool,
-    keep_going: bool,
-    /// Prefixes of row names; empty means every row.
+    /// Run only the rows whose name starts with this; may be repeated
+    #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
+    /// Continue after a failed row
+    #[arg(long)]
+    keep_going: bool,
 }
 
-fn run(args: &[String]) -> Result<(), Failure> {
-    let options = parse(args)?;
+/// Runs the rows that the options name.
+pub fn run(options: &Options) -> Result<(), String> {
     let rows = select(&options.rows)?;
     if options.list {
-        for row in rows {
-            println!("{}", row.name());
-        }
+        rows.iter().for_each(|row| println!("{}", row.name));
         return Ok(());
     }
-    let report = run::run_rows(&rows, options.keep_going).map_err(Failure::Failed)?;
-    println!();
-    let last_line = verdict(&report).map_err(Failure::Failed)?;
-    println!("{last_line}");
+    println!("\n{}", verdict(&run_rows(&rows, options.keep_going)?)?);
     Ok(())
 }
 
-fn parse(args: &[String]) -> Result<Options, Failure> {
-    let mut options = Options::default();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--list" => options.list = true,
-            "--keep-going" => options.keep_going = true,
-            "--row" => {
-                let row = args
-                    .next()
-                    .ok_or(Failure::Usage("--row needs a row's name".into()))?;
-                options.rows.push(row.clone());
-            }
-            other => match other.strip_prefix("--row=") {
-                Some(row) => options.rows.push(row.into()),
-                None => {
-                    return Err(Failure::Usage(format!(
-                        "test-matrix does not know {other:?}"
-                    )));
-                }
-            },
-        }
+/// Names the tools and runs every row.
+pub fn ci() -> Result<(), String> {
+    for tool in [
+        "--version",
+        "clippy --version",
+        "fmt --version",
+        "nextest --version",
+        "deny --version",
+    ] {
+        let version = output(workspace::cargo().args(tool.split(' ')));
+        let line = version
+            .ok()
+            .and_then(|text| text.lines().next().map(str::to_owned));
+        println!(
+            "{}",
+            line.unwrap_or_else(|| format!("cargo {tool}: not installed"))
+        );
     }
-    Ok(options)
+    println!(
+        "{}",
+        output(
+            Command::new("rustc")
+                .arg("-V")
+                .current_dir(workspace::root())
+        )?
+        .trim()
+    );
+    run(&Options {
+        keep_going: true,
+        ..Options::default()
+    })
 }
 
-/// Returns the rows whose name starts with one of the prefixes, in the matrix's order.
-fn select(prefixes: &[String]) -> Result<Vec<&'static Row>, Failure> {
-    let fits = |row: &Row, prefix: &String| row.name().starts_with(prefix.as_str());
-    if let Some(lost) = prefixes
+/// Returns the rows whose name starts with one of the prefixes, in the order of the matrix.
+fn select(prefixes: &[String]) -> Result<Vec<Row>, String> {
+    let all = rows();
+    if let Some(unknown) = prefixes
         .iter()
-        .find(|prefix| !ROWS.iter().any(|row| fits(row, prefix)))
+        .find(|it| !all.iter().any(|row| row.name.starts_with(*it)))
     {
-        return Err(Failure::Usage(format!(
-            "no row's name starts with {lost:?}; see --list"
-        )));
+        return Err(format!("no row's name starts with {unknown:?}; see --list"));
     }
-    Ok(ROWS
-        .iter()
-        .filter(|row| prefixes.is_empty() || prefixes.iter().any(|prefix| fits(row, prefix)))
-        .collect())
+    let wanted = |row: &Row| {
+        prefixes.is_empty() || prefixes.iter().any(|it| row.name.starts_with(it.as_str()))
+    };
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
-/// Returns the last line of a run in which all is well, or what is wrong with it.
+/// Returns the last line of a run in which all passed, or what failed.
 fn verdict(report: &Report) -> Result<String, String> {
-    if !report.failed_rows.is_empty() {
+    let mut skipped = String::new();
+    for (row, why) in &report.skipped {
+        skipped.push_str(&format!("SKIPPED {row}: {why}\n"));
+    }
+    if !report.failed.is_empty() {
         return Err(format!(
-            "failed: {} ({})",
-            report.failed_rows.join(", "),
+            "{skipped}failed: {} ({})",
+            report.failed.join(", "),
             report.count
         ));
     }
-    if !report.ran_tests {
-        return Ok("all rows are fine; there are no tests in them".into());
+    // Silence must never look like success: a filter or a harness that finds no test fails.
+    match (report.ran_tests, report.count.passed) {
+        (false, _) => Ok(format!("{skipped}all rows passed; none of them has tests")),
+        (true, 0) => Err("no test ran at all".into()),
+        (true, _) => Ok(format!("{skipped}{}", report.count)),
     }
-    // Silence must never look like success: a filter or a broken harness that finds no test fails.
-    if report.count.passed == 0 {
-        return Err("no test ran at all".into());
-    }
-    Ok(report.count.to_string())
 }
 
 #[cfg(test)]
@@ -125,37 +121,16 @@ mod tests {
     use super::count::Count;
     use super::*;
 
-    fn options(args: &[&str]) -> Result<Options, Failure> {
-        parse(&args.iter().map(|arg| arg.to_string()).collect::<Vec<_>>())
-    }
-
-    fn usage<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
-        match result {
-            Err(Failure::Usage(text)) => text,
-            other => panic!("a usage error was due, not {other:?}"),
-        }
-    }
-
-    fn report(passed: u64, failed_rows: &[&'static str]) -> Report {
+    fn report(passed: u64, failed: &[&str]) -> Report {
         Report {
             count: Count {
                 passed,
-                failed: 0,
-                skipped: 0,
+                ..Count::default()
             },
             ran_tests: true,
-            failed_rows: failed_rows.iter().map(|row| row.to_string()).collect(),
+            failed: failed.iter().map(|row| row.to_string()).collect(),
+            skipped: vec![],
         }
-    }
-
-    #[test]
-    fn options_are_understood_or_refused() {
-        let both = options(&["--row", "fmt", "--row=eidetica-dag", "--keep-going"]).unwrap();
-        assert_eq!(both.rows, ["fmt", "eidetica-dag"]);
-        assert!(both.keep_going && !both.list);
-        assert!(options(&["--list"]).unwrap().list);
-        assert!(usage(options(&["--row"])).contains("needs a row"));
-        assert!(usage(options(&["--fast"])).contains("--fast"));
     }
 
     #[test]
@@ -164,33 +139,55 @@ mod tests {
             let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.to_string()).collect();
             select(&prefixes)
                 .unwrap()
-                .iter()
-                .map(|row| row.name())
+                .into_iter()
+                .map(|row| row.name)
                 .collect()
         };
-        assert_eq!(names(&["eidetica-dag", "fmt"])[0], "fmt");
+        assert_eq!(names(&["eidetica-bench", "fmt"]), ["fmt", "eidetica-bench"]);
         assert_eq!(
-            names(&["eidetica-dag"]),
-            ["eidetica-dag:none", "eidetica-dag:test-utils"]
+            names(&["eidetica-proto"]),
+            ["eidetica-proto:none", "eidetica-proto:test-utils"]
         );
-        assert_eq!(names(&[]).len(), ROWS.len());
-        assert!(usage(select(&["fmt".into(), "eidetica-gad".into()])).contains("eidetica-gad"));
+        assert_eq!(names(&[]).len(), rows().len());
+        assert!(
+            select(&["fmt".into(), "eidetica-gad".into()])
+                .err()
+                .unwrap()
+                .contains("gad")
+        );
     }
 
     #[test]
     fn a_run_passes_only_with_tests_and_without_failed_rows() {
         assert_eq!(verdict(&report(41, &[])), Ok("41 passed, 0 failed".into()));
         assert!(verdict(&report(0, &[])).is_err());
-        let failed = verdict(&report(41, &["clippy"])).unwrap_err();
-        assert!(failed.contains("clippy"), "{failed}");
-    }
-
-    #[test]
-    fn a_selection_without_test_rows_claims_no_tests() {
-        let report = Report {
+        assert!(
+            verdict(&report(41, &["clippy"]))
+                .unwrap_err()
+                .contains("clippy")
+        );
+        let none = Report {
             ran_tests: false,
             ..report(0, &[])
         };
-        assert!(!verdict(&report).unwrap().contains("passed"));
+        assert!(!verdict(&none).unwrap().contains("0 passed"));
+    }
+
+    #[test]
+    fn a_skipped_row_is_named_whatever_the_verdict() {
+        let skipped = |failed| Report {
+            skipped: vec![("wasm".into(), "why".into())],
+            ..report(1, failed)
+        };
+        assert!(
+            verdict(&skipped(&[]))
+                .unwrap()
+                .starts_with("SKIPPED wasm: why\n")
+        );
+        assert!(
+            verdict(&skipped(&["fmt"]))
+                .unwrap_err()
+                .starts_with("SKIPPED wasm: why\n")
+        );
     }
 }

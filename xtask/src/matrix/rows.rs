@@ -1,281 +1,238 @@
 //! The rows of the matrix, and the commands that each of them runs.
 //!
-//! Rows go from small to large, so that most mistakes show within seconds. Packages are built one
-//! at a time because cargo unites the features of everything it builds at once: a crate that
+//! Rows go from small to large, so that most mistakes show within seconds. Packages are built one at
+//! a time because cargo unites the features of everything that it builds at once: a crate that
 //! forgot to ask for a feature of tokio would borrow it from its neighbour.
+//!
+//! Each set of features is linted, which compiles the library as users build it. Tests run only with
+//! the sets that add tests: a smaller set runs a part of the same tests on the same code, at the cost
+//! of another build of every dependency.
 
-use crate::boundaries::Graph;
+use cargo_metadata::Metadata;
 
-/// Every row, in the order they run.
-pub const ROWS: &[Row] = &[
-    Row::Format,
-    Row::Boundaries,
-    Row::Package(program("xtask", &[])),
-    Row::Package(library("eidetica-dag", &[])),
-    Row::Package(library("eidetica-dag", &["test-utils"])),
-    Row::Package(library("eidetica-proto", &[])),
-    Row::Package(library("eidetica-proto", &["test-utils"])),
-    Row::Package(library("eidetica-sync", &[]).tested_with("test-utils")),
-    Row::Package(library("eidetica-transport-http", &[])),
-    Row::Package(library("eidetica-transport-http", &["tls"])),
-    Row::Package(library("eidetica-sync", &["http"]).tested_with("test-utils")),
-    Row::Package(library("eidetica-sync", &["tls"]).tested_with("test-utils")),
-    Row::Package(library("eidetica-sync", &["redb"]).tested_with("test-utils")),
-    Row::Package(library("eidetica-transport-iroh", &[])),
-    Row::Package(library("eidetica-sync", &["iroh"]).tested_with("test-utils")),
-    Row::Package(library("eidetica-sync", &["http", "iroh"]).tested_with("test-utils")),
-    // `cli` implies the other four: with the test helpers, this is everything.
-    Row::Package(library_and_program("eidetica-sync", &["cli"]).tested_with("test-utils")),
-    // Behind everything that it measures.
-    Row::Package(program("eidetica-bench", &[])),
-    Row::Clippy,
-    Row::Docs,
-];
+use crate::workspace;
 
-/// One row of the matrix.
-#[derive(Debug)]
-pub enum Row {
-    /// Every file is formatted as rustfmt would.
-    Format,
-    /// The rules of the `boundaries` module.
+/// One row: a name, and what it does.
+pub struct Row {
+    /// What `--row` takes and the log file carries.
+    pub name: String,
+    pub work: Work,
+    /// The package and the features that the row covers, if it is about one.
+    covers: Option<(&'static str, Vec<&'static str>)>,
+}
+
+/// What a row does.
+pub enum Work {
+    /// Checks the rules of the `boundaries` module, and that rows cover every feature.
     Boundaries,
-    /// One package with one set of features.
-    Package(PackageRow),
-    /// Clippy on everything at once, tests included.
-    Clippy,
-    /// Rustdoc on everything at once.
-    Docs,
-}
-
-/// One package with one set of features.
-#[derive(Debug)]
-pub struct PackageRow {
-    pub package: &'static str,
-    pub features: &'static [&'static str],
-    /// A feature with helpers that the tests need and users do not get: the check goes without.
-    pub test_feature: Option<&'static str>,
-    pub targets: Targets,
-}
-
-/// What a package consists of, beside its tests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Targets {
-    Library,
-    Program,
-    LibraryAndProgram,
-}
-
-const fn library(package: &'static str, features: &'static [&'static str]) -> PackageRow {
-    PackageRow {
-        package,
-        features,
-        test_feature: None,
-        targets: Targets::Library,
-    }
-}
-
-const fn program(package: &'static str, features: &'static [&'static str]) -> PackageRow {
-    PackageRow {
-        targets: Targets::Program,
-        ..library(package, features)
-    }
-}
-
-const fn library_and_program(
-    package: &'static str,
-    features: &'static [&'static str],
-) -> PackageRow {
-    PackageRow {
-        targets: Targets::LibraryAndProgram,
-        ..library(package, features)
-    }
-}
-
-impl PackageRow {
-    const fn tested_with(self, feature: &'static str) -> PackageRow {
-        PackageRow {
-            test_feature: Some(feature),
-            ..self
-        }
-    }
-}
-
-/// What runs the tests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Harness {
-    Nextest,
-    CargoTest,
+    /// Checks licences, sources and bans.
+    Dependencies,
+    /// Calls cargo, in this order.
+    Steps(Vec<Step>),
+    /// Cannot run here, and why.
+    Skip(&'static str),
 }
 
 /// One call of cargo.
 #[derive(Debug, PartialEq)]
-pub struct Step {
-    pub args: Vec<String>,
-    /// A variable to set beside what the environment holds.
-    pub env: Option<(&'static str, &'static str)>,
-    /// Whether the output ends in a count of tests.
-    pub tests: bool,
+pub enum Step {
+    Plain(String),
+    /// Rustdoc with warnings denied.
+    Doc(String),
+    /// The tests of a package: its selection and features.
+    Tests(String),
+    /// The same for tests in documentation.
+    DocTests(String),
+}
+
+/// Returns every row, in the order they run.
+pub fn rows() -> Vec<Row> {
+    vec![
+        plain("fmt", "fmt --all --check"),
+        row("boundaries", Work::Boundaries),
+        row("dependencies", Work::Dependencies),
+        program("xtask-support"),
+        program("xtask"),
+        lint("eidetica-dag", &[], &[]),
+        test("eidetica-dag", &["test-utils"], &[], true),
+        lint("eidetica-proto", &[], &[]),
+        test("eidetica-proto", &["test-utils"], &[], true),
+        wasm(),
+        lint("eidetica-transport-http", &[], &[]),
+        test("eidetica-transport-http", &["tls"], &[], false),
+        lint("eidetica-sync", &["http"], &["test-utils"]),
+        lint("eidetica-sync", &["tls"], &["test-utils"]),
+        lint("eidetica-sync", &["redb"], &["test-utils"]),
+        test("eidetica-sync", &[], &["test-utils"], false),
+        test("eidetica-transport-iroh", &[], &[], true),
+        lint("eidetica-sync", &["iroh"], &["test-utils"]),
+        lint("eidetica-sync", &["http", "iroh"], &["test-utils"]),
+        // `cli` enables the other four: with the test helpers, this is everything.
+        test("eidetica-sync", &["cli"], &["test-utils"], true),
+        program("eidetica-replicas"),
+        program("eidetica-bench"),
+        plain(
+            "clippy",
+            "clippy --locked --workspace --all-targets --all-features -- -D warnings",
+        ),
+        row(
+            "docs",
+            Work::Steps(vec![Step::Doc(
+                "doc --locked --workspace --all-features --no-deps".into(),
+            )]),
+        ),
+    ]
+}
+
+fn row(name: &str, work: Work) -> Row {
+    Row {
+        name: name.into(),
+        work,
+        covers: None,
+    }
+}
+
+fn plain(name: &str, line: &str) -> Row {
+    row(name, Work::Steps(vec![Step::Plain(line.into())]))
+}
+
+/// A crate that is not published: the workspace's row lints it, so this one only tests it.
+fn program(package: &'static str) -> Row {
+    let steps = vec![Step::Tests(format!("-p {package}"))];
+    Row {
+        name: package.into(),
+        work: Work::Steps(steps),
+        covers: Some((package, vec![])),
+    }
+}
+
+/// Lints a library as users build it, and its tests with the features that they need in addition.
+///
+/// Tests alone would not do: their dev-dependencies enable features that hide a missing `cfg` or a
+/// missing feature of a dependency.
+fn lint(package: &'static str, features: &[&'static str], test_features: &[&'static str]) -> Row {
+    let name = match features {
+        [] => format!("{package}:none"),
+        features => format!("{package}:{}", features.join("+")),
+    };
+    let clippy = |targets: &str, features: &[&str]| {
+        let features = feature_args(features);
+        Step::Plain(format!(
+            "clippy --locked -p {package} {targets}{features} -- -D warnings"
+        ))
+    };
+    let bins = if features.contains(&"cli") {
+        "--lib --bins"
+    } else {
+        "--lib"
+    };
+    let mut steps = vec![clippy(bins, features)];
+    let all = [features, test_features].concat();
+    if !test_features.is_empty() {
+        steps.push(clippy("--tests", &all));
+    }
+    Row {
+        name,
+        work: Work::Steps(steps),
+        covers: Some((package, all)),
+    }
+}
+
+/// Lints a library, and runs its tests. The last row of the workspace lints the tests.
+fn test(
+    package: &'static str,
+    features: &[&'static str],
+    test_features: &[&'static str],
+    doc_tests: bool,
+) -> Row {
+    let mut row = lint(package, features, &[]);
+    let all = [features, test_features].concat();
+    let selection = format!("-p {package}{}", feature_args(&all));
+    if let Work::Steps(steps) = &mut row.work {
+        steps.push(Step::Tests(selection.clone()));
+        if doc_tests {
+            steps.push(Step::DocTests(selection));
+        }
+    }
+    Row {
+        covers: Some((package, all)),
+        ..row
+    }
+}
+
+/// Checks the pure crates for a platform without threads, clocks or files.
+fn wasm() -> Row {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let check = format!("check --locked --target {TARGET} --lib -p eidetica-dag -p eidetica-proto");
+    let work = match workspace::has_target(TARGET) {
+        true => Work::Steps(vec![Step::Plain(check)]),
+        false => Work::Skip("run `rustup target add wasm32-unknown-unknown` to check for it"),
+    };
+    row("wasm", work)
+}
+
+fn feature_args(features: &[&str]) -> String {
+    match features {
+        [] => String::new(),
+        features => format!(" --features {}", features.join(",")),
+    }
 }
 
 impl Step {
-    fn new(line: &str) -> Step {
-        let args = line.split_whitespace().map(str::to_owned).collect();
-        Step {
-            args,
-            env: None,
-            tests: false,
-        }
-    }
-}
-
-impl Row {
-    /// Returns the row's name, which `--row` takes and the log file carries.
-    pub fn name(&self) -> String {
+    /// Returns the arguments of cargo.
+    pub fn line(&self, nextest: bool) -> String {
         match self {
-            Row::Format => "fmt".into(),
-            Row::Boundaries => "boundaries".into(),
-            Row::Package(PackageRow {
-                targets: Targets::Program,
-                package,
-                ..
-            }) => (*package).into(),
-            Row::Package(PackageRow {
-                package,
-                features: [],
-                ..
-            }) => format!("{package}:none"),
-            Row::Package(PackageRow {
-                package, features, ..
-            }) => {
-                format!("{package}:{}", features.join("+"))
+            Self::Plain(line) | Self::Doc(line) => line.clone(),
+            // A package without tests is fine in itself; the whole run must count some.
+            Self::Tests(selection) if nextest => {
+                format!("nextest run --locked --no-fail-fast --no-tests=pass {selection}")
             }
-            Row::Clippy => "clippy".into(),
-            Row::Docs => "docs".into(),
+            Self::Tests(selection) => {
+                format!("test --locked --no-fail-fast --lib --bins --tests {selection}")
+            }
+            Self::DocTests(selection) => format!("test --locked --doc {selection}"),
         }
     }
 
-    /// Returns the calls of cargo that make up the row, in order. The boundaries have none: this
-    /// program checks them itself.
-    ///
-    /// No step sets `RUSTFLAGS`: another value means another build of every dependency. Warnings
-    /// are denied by arguments that reach only clippy and rustdoc.
-    pub fn steps(&self, harness: Harness) -> Vec<Step> {
-        match self {
-            Row::Format => vec![Step::new("fmt --all --check")],
-            Row::Boundaries => vec![],
-            Row::Package(row) => row.steps(harness),
-            Row::Clippy => vec![Step::new(
-                "clippy --locked --workspace --all-targets --all-features -- -D warnings",
-            )],
-            Row::Docs => vec![Step {
-                env: Some(("RUSTDOCFLAGS", "-D warnings")),
-                ..Step::new("doc --locked --workspace --all-features --no-deps")
-            }],
-        }
+    /// Returns whether the output ends in a count of tests.
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::Tests(_) | Self::DocTests(_))
     }
 }
 
-impl PackageRow {
-    fn steps(&self, harness: Harness) -> Vec<Step> {
-        let package = self.package;
-        let targets = match self.targets {
-            Targets::Library => "--lib",
-            Targets::Program => "--bins",
-            Targets::LibraryAndProgram => "--lib --bins",
-        };
-        let features = feature_args(self.features.to_vec());
-        let test_features = feature_args(
-            self.features
-                .iter()
-                .copied()
-                .chain(self.test_feature)
-                .collect(),
-        );
-        let tests = |line: String| Step {
-            tests: true,
-            ..Step::new(&line)
-        };
-
-        // The check sees what users build. Tests alone would not do: their dev-dependencies switch
-        // on features that hide a missing `cfg` or a missing feature of a dependency.
-        let mut steps = vec![
-            Step::new(&format!("check --locked -p {package} {targets} {features}")),
-            // Cheap behind the check, and it denies warnings such as an import that only another
-            // feature uses.
-            Step::new(&format!(
-                "clippy --locked -p {package} {targets} {features} -- -D warnings"
-            )),
-        ];
-        match harness {
-            Harness::CargoTest => {
-                let line = format!("test --locked --no-fail-fast -p {package} {test_features}");
-                steps.push(tests(line));
-            }
-            Harness::Nextest => {
-                // A package without tests is fine in itself; the whole run must count some.
-                let line = format!(
-                    "nextest run --locked --no-fail-fast --no-tests=pass -p {package} \
-                     {test_features}"
-                );
-                steps.push(tests(line));
-                if self.targets != Targets::Program {
-                    let line = format!("test --locked --doc -p {package} {test_features}");
-                    steps.push(tests(line));
-                }
-            }
-        }
-        steps
-    }
-}
-
-fn feature_args(features: Vec<&str>) -> String {
-    if features.is_empty() {
-        String::new()
-    } else {
-        format!("--features {}", features.join(","))
-    }
-}
-
-/// Returns what the matrix leaves out: members of the workspace, and features of theirs.
-pub fn gaps(graph: &Graph) -> Vec<String> {
-    let packages: Vec<&PackageRow> = ROWS
-        .iter()
-        .filter_map(|row| match row {
-            Row::Package(package) => Some(package),
-            _ => None,
-        })
-        .collect();
+/// Returns the members of the workspace and their features that no row covers.
+pub fn gaps(metadata: &Metadata) -> Vec<String> {
+    let covered: Vec<_> = rows().into_iter().filter_map(|row| row.covers).collect();
     let mut gaps = vec![];
-    for member in graph.members() {
-        let rows: Vec<_> = packages
+    for member in metadata.workspace_packages() {
+        let of: Vec<_> = covered
             .iter()
-            .filter(|row| row.package == member.name)
+            .filter(|(name, _)| *name == member.name.as_str())
             .collect();
-        if rows.is_empty() {
-            gaps.push(format!("no row tests {}", member.name));
-            continue;
+        if of.is_empty() {
+            gaps.push(format!("no row covers {}", member.name));
         }
         for feature in member
             .features
-            .iter()
+            .keys()
             .filter(|feature| *feature != "default")
         {
-            let tested = rows.iter().any(|row| {
-                row.features
-                    .iter()
-                    .chain(&row.test_feature)
-                    .any(|tested| tested == feature)
-            });
-            if !tested {
-                gaps.push(format!("no row tests {} with {feature}", member.name));
+            if !of
+                .iter()
+                .any(|(_, features)| features.contains(&feature.as_str()))
+            {
+                gaps.push(format!("no row covers {} with {feature}", member.name));
             }
         }
     }
-    for row in packages {
-        if !graph.members().any(|member| member.name == row.package) {
-            gaps.push(format!("{} has a row and is no member", row.package));
-        }
-    }
+    let is_member = |name: &str| {
+        metadata
+            .workspace_packages()
+            .iter()
+            .any(|it| it.name.as_str() == name)
+    };
+    let strangers = covered.iter().filter(|(name, _)| !is_member(name));
+    gaps.extend(strangers.map(|(name, _)| format!("{name} has a row and is no member")));
     gaps
 }
 
@@ -283,101 +240,71 @@ pub fn gaps(graph: &Graph) -> Vec<String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::boundaries;
 
-    fn lines(row: &Row, harness: Harness) -> Vec<String> {
-        row.steps(harness)
-            .iter()
-            .map(|step| step.args.join(" "))
-            .collect()
-    }
-
-    fn row(name: &str) -> &'static Row {
-        ROWS.iter()
-            .find(|row| row.name() == name)
-            .expect("the test names a row of the matrix")
+    fn lines(name: &str, nextest: bool) -> Vec<String> {
+        let row = rows()
+            .into_iter()
+            .find(|row| row.name == name)
+            .expect("a row of the matrix");
+        match row.work {
+            Work::Steps(steps) => steps.iter().map(|step| step.line(nextest)).collect(),
+            _ => vec![],
+        }
     }
 
     #[test]
     fn names_are_distinct() {
-        let names: BTreeSet<String> = ROWS.iter().map(Row::name).collect();
-        assert_eq!(names.len(), ROWS.len());
+        let names: BTreeSet<String> = rows().into_iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows().len());
     }
 
     #[test]
-    fn a_library_is_checked_linted_and_tested_with_its_features() {
-        let iroh = row("eidetica-sync:http+iroh");
+    fn a_set_of_features_is_linted_and_the_largest_is_tested() {
         assert_eq!(
-            lines(iroh, Harness::Nextest),
+            lines("eidetica-sync:http+iroh", true),
             [
-                "check --locked -p eidetica-sync --lib --features http,iroh",
                 "clippy --locked -p eidetica-sync --lib --features http,iroh -- -D warnings",
-                "nextest run --locked --no-fail-fast --no-tests=pass -p eidetica-sync \
-                 --features http,iroh,test-utils",
-                "test --locked --doc -p eidetica-sync --features http,iroh,test-utils",
+                "clippy --locked -p eidetica-sync --tests --features http,iroh,test-utils -- -D warnings",
             ]
         );
-        let counted: Vec<bool> = iroh
-            .steps(Harness::Nextest)
+        let all = [
+            "clippy --locked -p eidetica-sync --lib --bins --features cli -- -D warnings",
+            "nextest run --locked --no-fail-fast --no-tests=pass -p eidetica-sync --features cli,test-utils",
+            "test --locked --doc -p eidetica-sync --features cli,test-utils",
+        ];
+        assert_eq!(lines("eidetica-sync:cli", true), all);
+        assert!(lines("eidetica-sync:cli", false)[1].starts_with("test --locked --no-fail-fast"));
+    }
+
+    #[test]
+    fn members_and_features_without_a_row_are_reported() {
+        let features = json!({"eidetica-dag": {"default": [], "fast": []}});
+        let metadata = boundaries::tests::draw(&["eidetica-dag -> serde"], features);
+        assert_eq!(gaps(&metadata), ["no row covers eidetica-dag with fast"]);
+        let mut metadata = metadata;
+        let is_serde = |it: &&cargo_metadata::Package| it.name.as_str() == "serde";
+        let serde = metadata
+            .packages
             .iter()
-            .map(|s| s.tests)
-            .collect();
-        assert_eq!(counted, [false, false, true, true]);
-        assert_eq!(
-            lines(iroh, Harness::CargoTest)[2],
-            "test --locked --no-fail-fast -p eidetica-sync --features http,iroh,test-utils"
-        );
-    }
-
-    #[test]
-    fn programs_are_checked_where_their_features_are_on() {
-        let check = &lines(row("eidetica-sync:cli"), Harness::Nextest)[0];
-        assert_eq!(
-            check,
-            "check --locked -p eidetica-sync --lib --bins --features cli"
-        );
-    }
-
-    #[test]
-    fn a_program_without_a_library_has_no_doc_tests() {
-        assert!(
-            !lines(row("xtask"), Harness::Nextest)
-                .iter()
-                .any(|line| line.contains("--doc"))
-        );
-    }
-
-    #[test]
-    fn members_and_features_without_a_row_are_told() {
-        let package = |name: &str, features: serde_json::Value| {
-            serde_json::json!({
-                "id": name, "name": name, "targets": [], "dependencies": [], "features": features,
-            })
-        };
-        let metadata = serde_json::json!({
-            "workspace_members": ["eidetica-dag", "extra"],
-            "packages": [
-                package("eidetica-dag", serde_json::json!({"default": [], "fast": []})),
-                package("extra", serde_json::json!({})),
-                package("serde", serde_json::json!({"derive": []})),
-            ],
-            "resolve": {"nodes": []},
-        });
-        let gaps = gaps(&Graph::from_metadata(&metadata).unwrap());
-        assert!(
-            gaps.contains(&"no row tests eidetica-dag with fast".into()),
-            "{gaps:?}"
-        );
-        assert!(gaps.contains(&"no row tests extra".into()), "{gaps:?}");
+            .find(is_serde)
+            .expect("it was drawn")
+            .id
+            .clone();
+        metadata.workspace_members = vec![serde];
+        let gaps = gaps(&metadata);
+        assert!(gaps.contains(&"no row covers serde".into()), "{gaps:?}");
         assert!(
             gaps.contains(&"xtask has a row and is no member".into()),
             "{gaps:?}"
         );
-        assert!(!gaps.iter().any(|gap| gap.contains("serde")), "{gaps:?}");
     }
 
     #[test]
-    fn every_member_and_each_of_its_features_stands_in_a_row() {
-        assert_eq!(gaps(&Graph::load().unwrap()), [""; 0]);
+    fn every_member_and_each_of_its_features_has_a_row() {
+        assert_eq!(gaps(&workspace::metadata().unwrap()), [""; 0]);
     }
 }

@@ -4,7 +4,7 @@ use eidetica_dag::testing::fuzz::Input;
 use eidetica_dag::testing::{Shape, Skeleton};
 use eidetica_dag::{Arrival, DagView, EntryId};
 
-use super::assert_shortest;
+use super::shortest::assert_shortest;
 use crate::filter::{DECLARED_HEIGHTS_MAX, FILTER_ENTRIES_MAX, Filter, FilterBudget};
 
 /// Most entries of a tree that a filter is made of here: enough for four steps of density.

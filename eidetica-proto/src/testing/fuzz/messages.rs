@@ -5,7 +5,8 @@ use eidetica_dag::testing::key;
 use eidetica_dag::{DagView, EntryId, MemoryDag, Role, SecretKey};
 
 use super::replicas::{genuine_frames, pairs};
-use super::{assert_shortest, batches, filters, tips};
+use super::shortest::assert_shortest;
+use super::{batches, filters, tips};
 use crate::answer::{AnswerError, answer_sync};
 use crate::batch::unpack;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};

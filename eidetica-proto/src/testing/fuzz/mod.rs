@@ -8,6 +8,7 @@ mod messages;
 mod proofs;
 mod records;
 mod replicas;
+mod shortest;
 mod syncs;
 mod texts;
 mod tips;
@@ -54,13 +55,4 @@ pub const TARGETS: &[Target] = &[
 
 const fn target(name: &'static str, check: Check, seeds: Seeds) -> Target {
     Target { name, check, seeds }
-}
-
-/// Checks bytes against what was read from them, written again. postcard reads some numbers in
-/// longer forms than it writes; nothing else has two encodings.
-fn assert_shortest(read: &[u8], written: &[u8]) {
-    assert!(written.len() <= read.len(), "it grew by being read");
-    if written.len() == read.len() {
-        assert_eq!(read, written, "it changed by being read");
-    }
 }

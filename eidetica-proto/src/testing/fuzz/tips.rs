@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eidetica_dag::EntryId;
 use eidetica_dag::testing::fuzz::Input;
 
-use super::assert_shortest;
+use super::shortest::assert_shortest;
 use crate::tips::{EndTips, TIPS_MAX, TipDigest, TipMatcher, TipSet, TipSketch};
 
 /// Reads bytes as the sketch of somebody's tips, and names other tips by it.

@@ -1,10 +1,10 @@
 //! The `eidetica` program: trees on a command line.
 //!
-//! Data goes to stdout; notes, progress and errors go to stderr. The exit code is 0 when all went
-//! well, 1 when something failed, 2 when the command line makes no sense, 3 when an admin has to
-//! approve a request to join, and 4 when one has rejected it.
+//! Data goes to stdout; notes, progress and errors go to stderr. The exit code is 0 for success, 1 for
+//! failure, 2 for an invalid command line, 3 if an admin must approve a request to join, and 4 if one
+//! has rejected it.
 //!
-//! While a server has the store open, it carries out the commands that others start: see `control`.
+//! While a server has the store open, it runs the commands of other processes: see [`control`].
 
 mod args;
 mod commands;
@@ -26,13 +26,13 @@ use crate::output::console::Console;
 use crate::output::failure::{Context, Result};
 use crate::store::dir::StoreDir;
 
-/// What is logged unless `EIDETICA_LOG` or `RUST_LOG` says otherwise: our own warnings, and only
-/// what is serious from everybody else. iroh calls it an error when its own parts stop in order.
+/// What is logged by default: our own warnings, and the errors of dependencies. iroh logs its orderly
+/// shutdown as errors, so it is off.
 const LOG_DEFAULT: &str = "error,eidetica=warn,iroh=off";
 
-/// How many threads do what blocks, unless the command serves many at once: one unpacks what arrives
-/// while the other stores. Each thread has a heap of its own with holes of its own; with as many as
-/// there is work for, a join of 82,000 entries took 85 MiB instead of 64, and no less time.
+/// How many threads block, except in a server: one unpacks batches while the other stores. Each
+/// thread has its own heap; with as many threads as there was work, a join of 82,000 entries took
+/// 85 MiB instead of 64, and was no faster.
 const BLOCKING_THREADS_MAX: usize = 2;
 
 fn main() -> ExitCode {
@@ -71,7 +71,7 @@ fn run(args: Args) -> Result<u8> {
         }
     };
     let runtime = runtime.enable_all().build();
-    let runtime = runtime.context("could not start the program's threads")?;
+    let runtime = runtime.context("could not start the runtime")?;
     let session = Session::own(dir);
     let result = runtime.block_on(async {
         match args.command {

@@ -1,27 +1,27 @@
-//! The wish to end, from the keyboard, from the system, or from whoever started a command.
+//! Interruptions: from the keyboard, from the system, or from a client that has ended.
 
 use tokio::sync::watch;
 
 use crate::output::failure::{Context, Result};
 
-/// Waits for an interruption. While it lives, the system does not end the program by itself.
+/// Waits for an interruption. While it exists, signals do not end the program.
 pub(crate) enum Interruption {
     Signals(Signals),
     Remote(watch::Receiver<bool>),
 }
 
 impl Interruption {
-    /// Begins to listen for signals, so that none is missed from here on.
+    /// Starts to listen for signals; none is missed from here on.
     pub(crate) fn listen() -> Result<Self> {
         Signals::listen().map(Self::Signals)
     }
 
-    /// Waits for this to become true, or to be dropped.
+    /// Returns an interruption that occurs when `gone` becomes true or its sender is dropped.
     pub(crate) fn when(gone: watch::Receiver<bool>) -> Self {
         Self::Remote(gone)
     }
 
-    /// Waits for it.
+    /// Waits for the interruption.
     pub(crate) async fn wait(&mut self) {
         match self {
             Self::Signals(signals) => signals.wait().await,

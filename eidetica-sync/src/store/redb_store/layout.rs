@@ -39,7 +39,7 @@ pub(super) const ACCESS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// No tree gets this number: it stands for a tree that is not here.
 pub(super) const NO_TREE: u32 = u32::MAX;
 
-/// JoinLimit a tree's number and another one to a key.
+/// Joins a tree's number and another one to a key.
 pub(super) fn key(tree: u32, number: u32) -> u64 {
     u64::from(tree) << 32 | u64::from(number)
 }

@@ -176,7 +176,7 @@ async fn ask_as(
             }
         }
     };
-    transport.close().await.expect("nothing is left behind");
+    transport.close().await.expect("nothing is left running");
     answer
 }
 

@@ -1,4 +1,4 @@
-//! Requests that claim, list or unpack to more than anyone has to take.
+//! Requests that claim, list or unpack to more than a server accepts.
 
 use std::fmt;
 
@@ -12,9 +12,7 @@ use eidetica_sync::proto::proof;
 use eidetica_sync::proto::tips::TipSet;
 
 use super::results::Results;
-use super::server::Server;
-use super::{http, iroh, put_frame};
-use crate::cli::Failure;
+use super::{Server, http, iroh, put_frame};
 use crate::nodes::TransportKind;
 
 /// How many tips the request with too many of them lists.
@@ -50,7 +48,7 @@ impl Answer {
         }
     }
 
-    /// Tells whether the request got nothing.
+    /// Returns whether the request got nothing.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Closed => true,
@@ -78,7 +76,7 @@ pub(super) async fn measure(
     transport: TransportKind,
     server: &mut Server,
     results: &mut Results,
-) -> Result<(), Failure> {
+) -> Result<(), String> {
     let tree = server.tree;
     let send = RequestHeader::new(Request::SendEntries(SendEntries { tree, entries: 1 })).encode();
     let sync = |tips| {
@@ -109,12 +107,17 @@ pub(super) async fn measure(
             // Not the end mark of HTTP.
             body.put_u32_le(u32::MAX - 1);
         }
-        server.begin_usage()?;
+        server.side.begin_usage()?;
         let answer = match transport {
             TransportKind::Iroh => iroh::post(&server.address, &body).await?,
             _ => http::post(&server.address, &body).await?,
         };
-        results.bomb(transport, name, &Answer::of(&answer), server.peak_bytes()?);
+        results.bomb(
+            transport,
+            name,
+            &Answer::of(&answer),
+            server.side.peak_bytes()?,
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A client that only wants to sync, and how long it takes.
+//! Honest clients, and how long their syncs take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use eidetica_sync::proto::Address;
 use eidetica_sync::store::MemoryStore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::cli::Failure;
 use crate::history::Text;
-use crate::nodes::{TransportKind, failed, start};
+use crate::nodes::{TransportKind, start};
+use xtask_support::failed;
+use xtask_support::figures::{milliseconds, quantile};
 
-/// Pause between the beginnings of two syncs on the connection that stands.
+/// Pause between the beginnings of two syncs on the open connection.
 const WARM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Pause between the beginnings of two syncs that make a connection of their own.
@@ -46,7 +47,7 @@ impl Honest {
         transport: TransportKind,
         trees: [TreeId; 2],
         address: Address,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, String> {
         let warm = client(transport, 0).await?;
         let fetched = warm.sync(trees[0], address.clone()).await;
         fetched.map_err(failed)?;
@@ -58,9 +59,9 @@ impl Honest {
         })
     }
 
-    /// Syncs until told to stop. Returns how it went on the connection that stands and on fresh
+    /// Syncs until told to stop. Returns how it went on the open connection and on fresh
     /// ones.
-    pub async fn sync_until(&self, over: impl Future<Output = ()>) -> Result<[Syncs; 2], Failure> {
+    pub async fn sync_until(&self, over: impl Future<Output = ()>) -> Result<[Syncs; 2], String> {
         let (mut warm, mut fresh) = (Syncs::default(), Syncs::default());
         tokio::select! {
             failed = self.sync_warm(&mut warm) => failed?,
@@ -71,12 +72,12 @@ impl Honest {
     }
 
     /// Ends both.
-    pub async fn end(self) -> Result<(), Failure> {
+    pub async fn end(self) -> Result<(), String> {
         self.warm.shutdown().await.map_err(failed)
     }
 
     /// Writes an entry and syncs, again and again.
-    async fn sync_warm(&self, syncs: &mut Syncs) -> Result<(), Failure> {
+    async fn sync_warm(&self, syncs: &mut Syncs) -> Result<(), String> {
         let mut text = Text::new();
         let mut ticks = interval(WARM_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,7 +91,7 @@ impl Honest {
     }
 
     /// Begins with an empty store and no connection, again and again.
-    async fn sync_fresh(&self, syncs: &mut Syncs) -> Result<(), Failure> {
+    async fn sync_fresh(&self, syncs: &mut Syncs) -> Result<(), String> {
         let mut ticks = interval(FRESH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut number = 0;
@@ -114,7 +115,7 @@ impl Honest {
     }
 }
 
-async fn client(transport: TransportKind, number: u32) -> Result<Node, Failure> {
+async fn client(transport: TransportKind, number: u32) -> Result<Node, String> {
     let store = Arc::new(MemoryStore::new());
     let name = format!("asking {number}");
     start(&name, store, transport, &MemoryNetwork::new()).await
@@ -126,12 +127,8 @@ impl Syncs {
         self.walls.len()
     }
 
-    /// Returns the time, in milliseconds, within which this share of them ended.
+    /// Returns the time, in milliseconds, that this share of them did not exceed.
     pub fn quantile_ms(&self, share: f64) -> f64 {
-        let mut walls = self.walls.clone();
-        walls.sort_unstable();
-        let last = walls.len().saturating_sub(1);
-        let at = (last as f64 * share).round() as usize;
-        walls.get(at).copied().unwrap_or_default().as_secs_f64() * 1e3
+        milliseconds(quantile(&self.walls, share))
     }
 }

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Attack, PeerStatus, Stall, Stood};
-use crate::cli::Failure;
-use crate::nodes::{TransportKind, failed};
+use super::{Attack, Connections, Stall, Stood};
+use crate::nodes::TransportKind;
+use xtask_support::failed;
 
 /// The head of an exchange.
 fn head(body_bytes: usize, connection: &str) -> Vec<u8> {
@@ -20,8 +20,8 @@ fn head(body_bytes: usize, connection: &str) -> Vec<u8> {
 }
 
 /// Opens the connections and lets them stall.
-pub(super) async fn begin(attack: Attack, address: &Address) -> Result<PeerStatus, Failure> {
-    let mut standing = PeerStatus::new();
+pub(super) async fn begin(attack: Attack, address: &Address) -> Result<Connections, String> {
+    let mut standing = Connections::new();
     for number in 0..attack.connections {
         let stall = attack.pace(number).await;
         let (attack, to) = (attack.clone(), address.value().to_owned());
@@ -65,7 +65,7 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
 }
 
 /// Sends a whole request body, and returns the body of the answer.
-pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, Failure> {
+pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, String> {
     let mut stream = TcpStream::connect(address.value()).await.map_err(failed)?;
     let (mut from, mut to) = stream.split();
     let sent = async {

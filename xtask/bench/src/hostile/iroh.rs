@@ -12,9 +12,9 @@ use iroh_tickets::endpoint::EndpointTicket;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
-use super::{Attack, PeerStatus, Stall, Stood};
-use crate::cli::Failure;
-use crate::nodes::{TransportKind, failed};
+use super::{Attack, Connections, Stall, Stood};
+use crate::nodes::TransportKind;
+use xtask_support::failed;
 
 /// Connections of one endpoint: as many as one peer may have.
 const CONNECTIONS_PER_ENDPOINT: usize = 8;
@@ -23,10 +23,10 @@ const CONNECTIONS_PER_ENDPOINT: usize = 8;
 const DATAGRAM_BYTES_MAX: usize = 2_048;
 
 /// Opens the connections and lets them stall.
-pub(super) async fn begin(attack: Attack, address: &Address) -> Result<PeerStatus, Failure> {
+pub(super) async fn begin(attack: Attack, address: &Address) -> Result<Connections, String> {
     let server = endpoint_addr(address)?;
     let one_way = one_way(&server).await?;
-    let mut standing = PeerStatus::new();
+    let mut standing = Connections::new();
     let mut endpoints = Vec::new();
     for _ in 0..attack.connections.div_ceil(CONNECTIONS_PER_ENDPOINT) {
         endpoints.push(bind().await?);
@@ -44,7 +44,7 @@ pub(super) async fn begin(attack: Attack, address: &Address) -> Result<PeerStatu
 }
 
 /// Returns where datagrams reach the server and nothing comes back, so that no handshake ends.
-async fn one_way(server: &EndpointAddr) -> Result<EndpointAddr, Failure> {
+async fn one_way(server: &EndpointAddr) -> Result<EndpointAddr, String> {
     let to: Vec<SocketAddr> = server.ip_addrs().copied().collect();
     let to = to.first().copied();
     let to = to.ok_or_else(|| failed("the server has no address of its own"))?;
@@ -100,7 +100,7 @@ async fn say(connection: &Connection, bytes: Bytes) {
 }
 
 /// Sends a whole request, and returns the answer.
-pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, Failure> {
+pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, String> {
     let endpoint = bind().await?;
     let to = endpoint_addr(address)?;
     let connection = endpoint.connect(to, ALPN).await.map_err(failed)?;
@@ -115,7 +115,7 @@ pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, Failur
     Ok(answer.unwrap_or_default().into())
 }
 
-async fn bind() -> Result<Endpoint, Failure> {
+async fn bind() -> Result<Endpoint, String> {
     let builder = Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
         .clear_ip_transports()
@@ -124,7 +124,7 @@ async fn bind() -> Result<Endpoint, Failure> {
     builder.bind().await.map_err(failed)
 }
 
-fn endpoint_addr(address: &Address) -> Result<EndpointAddr, Failure> {
+fn endpoint_addr(address: &Address) -> Result<EndpointAddr, String> {
     let ticket: EndpointTicket = address.value().parse().map_err(failed)?;
     Ok(ticket.endpoint_addr().clone())
 }

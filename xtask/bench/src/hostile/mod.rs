@@ -1,50 +1,94 @@
-//! What hostile peers can do to a server: to its memory, and to those who only want to sync.
+//! What hostile peers can do to a server: to its memory, and to honest clients.
 
 mod bombs;
 mod honest;
 mod http;
 mod iroh;
 mod results;
-mod server;
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use clap::ValueEnum;
 use eidetica_dag::TreeId;
+use eidetica_sync::proto::Address;
 use eidetica_sync::proto::message::{Request, RequestHeader, SendEntries};
 use eidetica_sync::proto::proof;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use xtask_support::failed;
+use xtask_support::process::Supervisor;
+use xtask_support::report::Report;
 
-use crate::cli::{Command, Failure, Options};
-use crate::nodes::{TransportKind, failed, runtime};
-use crate::report::Report;
+use crate::nodes::{StoreKind, TransportKind, runtime};
+use crate::side::Side;
 use honest::Honest;
 use results::Results;
-use server::Server;
 
-pub use server::COMMAND as SERVER_COMMAND;
+/// A server under attack: stalled connections and requests that are too large
+#[derive(clap::Args)]
+pub struct Options {
+    /// The transport
+    #[arg(long, default_values = ["http", "iroh"], value_parser = network)]
+    transport: Vec<TransportKind>,
+    /// Connections that stall
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    connections: usize,
+    /// Where all of them stall [default: mixed]
+    #[arg(long, value_name = "WHERE")]
+    stall: Option<Stall>,
+    /// How long the honest clients sync before the attack
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    quiet_seconds: u64,
+}
 
-/// The benchmark's entry in the list.
-pub const COMMAND: Command = Command {
-    name: "hostile",
-    summary: "A server under attack: stalled connections, oversize frames, bombs.",
-    options: "\
-  --transport KIND  http or iroh [default: both]
-  --connections N   Connections that stall [default: 1000]
-  --stall WHERE     All of them stall there: handshake, nothing, head, body or frame [default: mixed]
-  --quiet-seconds N How long the honest clients sync before the attack [default: 10]
-",
-    run,
-};
+fn network(text: &str) -> Result<TransportKind, String> {
+    let found = TransportKind::NETWORK
+        .into_iter()
+        .find(|kind| kind.name() == text);
+    found.ok_or_else(|| "http or iroh".into())
+}
+
+/// The server, in a process of its own, so that its memory can be measured.
+struct Server {
+    side: Side,
+    address: Address,
+    /// A tree that everyone may write to.
+    tree: TreeId,
+    /// One that does not change.
+    still: TreeId,
+}
+
+impl Server {
+    fn start(
+        transport: TransportKind,
+        supervisor: &std::rc::Rc<Supervisor>,
+    ) -> Result<Self, String> {
+        let kinds = (StoreKind::Memory, transport);
+        let mut side = Side::start(supervisor, "answering", kinds, supervisor.folder())?;
+        let mut ask = |order: &str, key: &str| -> Result<String, String> {
+            Ok(side.order(order)?[key]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned())
+        };
+        let tree = ask("create tree", "tree")?.parse().map_err(failed)?;
+        let still = ask("create still", "tree")?.parse().map_err(failed)?;
+        let address = ask("listen", "address")?.parse().map_err(failed)?;
+        Ok(Self {
+            side,
+            address,
+            tree,
+            still,
+        })
+    }
+}
 
 /// How long the attackers take to open all their connections.
 const OPENING: Duration = Duration::from_secs(4);
 
-/// How far behind everybody else the attackers are when it comes to processors, which are other
-/// machines' in earnest.
+/// The attackers' priority on processors; in earnest they are on other machines.
 const NICENESS: i32 = 19;
 
 /// When the measurement gives up on connections that the server does not close.
@@ -54,17 +98,20 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const HALF_FRAME_BYTES: usize = 512 << 10;
 
 /// Where a connection stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Stall {
     /// The handshake is not over. Over HTTP there is none, so this is the next.
     Handshake,
     /// The connection is there, and nothing is said.
     Nothing,
     /// The beginning of a request is said, not enough to know what it is.
+    #[value(name = "head")]
     HalfHead,
     /// The first frame is half there.
+    #[value(name = "body")]
     HalfBody,
-    /// A request is there, and half of a frame with entries behind it.
+    /// A request is there, and half of a frame with entries after it.
+    #[value(name = "frame")]
     HalfFrame,
 }
 
@@ -89,41 +136,23 @@ impl Stall {
             Self::HalfFrame => "a request, half a frame",
         }
     }
-
-    const ALL: [Self; 5] = [
-        Self::Handshake,
-        Self::Nothing,
-        Self::HalfHead,
-        Self::HalfBody,
-        Self::HalfFrame,
-    ];
 }
 
-impl FromStr for Stall {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let names = ["handshake", "nothing", "head", "body", "frame"];
-        let at = names.iter().position(|name| *name == text).ok_or(())?;
-        Ok(Self::ALL[at])
-    }
-}
-
-/// How long one connection stood.
+/// How long one connection was open.
 struct Stood {
     stall: Stall,
     /// From its last word on; `None` if the attacker cannot see the end.
     time: Option<Duration>,
 }
 
-/// What stalled connections do all alike.
+/// What all stalled connections have in common.
 #[derive(Clone)]
 struct Attack {
     tree: TreeId,
     connections: usize,
     only: Option<Stall>,
     began: Instant,
-    /// The server is done with when this says so.
+    /// Becomes true at the end of the attack.
     over: watch::Receiver<bool>,
 }
 
@@ -176,58 +205,40 @@ fn put_frame(bytes: &mut BytesMut, frame: &[u8]) {
     bytes.put_slice(frame);
 }
 
-fn run(mut options: Options) -> Result<Report, Failure> {
-    let transport: Option<TransportKind> = options.value("--transport")?;
-    let connections: usize = options.value("--connections")?.unwrap_or(1_000);
-    let only: Option<Stall> = options.value("--stall")?;
-    let quiet = options.value("--quiet-seconds")?.unwrap_or(10);
-    options.finish()?;
-    let transports = match transport {
-        Some(TransportKind::Memory) => {
-            return Err(Failure::Usage("--transport is http or iroh".into()));
-        }
-        Some(one) => vec![one],
-        None => vec![TransportKind::Http, TransportKind::Iroh],
-    };
+/// Attacks a server over each transport.
+pub fn run(options: &Options) -> Result<Report, String> {
     let mut results = Results::new();
-    for transport in transports {
-        let mut server = Server::begin(transport)?;
+    let supervisor = Supervisor::start("hostile", false)?;
+    for &transport in &options.transport {
+        let mut server = Server::start(transport, &supervisor)?;
         runtime()?.block_on(async {
-            let quiet = Duration::from_secs(quiet);
-            stalled(
-                transport,
-                (connections, only),
-                quiet,
-                &mut server,
-                &mut results,
-            )
-            .await?;
+            stalled(options, transport, &mut server, &mut results).await?;
             bombs::measure(transport, &mut server, &mut results).await
         })?;
     }
-    Ok(results.into_report())
+    Ok(results.report)
 }
 
-/// Attacks with connections that stall, and looks at how others fare.
+/// Attacks with connections that stall, and measures honest clients meanwhile.
 async fn stalled(
+    options: &Options,
     transport: TransportKind,
-    (connections, only): (usize, Option<Stall>),
-    quiet: Duration,
     server: &mut Server,
     results: &mut Results,
-) -> Result<(), Failure> {
+) -> Result<(), String> {
+    let quiet = Duration::from_secs(options.quiet_seconds);
     let (tree, address) = (server.tree, server.address.clone());
     let honest = Honest::begin(transport, [tree, server.still], address.clone()).await?;
     // Once for the caches, once for the figures.
     honest.sync_until(sleep(quiet / 4)).await?;
     let before = honest.sync_until(sleep(quiet)).await?;
-    let idle_bytes = server.begin_usage()?;
+    let idle_bytes = server.side.begin_usage()?;
 
     let (over, is_over) = watch::channel(false);
     let attack = Attack {
         tree,
-        connections,
-        only,
+        connections: options.connections,
+        only: options.stall,
         began: Instant::now(),
         over: is_over,
     };
@@ -246,17 +257,14 @@ async fn stalled(
     };
     let standing = threads.spawn(begin);
     let ended = async {
-        let mut standing = match standing.await.map_err(failed)? {
-            Ok(standing) => standing,
-            Err(failure) => return Err(failure),
-        };
+        let mut standing = standing.await.map_err(failed)??;
         let mut stood = Vec::new();
         let give_up = sleep(PATIENCE);
         tokio::pin!(give_up);
         loop {
             tokio::select! {
                 ended = standing.join_next() => match ended {
-                    None => return Ok(stood),
+                    None => return Ok::<_, String>(stood),
                     Some(ended) => stood.push(ended.map_err(failed)?),
                 },
                 () = &mut give_up, if !*over.borrow() => {
@@ -267,10 +275,10 @@ async fn stalled(
     };
     let mut stood = Ok(Vec::new());
     let during = honest.sync_until(async { stood = ended.await }).await?;
-    let peak_bytes = server.peak_bytes()?;
+    let peak_bytes = server.side.peak_bytes()?;
     threads.shutdown_background();
     honest.end().await?;
-    results.memory(transport, connections, idle_bytes, peak_bytes);
+    results.memory(transport, options.connections, idle_bytes, peak_bytes);
     results.stood(transport, &stood?);
     let [warm_before, fresh_before] = &before;
     let [warm, fresh] = &during;
@@ -279,11 +287,11 @@ async fn stalled(
     Ok(())
 }
 
-/// Lets this thread work when nobody else wants to, where the system can do that to one thread.
+/// Gives this thread the lowest priority, where the system can do that to one thread.
 fn step_back() {
     #[cfg(target_os = "linux")]
     let _as_before_if_it_fails = rustix::process::nice(NICENESS);
 }
 
 /// The connections of an attack.
-type PeerStatus = JoinSet<Stood>;
+type Connections = JoinSet<Stood>;

@@ -1,12 +1,15 @@
-//! The figures of an attack, and what they are held against.
+//! The figures of an attack, and their targets.
 
 use std::time::Duration;
+
+use clap::ValueEnum;
+use xtask_support::figures::quantile;
+use xtask_support::report::{Cell, Report, Table, Target, mib};
 
 use super::bombs::Answer;
 use super::honest::Syncs;
 use super::{Stall, Stood};
 use crate::nodes::TransportKind;
-use crate::report::{Cell, Report, Table, Target, column};
 
 /// Most memory that the attack may cost the server.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
@@ -14,90 +17,82 @@ const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Longest time until the server has closed every connection that stalls.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
-/// By this factor may honest clients be slowed down.
+/// How much slower honest clients may be.
 const SLOWER_MAX: f64 = 2.0;
 
-/// By so much may a sync on a fresh connection be slower in any case: over iroh, a crowded server
+/// By how much a sync on a fresh connection may be slower in any case: over iroh, a crowded server
 /// asks newcomers to show that packets reach them.
 const FRESH_SLOWER_MAX_MS: f64 = 50.0;
 
+/// Places of the tables and targets in the report.
+const MEMORY: usize = 0;
+const STOOD: usize = 1;
+const HONEST: usize = 2;
+const BOMBS: usize = 3;
+const REFUSED: usize = 4;
+
 /// All figures.
 pub(super) struct Results {
-    memory: Table,
-    stood: Table,
-    honest: Table,
-    bombs: Table,
-    memory_target: Target,
-    stood_target: Target,
-    slower_target: Target,
-    refused_target: Target,
-    bombs_target: Target,
+    pub(super) report: Report,
 }
 
 impl Results {
     pub(super) fn new() -> Self {
-        let target = |wanted| Target {
-            wanted,
-            missed: vec![],
-        };
+        let memory = Table::new(
+            "Memory of the server under stalled connections",
+            &[
+                ("transport", "transport"),
+                ("connections", "connections"),
+                ("idle MiB", "idle_mib"),
+                ("peak over idle, MiB", "peak_over_idle_mib"),
+            ],
+        );
+        let stood = Table::new(
+            "How long stalled connections were open",
+            &[
+                ("transport", "transport"),
+                ("stalled after", "stalled_after"),
+                ("connections", "connections"),
+                ("median s", "median_s"),
+                ("longest s", "longest_s"),
+            ],
+        );
+        let honest = Table::new(
+            "Honest syncs, without and with the attack",
+            &[
+                ("transport", "transport"),
+                ("syncs", "syncs"),
+                ("quiet", "quiet_count"),
+                ("median ms", "quiet_median_ms"),
+                ("p99 ms", "quiet_p99_ms"),
+                ("attacked", "attacked_count"),
+                ("median ms", "attacked_median_ms"),
+                ("p99 ms", "attacked_p99_ms"),
+                ("failed", "attacked_failed"),
+            ],
+        );
+        let bombs = Table::new(
+            "Requests that are too large",
+            &[
+                ("transport", "transport"),
+                ("request", "request"),
+                ("answer", "answer"),
+                ("peak over idle, MiB", "peak_over_idle_mib"),
+            ],
+        );
+        let targets = [
+            "at most 64 MiB of memory for stalled connections",
+            "stalled connections are closed within 10 s",
+            "the p99 of honest syncs is less than doubled, or 50 ms more on fresh connections",
+            "what is too large is refused, for at most 64 MiB",
+            "no honest sync fails",
+        ];
+        let tables = vec![memory, stood, honest, bombs];
         Self {
-            memory: Table::new(
-                "Memory of the server under stalled connections",
-                const {
-                    &[
-                        column("transport", "transport"),
-                        column("connections", "connections"),
-                        column("idle MiB", "idle_mib"),
-                        column("peak over idle, MiB", "peak_over_idle_mib"),
-                    ]
-                },
-            ),
-            stood: Table::new(
-                "How long stalled connections stood",
-                const {
-                    &[
-                        column("transport", "transport"),
-                        column("stalled after", "stalled_after"),
-                        column("connections", "connections"),
-                        column("median s", "median_s"),
-                        column("longest s", "longest_s"),
-                    ]
-                },
-            ),
-            honest: Table::new(
-                "Syncs of others, without and with the attack",
-                const {
-                    &[
-                        column("transport", "transport"),
-                        column("syncs", "syncs"),
-                        column("quiet", "quiet_count"),
-                        column("median ms", "quiet_median_ms"),
-                        column("p99 ms", "quiet_p99_ms"),
-                        column("attacked", "attacked_count"),
-                        column("median ms", "attacked_median_ms"),
-                        column("p99 ms", "attacked_p99_ms"),
-                        column("failed", "attacked_failed"),
-                    ]
-                },
-            ),
-            bombs: Table::new(
-                "Requests that are too large",
-                const {
-                    &[
-                        column("transport", "transport"),
-                        column("request", "request"),
-                        column("what came back", "answer"),
-                        column("peak over idle, MiB", "peak_over_idle_mib"),
-                    ]
-                },
-            ),
-            memory_target: target("at most 64 MiB of memory for stalled connections"),
-            stood_target: target("stalled connections are closed within 10 s"),
-            slower_target: target(
-                "the p99 of honest syncs is less than doubled, or 50 ms more on fresh connections",
-            ),
-            refused_target: target("no honest sync fails"),
-            bombs_target: target("what is too large is refused, for at most 64 MiB"),
+            report: Report {
+                tables,
+                targets: targets.map(Target::new).into(),
+            },
         }
     }
 
@@ -108,50 +103,40 @@ impl Results {
         idle: Option<u64>,
         peak: Option<u64>,
     ) {
-        if peak.is_none_or(|peak| peak > MEMORY_BYTES_MAX) {
-            let figure = mib(peak).to_string();
-            self.memory_target
-                .missed
-                .push(format!("{}: {figure} MiB", transport.name()));
-        }
-        self.memory.push(vec![
-            transport.name().into(),
-            Cell::Count(connections as u64),
+        let name = transport.name();
+        let fine = peak.is_some_and(|peak| peak <= MEMORY_BYTES_MAX);
+        self.report.targets[MEMORY].check(fine, || format!("{name}: {} MiB", mib(peak)));
+        self.report.tables[MEMORY].push(vec![
+            name.into(),
+            connections.into(),
             mib(idle),
             mib(peak),
         ]);
     }
 
     pub(super) fn stood(&mut self, transport: TransportKind, all: &[Stood]) {
-        for stall in Stall::ALL {
-            let these = all.iter().filter(|stood| stood.stall == stall);
-            let count = these.clone().count();
-            if count == 0 {
+        let seconds = |time: Duration| Cell::Number(time.as_secs_f64(), 1);
+        for stall in Stall::value_variants() {
+            let these: Vec<&Stood> = all.iter().filter(|stood| stood.stall == *stall).collect();
+            if these.is_empty() {
                 continue;
             }
-            let mut times: Vec<Duration> = these.filter_map(|stood| stood.time).collect();
-            times.sort_unstable();
-            let longest = times.last().copied();
-            let median = times.get(times.len() / 2).copied();
-            if let Some(longest) = longest
-                && longest > CLOSED_MAX
-            {
-                self.stood_target.missed.push(format!(
-                    "{}, {}: {:.1} s",
-                    transport.name(),
-                    stall.name(),
-                    longest.as_secs_f64()
-                ));
-            }
-            let seconds = |time: Option<Duration>| {
-                time.map_or(Cell::Absent, |time| Cell::Number(time.as_secs_f64(), 1))
-            };
-            self.stood.push(vec![
-                transport.name().into(),
-                stall.name().into(),
-                Cell::Count(count as u64),
-                seconds(median),
-                seconds(longest),
+            let times: Vec<Duration> = these.iter().filter_map(|stood| stood.time).collect();
+            let longest = times.iter().max().copied();
+            let (over, under) = (transport.name(), stall.name());
+            self.report.targets[STOOD].check(longest.is_none_or(|it| it <= CLOSED_MAX), || {
+                format!(
+                    "{over}, {under}: {:.1} s",
+                    longest.unwrap_or_default().as_secs_f64()
+                )
+            });
+            let median = longest.map(|_| seconds(quantile(&times, 0.5)));
+            self.report.tables[STOOD].push(vec![
+                over.into(),
+                under.into(),
+                these.len().into(),
+                median.into(),
+                longest.map(seconds).into(),
             ]);
         }
     }
@@ -163,37 +148,36 @@ impl Results {
         quiet: &Syncs,
         attacked: &Syncs,
     ) {
-        let which = match fresh {
-            true => "each on a fresh one",
-            false => "on one connection",
+        let (before, after) = (quiet.quantile_ms(0.99), attacked.quantile_ms(0.99));
+        let (which, slower_max) = match fresh {
+            true => (
+                "each on a fresh one",
+                (SLOWER_MAX * before).max(before + FRESH_SLOWER_MAX_MS),
+            ),
+            false => ("on one connection", SLOWER_MAX * before),
         };
         let place = format!("{}, {which}", transport.name());
-        let (before, after) = (quiet.quantile_ms(0.99), attacked.quantile_ms(0.99));
-        let slower_max = match fresh {
-            true => (SLOWER_MAX * before).max(before + FRESH_SLOWER_MAX_MS),
-            false => SLOWER_MAX * before,
-        };
-        if after >= slower_max || attacked.count() == 0 {
-            self.slower_target
-                .missed
-                .push(format!("{place}: {before:.1} to {after:.1} ms"));
-        }
-        if let Some(first) = attacked.failures.first() {
-            let count = attacked.failures.len();
-            self.refused_target
-                .missed
-                .push(format!("{place}: {count}, the first because of: {first}"));
-        }
-        self.honest.push(vec![
+        let fine = after < slower_max && attacked.count() > 0;
+        let targets = &mut self.report.targets;
+        targets[HONEST].check(fine, || format!("{place}: {before:.1} to {after:.1} ms"));
+        let failures = &attacked.failures;
+        targets[REFUSED].check(failures.is_empty(), || {
+            format!(
+                "{place}: {}, the first because of: {}",
+                failures.len(),
+                failures[0]
+            )
+        });
+        self.report.tables[HONEST].push(vec![
             transport.name().into(),
             which.into(),
-            Cell::Count(quiet.count() as u64),
+            quiet.count().into(),
             Cell::Number(quiet.quantile_ms(0.5), 2),
             Cell::Number(before, 2),
-            Cell::Count(attacked.count() as u64),
+            attacked.count().into(),
             Cell::Number(attacked.quantile_ms(0.5), 2),
             Cell::Number(after, 2),
-            Cell::Count(attacked.failures.len() as u64),
+            failures.len().into(),
         ]);
     }
 
@@ -204,38 +188,17 @@ impl Results {
         answer: &Answer,
         peak: Option<u64>,
     ) {
-        let text = answer.to_string();
-        if !answer.is_refusal() || peak.is_none_or(|peak| peak > MEMORY_BYTES_MAX) {
-            let figure = mib(peak).to_string();
-            self.bombs_target.missed.push(format!(
-                "{}, {request}: {text}, {figure} MiB",
-                transport.name()
-            ));
-        }
-        self.bombs.push(vec![
-            transport.name().into(),
+        let name = transport.name();
+        let fine = answer.is_refusal() && peak.is_some_and(|peak| peak <= MEMORY_BYTES_MAX);
+        self.report.targets[BOMBS].check(fine, || {
+            format!("{name}, {request}: {answer}, {} MiB", mib(peak))
+        });
+        let row = vec![
+            name.into(),
             request.into(),
-            Cell::Text(text),
+            answer.to_string().into(),
             mib(peak),
-        ]);
+        ];
+        self.report.tables[BOMBS].push(row);
     }
-
-    pub(super) fn into_report(self) -> Report {
-        Report {
-            tables: vec![self.memory, self.stood, self.honest, self.bombs],
-            targets: vec![
-                self.memory_target,
-                self.stood_target,
-                self.slower_target,
-                self.refused_target,
-                self.bombs_target,
-            ],
-        }
-    }
-}
-
-fn mib(bytes: Option<u64>) -> Cell {
-    bytes.map_or(Cell::Absent, |bytes| {
-        Cell::Number(bytes as f64 / f64::from(1 << 20), 1)
-    })
 }

@@ -14,9 +14,9 @@ use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
 
-use super::link::answer_pull;
-use crate::clock::now;
-use crate::report::{Cell, Column, Table, Target, column};
+use eidetica_replicas::link::answer_pull;
+use xtask_support::report::{Cell, Column, Table, Target};
+use xtask_support::{failed, now};
 
 /// How many entries the tree has where answers are measured.
 const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
@@ -43,13 +43,13 @@ const REDB_US_MAX: f64 = 5_000.0;
 const RATIO_MAX: f64 = 3.0;
 
 const COLUMNS: &[Column] = &[
-    column("store", "store"),
-    column("missing 10 entries", "case"),
-    column("entries", "entries"),
-    column("answer µs", "answer_us_median"),
-    column("of that at 10,000", "ratio_to_10k"),
-    column("request B", "request_bytes"),
-    column("entries sent", "sent_entries"),
+    ("store", "store"),
+    ("missing 10 entries", "case"),
+    ("entries", "entries"),
+    ("answer µs", "answer_us_median"),
+    ("of that at 10,000", "ratio_to_10k"),
+    ("request B", "request_bytes"),
+    ("entries sent", "sent_entries"),
 ];
 
 /// Where the ten missing entries are.
@@ -75,9 +75,9 @@ pub fn measure(large: bool) -> Result<(Table, Vec<Target>), String> {
     } else {
         &SIZES[..QUICK_SIZES]
     };
-    let folder = tempfile::tempdir().map_err(told)?;
+    let folder = tempfile::tempdir().map_err(failed)?;
     let mut growing =
-        Growing::new(RedbStore::open(folder.path().join("answering")).map_err(told)?)?;
+        Growing::new(RedbStore::open(folder.path().join("answering")).map_err(failed)?)?;
     let mut figures = Vec::new();
     for size in sizes {
         eprintln!("answering at {size} entries …");
@@ -87,10 +87,6 @@ pub fn measure(large: bool) -> Result<(Table, Vec<Target>), String> {
         }
     }
     Ok((table(&figures), targets(&figures)))
-}
-
-fn told(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 /// A line of entries in three stores: two that answer, and one that asks.
@@ -131,7 +127,7 @@ impl Growing {
 
     fn append(&self, stores: &[&dyn Store], entries: Vec<VerifiedEntry>) -> Result<(), String> {
         for store in stores {
-            let outcome = store.append(self.tree, entries.clone()).map_err(told)?;
+            let outcome = store.append(self.tree, entries.clone()).map_err(failed)?;
             if outcome.refused.is_some() || !outcome.waiting.is_empty() {
                 return Err("a store does not take an entry".to_owned());
             }
@@ -209,7 +205,7 @@ impl Growing {
     }
 
     fn measure_answers(&self, case: &'static str, figures: &mut Vec<Figure>) -> Result<(), String> {
-        let snapshot = self.asker.snapshot(self.tree).map_err(told)?;
+        let snapshot = self.asker.snapshot(self.tree).map_err(failed)?;
         let (asked, request_bytes) = request(self.tree, &snapshot)?;
         let answerers: [(&'static str, &dyn Store); 2] =
             [("memory", &self.memory), ("redb", &self.redb)];
@@ -217,15 +213,15 @@ impl Growing {
             let mut times_us = Vec::with_capacity(REPEATS);
             for _ in 0..REPEATS {
                 let began = now();
-                let view = answerer.snapshot(self.tree).map_err(told)?;
-                check_access(&*view, None, Role::Read).map_err(told)?;
+                let view = answerer.snapshot(self.tree).map_err(failed)?;
+                check_access(&*view, None, Role::Read).map_err(failed)?;
                 let frames = answer_pull(&*view, &asked)?;
                 times_us.push(began.elapsed().as_secs_f64() * 1e6);
                 assert!(frames.len() > 1, "ten entries are missing");
             }
             times_us.sort_by(f64::total_cmp);
-            let view = answerer.snapshot(self.tree).map_err(told)?;
-            let answer = eidetica_proto::answer::answer_sync(&*view, &asked).map_err(told)?;
+            let view = answerer.snapshot(self.tree).map_err(failed)?;
+            let answer = eidetica_proto::answer::answer_sync(&*view, &asked).map_err(failed)?;
             figures.push(Figure {
                 store,
                 case,
@@ -246,12 +242,12 @@ fn request(tree: TreeId, snapshot: &Snapshot) -> Result<(SyncTree, usize), Strin
     let mut session = SyncSession::new(tree, SyncOptions::default(), *b"any seed");
     session
         .handle_view(&**snapshot)
-        .map_err(told)?
-        .map_err(told)?;
+        .map_err(failed)?
+        .map_err(failed)?;
     let Step::Exchange { header, .. } = session.poll_step() else {
         return Err("a sync begins with a request".to_owned());
     };
-    match RequestHeader::decode(&header).map_err(told)?.request {
+    match RequestHeader::decode(&header).map_err(failed)?.request {
         Request::SyncTree(asked) => Ok((asked, header.len())),
         other => Err(format!("a sync does not begin with {other:?}")),
     }
@@ -283,45 +279,27 @@ fn table(figures: &[Figure]) -> Table {
 }
 
 fn targets(figures: &[Figure]) -> Vec<Target> {
-    let missed = |wanted, missed: &dyn Fn(&Figure) -> Option<String>| Target {
-        wanted,
-        missed: figures
-            .iter()
-            .filter_map(|figure| {
-                let Figure {
-                    store,
-                    case,
-                    entries,
-                    ..
-                } = figure;
-                Some(format!(
-                    "{store}, {case}, {entries} entries: {}",
-                    missed(figure)?
-                ))
-            })
-            .collect(),
-    };
-    let slower = |figure: &Figure, store: &str, most_us: f64| {
-        (figure.store == store && figure.median_us > most_us)
-            .then(|| format!("{:.0} µs", figure.median_us))
-    };
-    vec![
-        missed(
-            "10 missing entries are answered within 1 ms in memory",
-            &|figure| slower(figure, "memory", MEMORY_US_MAX),
-        ),
-        missed(
-            "10 missing entries are answered within 5 ms on redb",
-            &|figure| slower(figure, "redb", REDB_US_MAX),
-        ),
-        missed(
-            "an answer takes at most 3 times as long as at 10,000 entries",
-            &|figure| {
-                let grown = ratio(figures, figure).filter(|ratio| *ratio > RATIO_MAX);
-                grown.map(|ratio| format!("{ratio:.1} times"))
-            },
-        ),
-    ]
+    let mut memory = Target::new("10 missing entries are answered within 1 ms in memory");
+    let mut redb = Target::new("10 missing entries are answered within 5 ms on redb");
+    let mut grown = Target::new("an answer takes at most 3 times as long as at 10,000 entries");
+    for figure in figures {
+        let Figure {
+            store,
+            case,
+            entries,
+            median_us,
+            ..
+        } = figure;
+        let place = |wrong: String| format!("{store}, {case}, {entries} entries: {wrong}");
+        let slow = || place(format!("{median_us:.0} µs"));
+        match *store {
+            "memory" => memory.check(*median_us <= MEMORY_US_MAX, slow),
+            _ => redb.check(*median_us <= REDB_US_MAX, slow),
+        }
+        let ratio = ratio(figures, figure).unwrap_or(1.0);
+        grown.check(ratio <= RATIO_MAX, || place(format!("{ratio:.1} times")));
+    }
+    vec![memory, redb, grown]
 }
 
 #[cfg(test)]

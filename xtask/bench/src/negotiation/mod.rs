@@ -6,78 +6,65 @@
 
 mod answering;
 mod figures;
-mod link;
-mod shapes;
-mod world;
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, available_parallelism};
 
 use eidetica_dag::testing::history::parse_dag_text;
 use eidetica_dag::testing::{Random, git_history};
 use eidetica_proto::SyncOptions;
+use eidetica_replicas::link::{Exchange, sync};
+use eidetica_replicas::shapes::{RECIPES, Scene, windows};
+use eidetica_replicas::world::{Replica, World};
+use xtask_support::report::Report;
 
 use self::figures::Row;
-use self::link::{Exchange, sync};
-use self::shapes::{RECIPES, Scene, windows};
-use self::world::{Replica, World};
-use crate::cli::{Command, Failure, Options};
-use crate::report::Report;
 
-/// The benchmark's entry in the list.
-pub const COMMAND: Command = Command {
-    name: "negotiation",
-    summary: "Round trips, bytes and redundancy of a sync, on histories of every shape.",
-    options: "  --dag FILE     Also take this history; may be repeated. A line for each entry, with the distances
-                 back to its parents; gzip is understood
-  --pairs N      Pairs of replicas in each row (200)
-  --seed S       Where the random numbers start (1)
-  --only NAME    Only histories whose name contains NAME; `answering` for the answering times
-  --large        Measure answering times at a million entries, too; signing them takes a minute
-",
-    run,
-};
+/// Round trips, bytes and redundant entries of syncs on histories of every shape
+#[derive(clap::Args)]
+pub struct Options {
+    /// Also measure this history; may be repeated. A line for each entry, with the distances back to
+    /// its parents; may be compressed with gzip
+    #[arg(long, value_name = "FILE")]
+    dag: Vec<PathBuf>,
+    /// Pairs of replicas in each row
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Only histories whose name contains this; `answering` for the answering times
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
+    /// Also measure answering times at a million entries; signing them takes a minute
+    #[arg(long)]
+    large: bool,
+}
 
-const PAIRS_DEFAULT: u32 = 200;
-const SEED_DEFAULT: u64 = 1;
-
-/// Equal replicas in each row: they differ in nothing but their heads.
+/// Equal replicas in each row: only their heads differ.
 const EQUAL_REPLICAS: u32 = 5;
 
 /// The name of the real history.
 const REAL_HISTORY: &str = "git's own history";
 
-fn run(mut options: Options) -> Result<Report, Failure> {
-    let files = options.texts("--dag")?;
-    let pairs = options.value("--pairs")?.unwrap_or(PAIRS_DEFAULT);
-    let seed = options.value("--seed")?.unwrap_or(SEED_DEFAULT);
-    let only: Option<String> = options.value("--only")?;
-    let large = options.flag("--large");
-    options.finish()?;
-    if pairs == 0 {
-        return Err(Failure::Usage("--pairs cannot be 0".to_owned()));
-    }
-
-    let wanted = |name: &str| {
-        only.as_ref()
-            .is_none_or(|only| name.contains(only.as_str()))
-    };
+/// Measures every history that the options name.
+pub fn run(options: &Options) -> Result<Report, String> {
+    let wanted = |name: &str| name.contains(&options.only);
     let mut bench = Bench {
-        pairs,
-        seed,
+        pairs: options.pairs,
+        seed: options.seed,
         rows: Vec::new(),
     };
     for recipe in RECIPES.iter().filter(|recipe| wanted(recipe.name)) {
-        let (world, scene) = recipe.scene(&mut Random::new(seed));
+        let (world, scene) = recipe.scene(&mut Random::new(options.seed));
         bench.measure(&world, scene)?;
     }
     if wanted(REAL_HISTORY) {
         bench.measure_windows(REAL_HISTORY, git_history())?;
     }
-    for file in files {
-        let file = Path::new(&file);
+    for file in &options.dag {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         bench.measure_windows(&name, read_history(file)?)?;
     }
@@ -88,19 +75,19 @@ fn run(mut options: Options) -> Result<Report, Failure> {
         report.targets = figures::targets(&bench.rows);
     }
     if wanted("answering") {
-        let (table, targets) = answering::measure(large).map_err(Failure::Failed)?;
+        let (table, targets) = answering::measure(options.large)?;
         report.tables.push(table);
         report.targets.extend(targets);
     }
-    if report.tables.is_empty() {
-        return Err(Failure::Usage("no history's name contains that".to_owned()));
+    match report.tables.is_empty() {
+        true => Err(format!("no history's name contains {:?}", options.only)),
+        false => Ok(report),
     }
-    Ok(report)
 }
 
 /// Reads a history from a file, compressed if its name ends in `.gz`.
-fn read_history(file: &Path) -> Result<Vec<Vec<u32>>, Failure> {
-    let unreadable = |error| Failure::Failed(format!("cannot read {}: {error}", file.display()));
+fn read_history(file: &Path) -> Result<Vec<Vec<u32>>, String> {
+    let unreadable = |error| format!("cannot read {}: {error}", file.display());
     let mut text = String::new();
     let mut opened = fs::File::open(file).map_err(unreadable)?;
     if file.extension().is_some_and(|extension| extension == "gz") {
@@ -109,12 +96,11 @@ fn read_history(file: &Path) -> Result<Vec<Vec<u32>>, Failure> {
         opened.read_to_string(&mut text)
     }
     .map_err(unreadable)?;
-    check_dag_text(&text)
-        .map_err(|wrong| Failure::Failed(format!("{}: {wrong}", file.display())))?;
+    check_dag_text(&text).map_err(|wrong| format!("{}: {wrong}", file.display()))?;
     Ok(parse_dag_text(&text))
 }
 
-/// Tells what is wrong with the text of a history; the parser takes only correct ones.
+/// Checks the text of a history; the parser accepts only correct ones.
 fn check_dag_text(text: &str) -> Result<(), String> {
     if text.lines().nth(1).is_none() {
         return Err("a history has two entries at least".to_owned());
@@ -138,12 +124,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn measure_windows(&mut self, name: &str, history: Vec<Vec<u32>>) -> Result<(), Failure> {
-        let world = World::sign(history);
+    fn measure_windows(&mut self, name: &str, history: Vec<Vec<u32>>) -> Result<(), String> {
+        let base = history.len();
+        let world = World::sign(history, base);
         windows(name).try_for_each(|scene| self.measure(&world, scene))
     }
 
-    fn measure(&mut self, world: &World, scene: Scene) -> Result<(), Failure> {
+    fn measure(&mut self, world: &World, scene: Scene) -> Result<(), String> {
         eprintln!("{}, {} …", scene.name, scene.variant);
         let scene_number = self.rows.len() as u64;
         let random = |pair: u32| {
@@ -171,8 +158,7 @@ impl Bench {
             };
             exchange(world, &heads, &heads, options, &mut random)
         });
-        let wrong =
-            |error: String| Failure::Failed(format!("{}, {}: {error}", scene.name, scene.variant));
+        let wrong = |error: String| format!("{}, {}: {error}", scene.name, scene.variant);
         let (diverged, equal) = (diverged.map_err(wrong)?, equal.map_err(wrong)?);
         self.rows.push(Row {
             scene,
@@ -197,7 +183,7 @@ fn exchange(
 }
 
 /// Does numbered work on all cores and returns the results in the order of their numbers. Times are
-/// those of each thread, so that threads do not disturb each other's figures.
+/// measured for each thread, so that threads do not disturb each other's figures.
 fn spread<T: Send>(
     count: u32,
     work: impl Fn(u32) -> Result<T, String> + Sync,
@@ -253,7 +239,10 @@ mod tests {
             .measure_windows("braid", Shape::Braided.parents(600, 2))
             .unwrap();
         let tables = figures::tables(&bench.rows);
-        assert_eq!(tables[0].rows.len(), shapes::WINDOWS.len());
+        assert_eq!(
+            tables[0].rows.len(),
+            eidetica_replicas::shapes::WINDOWS.len()
+        );
         for row in &bench.rows {
             assert!(row.diverged.iter().any(|e| e.missing_at_asker > 0));
             assert!(row.diverged.iter().all(|e| !e.request_bytes.is_empty()));
@@ -271,18 +260,5 @@ mod tests {
         for wrong in ["", "\n", "\n2", "\n1\n0", "1\n1", "\none"] {
             assert!(check_dag_text(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn only_and_pairs_are_checked() {
-        let run = |words: &[&str]| {
-            super::run(Options::new(words.iter().map(|w| w.to_string()).collect()))
-        };
-        assert!(matches!(
-            run(&["--only", "no such history"]),
-            Err(Failure::Usage(_))
-        ));
-        assert!(matches!(run(&["--pairs", "0"]), Err(Failure::Usage(_))));
-        assert!(matches!(run(&["--fast"]), Err(Failure::Usage(_))));
     }
 }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use eidetica_dag::{VerifiedEntry, verify_batch};
 use eidetica_proto::batch::{Packer, unpack};
 use eidetica_proto::receiver::APPEND_BYTES_TARGET;
+use eidetica_replicas::clock::timed;
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 use sha2::{Digest, Sha256};
+use xtask_support::report::{Cell, Table};
+use xtask_support::{failed, now};
 
-use crate::cli::Failure;
-use crate::clock;
 use crate::history::History;
-use crate::nodes::{StoreKind, failed};
-use crate::report::{Cell, Table, column};
+use crate::nodes::StoreKind;
 
 /// The time that each step took for the whole history.
+#[derive(Default)]
 pub struct Limits {
     entries: usize,
     hash: Spent,
@@ -35,8 +36,8 @@ struct Spent {
 
 impl Spent {
     fn measure<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let before = clock::now();
-        let (result, cpu) = clock::timed(work);
+        let before = now();
+        let (result, cpu) = timed(work);
         self.wall += before.elapsed();
         self.cpu += cpu;
         result
@@ -45,15 +46,10 @@ impl Spent {
 
 impl Limits {
     /// Measures every step. Leaves the history in a durable store at `file`.
-    pub fn measure(history: &History, file: &Path) -> Result<Self, Failure> {
+    pub fn measure(history: &History, file: &Path) -> Result<Self, String> {
         let mut limits = Self {
             entries: history.entries.len(),
-            hash: Spent::default(),
-            pack: Spent::default(),
-            unpack: Spent::default(),
-            verify: Spent::default(),
-            memory: Spent::default(),
-            redb: Spent::default(),
+            ..Self::default()
         };
         limits.hash.measure(|| {
             for entry in &history.entries {
@@ -76,8 +72,8 @@ impl Limits {
         Ok(limits)
     }
 
-    /// Returns the entries per second of what a transfer between stores of this kind is held
-    /// against: decoding with hashing, or the insertion into the durable store.
+    /// Returns the rate, in entries per second, that limits a transfer between stores of this kind:
+    /// decoding with hashing, or the insertion into the durable store.
     pub fn of(&self, store: StoreKind) -> f64 {
         let limit = match store {
             StoreKind::Memory => self.unpack,
@@ -90,14 +86,12 @@ impl Limits {
     pub fn table(&self) -> Table {
         let mut table = Table::new(
             "Each step alone, on one thread",
-            const {
-                &[
-                    column("step", "step"),
-                    column("entries/s", "entries_per_second"),
-                    column("µs/entry", "wall_us_per_entry"),
-                    column("CPU µs/entry", "cpu_us_per_entry"),
-                ]
-            },
+            &[
+                ("step", "step"),
+                ("entries/s", "entries_per_second"),
+                ("µs/entry", "wall_us_per_entry"),
+                ("CPU µs/entry", "cpu_us_per_entry"),
+            ],
         );
         for (step, spent) in [
             ("hashing", self.hash),
@@ -133,7 +127,7 @@ fn pack(entries: &[VerifiedEntry]) -> Vec<Vec<u8>> {
 }
 
 /// Inserts the history in the steps in which the engine does.
-fn store(history: &History, store: &dyn Store, spent: &mut Spent) -> Result<(), Failure> {
+fn store(history: &History, store: &dyn Store, spent: &mut Spent) -> Result<(), String> {
     for step in history.steps(APPEND_BYTES_TARGET) {
         let batch = step.to_vec();
         let outcome = spent.measure(|| store.append(history.tree, batch));

@@ -1,4 +1,4 @@
-//! The command line of joining, and of letting others join.
+//! The command line for joining trees and for managing access.
 
 use std::time::Duration;
 
@@ -7,21 +7,24 @@ use eidetica_sync::dag::Role;
 use eidetica_sync::proto::joining::INVITE_USES_MAX;
 use eidetica_sync::proto::message::NOTE_BYTES_MAX;
 use eidetica_sync::proto::{Address, Ticket};
+use jiff::{Span, SpanRelativeTo};
 
-use super::How;
+use super::how::How;
 
-/// The longest time for which an invite can be good, in days: whoever needs one for longer than a
-/// year had better be asked.
+/// How long an invite can be valid, in days: a longer-lived secret is better replaced by a grant.
 const INVITE_DAYS_MAX: u64 = 366;
 
-/// A role, as it is written on the command line.
+/// A day of an invite has 24 hours, wherever its user is.
+const DAYS: SpanRelativeTo<'static> = SpanRelativeTo::days_are_24_hours();
+
+/// A role on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RoleName {
     /// Fetch the tree
     Read,
     /// Fetch the tree and add entries to it
     Write,
-    /// All that, and decide who may do what
+    /// Fetch the tree, add entries to it, and change the roles of others
     Admin,
 }
 
@@ -37,15 +40,15 @@ impl From<RoleName> for Role {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The ticket, in quotes
+    /// The ticket, quoted
     pub(crate) ticket: Ticket,
-    /// Asks for this role; without it, to read the tree
+    /// Asks for this role [default: read]
     #[arg(long)]
     pub(crate) role: Option<RoleName>,
-    /// Says to an admin who asks
+    /// Tells the admins of the tree who is asking
     #[arg(long, value_name = "TEXT", value_parser = parse_note)]
     pub(crate) note: Option<String>,
-    /// Where an admin has to approve, waits until one has, and fetches the tree
+    /// Waits until an admin has approved, then fetches the tree
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
@@ -56,14 +59,14 @@ fn parse_note(text: &str) -> Result<String, String> {
     match text.len() {
         0..=NOTE_BYTES_MAX => Ok(text.to_owned()),
         n => Err(format!(
-            "a note has at most {NOTE_BYTES_MAX} bytes, not {n}"
+            "a note has at most {NOTE_BYTES_MAX} bytes; this one has {n}"
         )),
     }
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Requests {
-    /// The tree: its id, the beginning of it, or its name [default: all]
+    /// The tree: its id, leading digits of its id, or its name [default: all]
     pub(crate) tree: Option<String>,
     /// Prints a JSON object for each request, on one line
     #[arg(long)]
@@ -72,52 +75,52 @@ pub(crate) struct Requests {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Approve {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// The key of the one who asks, or at least 4 digits of its beginning
+    /// The key of the requester, or at least 4 leading digits of it
     pub(crate) key: String,
-    /// Grants this role [default: what was asked for, but never admin]
+    /// Grants this role [default: the requested role, at most write]
     #[arg(long)]
     pub(crate) role: Option<RoleName>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reject {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// The key of the one who asks, or at least 4 digits of its beginning
+    /// The key of the requester, or at least 4 leading digits of it
     pub(crate) key: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Grant {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// A key, or at least 4 digits of the beginning of one that asks or has a role; or `anyone`
+    /// A key, at least 4 leading digits of a key that has a role or asks to join, or `anyone`
     #[arg(value_name = "KEY|anyone")]
     pub(crate) subject: String,
-    /// The role, in place of the one before
+    /// The role, which replaces the previous one
     pub(crate) role: RoleName,
-    /// Does it even if nobody is admin of the tree afterwards
+    /// Proceeds even if the tree is left without an admin
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revoke {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// A key that has a role, or at least 4 digits of its beginning; or `anyone`
+    /// A key that has a role, at least 4 leading digits of it, or `anyone`
     #[arg(value_name = "KEY|anyone")]
     pub(crate) subject: String,
-    /// Does it even if nobody is admin of the tree afterwards
+    /// Proceeds even if the tree is left without an admin
     #[arg(long)]
     pub(crate) force: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OfTree {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
     /// Prints JSON objects, each on one line
     #[arg(long)]
@@ -126,15 +129,15 @@ pub(crate) struct OfTree {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct MakeInvite {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// What whoever joins with it may do
+    /// The role that it grants
     #[arg(long, value_enum, default_value_t = RoleName::Write)]
     pub(crate) role: RoleName,
-    /// For how long it is good: a number and d, h, m or s for days, hours, minutes or seconds
+    /// How long it is valid, for example 7d, 12h or 1h 30m
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_time)]
     pub(crate) expires: Duration,
-    /// How many keys may use it
+    /// How many keys can use it
     #[arg(
         long,
         value_name = "N",
@@ -145,36 +148,28 @@ pub(crate) struct MakeInvite {
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time is a number and d, h, m or s, such as 7d or 12h".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        'd' => 24 * 60 * 60,
-        'h' => 60 * 60,
-        'm' => 60,
-        's' => 1,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    let time = Duration::from_secs(number.saturating_mul(seconds));
+    let time = text.parse::<Span>().and_then(|span| span.to_duration(DAYS));
+    let time = time.and_then(Duration::try_from);
+    let time = time.map_err(|error| format!("{error}; write for example 7d, 12h or 1h 30m"))?;
     let most = Duration::from_secs(INVITE_DAYS_MAX * 24 * 60 * 60);
     match time {
-        Duration::ZERO => Err("it would be over at once".to_owned()),
-        time if time > most => Err(format!("the most is {INVITE_DAYS_MAX}d")),
+        Duration::ZERO => Err("an invite must be valid for some time".to_owned()),
+        time if time > most => Err(format!("an invite is valid for at most {INVITE_DAYS_MAX}d")),
         time => Ok(time),
     }
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Withdraw {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// The invite, as `eidetica invites` lists it, or at least 4 digits of its beginning
+    /// The invite as `eidetica invites` lists it, or at least 4 leading digits of it
     pub(crate) invite: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Forget {
-    /// The address, as a ticket has it: kind:value
+    /// The address in the form of a ticket: kind:value
     pub(crate) address: Address,
 }
 
@@ -185,25 +180,29 @@ mod tests {
     #[test]
     fn times_have_a_unit_and_an_end() {
         let seconds = |text| parse_time(text).map(|time| time.as_secs());
-        assert_eq!(seconds("7d"), Ok(604_800));
-        assert_eq!(seconds("2h"), Ok(7_200));
-        assert_eq!(seconds("3m"), Ok(180));
-        assert_eq!(seconds("366d"), Ok(366 * 86_400));
+        for (text, expected) in [
+            ("7d", 604_800),
+            ("2h", 7_200),
+            ("1h 30m", 5_400),
+            ("1.5h", 5_400),
+            ("2 weeks", 1_209_600),
+            ("366d", 366 * 86_400),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
         for text in [
             "",
             "d",
             "7",
             "0d",
             "-1d",
-            "1.5h",
             "367d",
-            "7 d",
-            "7w",
+            "1month",
             "7ü",
+            "18446744073709551615d",
             "99999999999999999999d",
         ] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert!(seconds("18446744073709551615d").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod how;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,39 +13,40 @@ use eidetica_sync::proto::{Address, Ticket, TicketError};
 pub(crate) use self::access::{
     Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
 };
-use crate::network::tls::{AskTls, ServeTls};
+pub(crate) use self::how::{How, Via};
+use crate::network::tls::ServeTls;
 
 const EXAMPLES: &str = "\
 Examples:
   eidetica new notes                      create a tree; its id is printed
   eidetica append notes 'buy milk'        write an entry on top of all tips
-  eidetica serve                          serve all trees, and carry out commands meanwhile
-  eidetica invite notes                   print a ticket that lets one device in
+  eidetica serve                          serve all trees until interrupted
+  eidetica invite notes                   print a ticket with which one device can join
   eidetica join 'eidetica:…'              on the other device: fetch a copy
-  eidetica sync notes                     make both copies equal again
-  eidetica requests                       who wants to join without an invite
+  eidetica sync notes                     exchange what is missing with a peer
+  eidetica requests                       list the devices that ask to join
   eidetica approve notes 3f2a             let one of them in
-  eidetica import git . --name history    every commit becomes an entry
+  eidetica import git . --name history    turn every commit into an entry
 
-Wherever a tree is asked for, its id, at least 4 digits of the id's beginning or its name will do, \
-if only one tree fits. Put tickets in quotes: the shell cuts them at '&'.
+Name a tree by its id, by at least 4 leading digits of its id, or by its name, if only one tree \
+matches. Quote tickets: the shell cuts them at '&'.
 
-Exit codes: 0 when all went well, 1 when something failed, 2 when the command line makes no sense, \
-3 when an admin has to approve a request to join, 4 when one has rejected it.
+Exit codes: 0 success, 1 failure, 2 invalid command line, 3 an admin must approve a request to \
+join, 4 an admin has rejected it.
 
 Environment:
-  EIDETICA_STORE               the store's folder, if --store is not given
-  EIDETICA_LOG, RUST_LOG       what is logged to stderr, such as debug or eidetica=trace";
+  EIDETICA_STORE               the store's folder, unless --store is given
+  EIDETICA_LOG, RUST_LOG       what is logged to stderr, for example debug or eidetica=trace";
 
 const ANYONE_HELP: &str = "\
-Opens the tree to everyone who can reach a server of it, known or not. Without this only this \
-device can read it and write to it, until `eidetica invite` or `approve` lets others in";
+Opens the tree to everyone who can reach a server of it. Without this option, only this device can \
+read it and write to it until `eidetica invite`, `approve` or `grant` lets others in";
 
-/// Keeps copies of signed, append-only trees equal between devices.
+/// Keeps signed, append-only trees in sync between devices.
 #[derive(Debug, Parser)]
 #[command(name = "eidetica", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The folder of the store: this device's key and its trees
+    /// The store's folder, with this device's key and its trees
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
     #[command(subcommand)]
@@ -53,74 +55,74 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Makes the store and this device's key, and prints the public half of the key
+    /// Creates the store and this device's key, and prints the public key
     Init,
     /// Creates a tree and prints its id
     New(New),
-    /// Makes a tree out of something else
+    /// Creates a tree from other data
     #[command(subcommand)]
     Import(Import),
     /// Writes an entry on top of all tips, and prints its id
     Append(Append),
     /// Lists the trees: id, number of entries, number of tips, name
     Ls(Ls),
-    /// Prints the ids of a tree's tips: the entries on top of which nothing stands
+    /// Prints the ids of a tree's tips: the entries without children
     Tips(OneTree),
-    /// Prints the entries of a tree in the order that is the same on every device
+    /// Prints the entries of a tree, in the same order on every device
     Log(Log),
-    /// Serves all trees to others until it is interrupted
+    /// Serves all trees to others until interrupted
     ///
-    /// Prints a ticket for each tree, and says who asks to join. Other commands on the same store
-    /// are carried out by the server meanwhile.
+    /// Prints a ticket for each tree and reports requests to join. Meanwhile, the server runs other
+    /// commands on the same store.
     Serve(Serve),
-    /// Prints the ticket for a tree that is being served from this store
+    /// Prints a ticket for a tree that is being served from this store
     ///
-    /// It says where the tree is. It lets nobody in: `eidetica invite` prints one that does.
+    /// The ticket says where the tree is. It grants no access; `eidetica invite` prints one that does.
     Ticket(OneTree),
-    /// Fetches the tree of a ticket and remembers where it came from
+    /// Fetches the tree of a ticket and remembers its peers
     ///
-    /// With a ticket of `eidetica invite`, or to a tree that is open to anyone, it gets in at once.
-    /// Otherwise it asks to be let in, and an admin of the tree has to approve: then the exit code
-    /// is 3, and the same again fetches the tree later. It is 4 if an admin has rejected it.
+    /// A ticket from `eidetica invite`, or a tree that is open to anyone, needs no approval.
+    /// Otherwise this command asks to join and exits with code 3 until an admin of the tree approves;
+    /// run it again to fetch the tree. It exits with code 4 if an admin has rejected the request.
     Join(Join),
-    /// Fetches what others have written, then sends them what they lack
+    /// Fetches missing entries from a peer, then sends the peer what it lacks
     Sync(Sync),
-    /// Lists who wants to join: tree, key, role, since when, and what they say of themselves
+    /// Lists requests to join: tree, key, role, time, and the requester's note
     Requests(Requests),
-    /// Lets somebody in who asks to join
+    /// Approves a request to join
     Approve(Approve),
-    /// Does not let somebody in who asks to join, and tells it so
+    /// Rejects a request to join; the requester learns of it
     Reject(Reject),
     /// Gives a role to a key, or to everyone who can reach a server of the tree
     Grant(Grant),
-    /// Takes every role from a key, or from everyone without a role of their own
+    /// Revokes the role of a key, or the role that everyone has
     ///
-    /// What was fetched stays where it is, and what was written stays in the tree.
+    /// The key keeps what it has fetched, and what it has written stays in the tree.
     Revoke(Revoke),
-    /// Lists who may do what
+    /// Lists the roles of a tree
     Access(OfTree),
-    /// Prints a ticket that lets whoever has it join, without asking
+    /// Prints a ticket whose holder can join without approval
     ///
-    /// It is a secret. A server must run on this store, and it must still run when it is used.
+    /// The ticket is a secret. A server must be running on this store, both to make it and to use it.
     Invite(MakeInvite),
     /// Lists the invites of a tree that can still be used
     Invites(OfTree),
-    /// Lets an invite grant nothing from here on
+    /// Withdraws an invite, so that it grants nothing
     Withdraw(Withdraw),
-    /// Forgets which key was found at an HTTP address, so that whoever is there next is believed
+    /// Forgets the key pinned to an HTTP address; the next peer that answers there is trusted
     Forget(Forget),
-    /// Reads whole trees and looks for damage: hashes, signatures, parents, heights, tips
+    /// Checks whole trees for damage: hashes, signatures, parents, heights, tips
     Verify(Verify),
 }
 
-/// What a command reads besides the command line.
+/// Where a command reads its input.
 pub(crate) enum Input<'a> {
     Stdin,
     File(&'a Path),
 }
 
 impl Command {
-    /// Returns what the command reads: whoever hands it over sends that along.
+    /// Returns the input of the command, which a client sends along to the server.
     pub(crate) fn input(&self) -> Option<Input<'_>> {
         match self {
             Self::Append(args) => match (&args.text, &args.file) {
@@ -135,7 +137,7 @@ impl Command {
 }
 
 impl ImportDag {
-    /// Returns where the lines are.
+    /// Returns where the lines come from.
     pub(crate) fn input(&self) -> Input<'_> {
         match self.file == Path::new("-") {
             true => Input::Stdin,
@@ -146,11 +148,11 @@ impl ImportDag {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OneTree {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
 }
 
-/// What everyone may do.
+/// The role that everyone gets.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Anyone {
     /// Fetch the tree
@@ -178,13 +180,13 @@ pub(crate) struct New {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Import {
-    /// Makes an entry out of every commit of a git repository, with the same parents
+    /// Turns every commit of a git repository into an entry with the same parents
     ///
-    /// All branches and tags are read, stashes and notes are not. An entry holds the commit's id,
-    /// author, date and message, and none of its files. It is signed by this device. A commit
-    /// without parents stands on the tree's root. The tree's id is printed.
+    /// Reads all branches and tags, but no stashes and notes. An entry holds the commit's id, author,
+    /// date and message, and none of its files; this device signs it. The tree's root is the parent of
+    /// commits without parents. Prints the tree's id.
     Git(ImportGit),
-    /// Makes entries in the shape that a file tells, with payloads that are made up, to measure with
+    /// Makes entries in the shape that a file describes, with generated payloads, for benchmarks
     #[command(hide = true)]
     Dag(ImportDag),
 }
@@ -205,8 +207,8 @@ pub(crate) struct ImportGit {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImportDag {
-    /// The file, or - for stdin: a line for each entry, parents first; each number on it says how
-    /// many lines further up a parent stands
+    /// The file, or - for stdin: one line for each entry, parents first; each number on a line says
+    /// how many lines above it a parent is
     pub(crate) file: PathBuf,
     /// The tree's name
     #[arg(long, default_value = "dag")]
@@ -223,15 +225,15 @@ pub(crate) struct ImportDag {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Append {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
-    /// What the entry says; without it and --file, stdin is read to its end
+    /// The entry's text; without it and --file, stdin is read to its end
     #[arg(conflicts_with_all = ["file", "lines"])]
     pub(crate) text: Option<String>,
-    /// Takes the content of a file
+    /// Reads the entry's data from a file
     #[arg(long, conflicts_with = "lines")]
     pub(crate) file: Option<PathBuf>,
-    /// Writes one entry for each line on stdin, as the lines come
+    /// Writes one entry for each line on stdin, as lines arrive
     #[arg(long)]
     pub(crate) lines: bool,
 }
@@ -245,82 +247,45 @@ pub(crate) struct Ls {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Log {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
     /// Prints a JSON object for each entry, on one line
     #[arg(long)]
     pub(crate) json: bool,
-    /// Adds the entry as it is signed and hashed: its canonical bytes and the signature, in
-    /// hexadecimal digits
+    /// Adds the entry's canonical bytes and its signature, in hexadecimal digits
     #[arg(long, requires = "json")]
     pub(crate) raw: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
-    /// Where to listen for HTTP; port 0 takes any free one. Use 0.0.0.0:PORT to be reached from
-    /// elsewhere
+    /// The address to listen on for HTTP; port 0 picks a free one. Use 0.0.0.0:PORT to accept
+    /// connections from other machines
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
-    /// Does not serve over HTTP
+    /// Disables HTTP
     #[arg(long, conflicts_with_all = ["http", "no_iroh"])]
     pub(crate) no_http: bool,
     #[command(flatten)]
     pub(crate) tls: ServeTls,
-    /// Does not serve over iroh
+    /// Disables iroh
     #[arg(long)]
     pub(crate) no_iroh: bool,
-    /// Keeps iroh on this machine: on 127.0.0.1, without relays and lookups
+    /// Restricts iroh to this machine: 127.0.0.1, no relays, no lookups
     #[arg(long)]
     pub(crate) loopback: bool,
-}
-
-/// A kind of transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Via {
-    /// HTTP: requests are signed and answers checked, but without TLS whoever is on the way can read
-    /// them
-    Http,
-    /// QUIC between devices that prove their keys
-    Iroh,
-}
-
-impl Via {
-    /// Returns the kinds of its addresses.
-    pub(crate) fn kinds(self) -> &'static [&'static str] {
-        match self {
-            Self::Http => &["http", "https"],
-            Self::Iroh => &["iroh"],
-        }
-    }
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sync {
-    /// The tree (its id, the beginning of it, or its name), or a ticket in quotes
+    /// The tree (its id, leading digits of its id, or its name), or a quoted ticket
     #[arg(value_name = "TREE|TICKET", value_parser = parse_target)]
     pub(crate) target: Target,
-    /// Tries this address instead of those remembered, and remembers it; can be given several times
+    /// Tries this address instead of the remembered ones, and remembers it; may be repeated
     #[arg(long = "at", value_name = "ADDRESS")]
     pub(crate) addresses: Vec<Address>,
     #[command(flatten)]
     pub(crate) how: How,
-}
-
-/// How a sync is made and told.
-#[derive(Debug, clap::Args)]
-pub(crate) struct How {
-    /// Uses only addresses of this kind
-    #[arg(long)]
-    pub(crate) via: Option<Via>,
-    #[command(flatten)]
-    pub(crate) tls: AskTls,
-    /// Prints how it went as a JSON object on one line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Keeps iroh on this machine: on 127.0.0.1, without relays and lookups
-    #[arg(long)]
-    pub(crate) loopback: bool,
 }
 
 /// What to sync.
@@ -339,10 +304,10 @@ fn parse_target(text: &str) -> Result<Target, TicketError> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// The tree: its id, the beginning of it, or its name
+    /// The tree: its id, leading digits of its id, or its name
     #[arg(required_unless_present = "all")]
     pub(crate) tree: Option<String>,
-    /// Looks at every tree
+    /// Checks every tree
     #[arg(long, conflicts_with = "tree")]
     pub(crate) all: bool,
     /// Prints a JSON object for each tree, on one line
@@ -357,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Args::command().debug_assert();
     }
 }

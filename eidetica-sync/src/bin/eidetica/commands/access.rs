@@ -1,4 +1,4 @@
-//! Who may do what with a tree, and who wants to.
+//! `access`, `grant`, `revoke`, `requests`, `approve` and `reject`: manages the roles of a tree.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::output::failure::{Context, Failure, Result};
 use crate::output::text::{count, first_line, printable, utc};
 use crate::store::trees::{self, Named, PREFIX_DIGITS_MIN};
 
-/// How much of what a stranger says of itself stands in a line, in characters: all that it can.
+/// How many characters of a requester's note are shown: all that a note can have.
 const NOTE_CHARS_MAX: usize = 256;
 
-/// How everyone without a role of their own is called.
+/// The subject that stands for everyone, on the command line and in output.
 const ANYONE: &str = "anyone";
 
 /// Returns the name of a role.
@@ -27,7 +27,7 @@ pub(crate) fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// Returns what somebody with a role may do.
+/// Returns a phrase for what a role allows.
 pub(crate) fn role_phrase(role: Role) -> &'static str {
     match role {
         Role::Read => "may read",
@@ -73,7 +73,7 @@ pub(crate) async fn requests(session: &Session, args: Requests) -> Result<()> {
     out.flush()
 }
 
-/// Returns what a stranger says of itself, so that it can be told from what we say.
+/// Quotes a requester's note, so that it cannot be mistaken for our own words.
 pub(crate) fn quoted(note: &str) -> String {
     match note {
         "" => String::new(),
@@ -83,10 +83,10 @@ pub(crate) fn quoted(note: &str) -> String {
 
 async fn all_requests(node: &Node) -> Result<Vec<JoinRequest>> {
     let requests = node.join_requests(None).await;
-    Ok(requests.context("could not read who wants to join")?)
+    Ok(requests.context("could not read the requests to join")?)
 }
 
-/// Adds the trees that somebody wants to join and that are not here.
+/// Adds the trees of requests that are not in the store.
 fn with_absent(mut trees: Vec<Named>, requests: &[JoinRequest]) -> Vec<Named> {
     let here: BTreeSet<TreeId> = trees.iter().map(|it| it.tree).collect();
     let wanted: BTreeSet<TreeId> = requests.iter().map(|request| request.tree).collect();
@@ -106,7 +106,7 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
     let wanted = asking.iter().find(|it| it.key == key);
     let wanted = wanted.map(|it| it.waiting.role);
-    // What it has been granted elsewhere meanwhile is not taken away by letting it in.
+    // Approval must not lower a role that was granted elsewhere meanwhile.
     let has = role_in(&access(&node, tree).await?, &Subject::Key(key));
     let role = match args.role {
         Some(role) => Some(role.into()),
@@ -122,7 +122,7 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     ));
     if wanted > Some(granted) && args.role.is_none() {
         console.note(format_args!(
-            "it asked to be admin; if you want that: eidetica grant {} {} admin",
+            "it asked to be admin; to grant that: eidetica grant {} {} admin",
             tree.short(),
             key.short()
         ));
@@ -142,7 +142,7 @@ pub(crate) async fn reject(session: &Session, args: Reject) -> Result<()> {
     rejected.map_err(|error| failed("could not reject the request", error))?;
     session
         .console
-        .note(format_args!("{key} is told that it is not let in"));
+        .note(format_args!("rejected the request of {key}"));
     Ok(())
 }
 
@@ -162,11 +162,9 @@ pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
     let subject = choose_subject(known, &args.subject)?;
     let role = Role::from(args.role);
     if subject == Subject::Anyone && role == Role::Admin {
-        return Err(
-            Failure::new("a tree whose admin is anyone belongs to nobody")
-                .hint("anyone may `read` or `write`; grant `admin` to a key")
-                .into(),
-        );
+        return Err(Failure::new("`anyone` cannot be admin")
+            .hint("grant `read` or `write` to anyone, or `admin` to a key")
+            .into());
     }
     let console = &session.console;
     let done = format!(
@@ -184,7 +182,7 @@ pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
     }
     let what = "could not grant the role";
     match subject {
-        // It does not wait any longer.
+        // This also settles its request.
         Subject::Key(key) if asking.iter().any(|it| it.key == key) => {
             let granted = node.approve(tree, key, Some(role)).await;
             granted.map(drop).map_err(|error| failed(what, error))?;
@@ -206,7 +204,7 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     let subject = choose_subject(keys(&access), &args.subject)?;
     let of_anyone = role_in(&access, &Subject::Anyone);
     if role_in(&access, &subject).is_none() {
-        let text = format!("{} has no role of its own to be taken", named(&subject));
+        let text = format!("{} has no role of its own", named(&subject));
         return Err(Failure::new(text)
             .hint(hint_of_access(&tree.short()))
             .into());
@@ -217,13 +215,13 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     let console = &session.console;
     match of_anyone.filter(|_| subject != Subject::Anyone) {
         None => console.note(format_args!(
-            "{} may do nothing with {:?} from here on, as far as this device goes and those that \
-             sync with it; what it has fetched it keeps",
+            "{} no longer has a role in {:?}, on this device and on those that learn of it; it keeps \
+             what it has fetched",
             named(&subject),
             printable(&name)
         )),
         Some(role) => console.note(format_args!(
-            "{} has no role of its own, but anyone {} {:?}",
+            "{} no longer has a role of its own, but anyone {} {:?}",
             named(&subject),
             role_phrase(role),
             printable(&name)
@@ -235,8 +233,8 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
         .context("could not read the invites")?;
     if !invites.is_empty() {
         console.note(format_args!(
-            "{} can still let it in under another key: `eidetica invites {tree}` lists them, \
-             `eidetica withdraw {tree} <invite>` ends one",
+            "{} can still be used under another key: `eidetica invites {tree}` lists them, \
+             `eidetica withdraw {tree} <invite>` withdraws one",
             count(invites.len() as u64, "open invite", "open invites"),
             tree = tree.short()
         ));
@@ -244,7 +242,7 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to take the role from the last admin: nobody could ever give it back.
+/// Refuses to revoke the last admin: without one, no role of the tree can ever change.
 fn refuse_orphan(access: &[(Subject, Role)], subject: &Subject, force: bool) -> Result<()> {
     let admins = access.iter().filter(|(_, role)| *role == Role::Admin);
     let admins: Vec<&Subject> = admins.map(|(subject, _)| subject).collect();
@@ -252,11 +250,11 @@ fn refuse_orphan(access: &[(Subject, Role)], subject: &Subject, force: bool) -> 
         return Ok(());
     }
     let text = format!(
-        "{} is the last admin: without one, nobody could ever change who may do what",
+        "{} is the last admin; without one, the roles of the tree can never change",
         named(subject)
     );
     Err(Failure::new(text)
-        .hint("make another key admin first, or --force if the tree is to stay as it is for ever")
+        .hint("make another key admin first, or use --force to freeze the roles of the tree")
         .into())
 }
 
@@ -279,7 +277,7 @@ pub(crate) async fn list(session: &Session, args: OfTree) -> Result<()> {
 
 async fn access(node: &Node, tree: TreeId) -> Result<Vec<(Subject, Role)>> {
     let access = node.access(tree).await;
-    Ok(access.context("could not read who may do what")?)
+    Ok(access.context("could not read the roles of the tree")?)
 }
 
 fn role_in(access: &[(Subject, Role)], subject: &Subject) -> Option<Role> {
@@ -308,7 +306,7 @@ fn choose_subject(known: impl Iterator<Item = PublicKey>, text: &str) -> Result<
     }
 }
 
-/// Finds the key that somebody means: any whole one, or the only one of these that begins so.
+/// Finds the key that `text` means: any complete key, or the only known key that starts with it.
 pub(crate) fn choose_key(known: impl Iterator<Item = PublicKey>, text: &str) -> Result<PublicKey> {
     let digits = text.to_ascii_lowercase();
     if let Ok(key) = digits.parse() {
@@ -320,31 +318,31 @@ pub(crate) fn choose_key(known: impl Iterator<Item = PublicKey>, text: &str) -> 
         .collect();
     let text = match known.len() {
         1 => return Ok(known.into_iter().next().expect("there is one")),
-        0 => format!("no key here begins with {text:?}"),
-        n => format!("{n} keys here begin with {text:?}"),
+        0 => format!("no known key starts with {text:?}"),
+        n => format!("{n} known keys start with {text:?}"),
     };
     Err(Failure::new(text)
         .hint(
-            "all 64 digits of the key, or at least 4 that only one has: `eidetica requests` and \
-               `access` list them, and `invites` those of invites",
+            "write all 64 digits, or at least 4 leading digits that identify one key; `eidetica \
+             requests`, `access` and `invites` list keys",
         )
         .into())
 }
 
-/// Says why access could not be changed.
+/// Describes why access could not be changed.
 pub(crate) fn failed(what: &str, error: TreeError) -> Failure {
     let hint = match &error {
-        TreeError::NoSuchRequest(_) => "`eidetica requests` lists who asks".to_owned(),
+        TreeError::NoSuchRequest(_) => "`eidetica requests` lists the pending requests".to_owned(),
         TreeError::TooManyInvites(_) => "`eidetica invites` lists them".to_owned(),
         TreeError::NotAdmin(tree) => hint_of_access(&tree.short()),
         TreeError::Refused(_) => hint_of_access("<tree>"),
-        _ => "the same command again once the cause is gone".to_owned(),
+        _ => "run the command again once the cause is fixed".to_owned(),
     };
     Failure::new(what).caused_by(error).hint(hint)
 }
 
 fn hint_of_access(tree: &str) -> String {
-    format!("`eidetica access {tree}` shows who may do what, and who is admin")
+    format!("`eidetica access {tree}` lists the roles and the admins")
 }
 
 #[cfg(test)]
@@ -356,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_by_their_beginning_or_as_a_whole() {
+    fn keys_are_found_by_prefix_or_in_full() {
         let known = || [key(0xab), key(0xcd), key(0xab)].into_iter();
         assert_eq!(choose_key(known(), "ABAB").ok(), Some(key(0xab)));
         assert_eq!(choose_key(known(), &"12".repeat(32)).ok(), Some(key(0x12)));
@@ -366,11 +364,11 @@ mod tests {
         let mut near = [0xab; 32];
         near[31] = 0;
         let known = [key(0xab), PublicKey::from_bytes(near)].into_iter();
-        assert!(choose_key(known, "abab").is_err(), "two begin so");
+        assert!(choose_key(known, "abab").is_err(), "two keys start with it");
     }
 
     #[test]
-    fn the_last_admin_stays() {
+    fn last_admin_is_kept() {
         let (ada, eve) = (Subject::Key(key(1)), Subject::Key(key(2)));
         let one = [
             (Subject::Anyone, Role::Write),

@@ -1,4 +1,4 @@
-//! `append`: entries from the command line, from a file, or from a stream of lines.
+//! `append`: writes entries from the command line, from a file, or from a stream of lines.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -13,11 +13,11 @@ use crate::output::failure::{Context, Failure, Result};
 use crate::output::out::Out;
 use crate::store::trees;
 
-/// How many bytes of lines are looked for at once, and so stored together at most, one long line
-/// excepted. It bounds memory, and a stored batch costs one commit.
+/// How many bytes of lines are read at once, and so stored together at most, except for one long
+/// line. It bounds memory, and each batch costs one commit.
 const READ_BYTES: usize = 256 << 10;
 
-/// How many lines are stored together at most: short lines grow by what an entry has around them.
+/// How many lines are stored together at most: an entry adds a few hundred bytes to a short line.
 const LINES_MAX: usize = 4_096;
 
 pub(crate) async fn run(session: &Session, args: Append) -> Result<()> {
@@ -41,10 +41,10 @@ pub(crate) async fn run(session: &Session, args: Append) -> Result<()> {
     append(&node, tree, vec![payload.into()], &mut out).await
 }
 
-/// Says that something is waited for.
+/// Notes that the command waits for typed input.
 pub(crate) fn announce_terminal(console: &Console) {
     if console.reads_terminal() {
-        console.note("reading what you type; end it with Ctrl-D on a line of its own");
+        console.note("reading from the terminal; press Ctrl-D on an empty line to finish");
     }
 }
 
@@ -53,9 +53,9 @@ async fn append(node: &Node, tree: TreeId, data: Vec<Bytes>, out: &mut Out) -> R
         let hint = match &error {
             TreeError::Entry(_) => "split it into several entries, for example with --lines",
             TreeError::Refused(_) => {
-                "`eidetica log` shows who may write; the one who made the tree can let others write"
+                "`eidetica access` lists who may write; an admin of the tree can grant the role"
             }
-            _ => "the same command again once the cause is gone; nothing of it was stored",
+            _ => "nothing was stored; run the command again once the cause is fixed",
         };
         Failure::new("could not append to the tree")
             .caused_by(error)
@@ -67,7 +67,7 @@ async fn append(node: &Node, tree: TreeId, data: Vec<Bytes>, out: &mut Out) -> R
     out.flush()
 }
 
-/// Reads one payload, and not much more than fits into an entry.
+/// Reads one payload, and stops soon after it exceeds an entry.
 fn read_payload(from: impl Read, name: &str) -> Result<Vec<u8>> {
     let mut payload = Vec::new();
     from.take(ENTRY_BYTES_MAX as u64 + 1)
@@ -81,14 +81,14 @@ fn read_payload(from: impl Read, name: &str) -> Result<Vec<u8>> {
 
 fn too_large(what: &str) -> Failure {
     Failure::new(format!(
-        "{what} is too large for an entry, which has at most {ENTRY_BYTES_MAX} bytes with its \
-         parents and its signature"
+        "{what} is too large for an entry, which has at most {ENTRY_BYTES_MAX} bytes including \
+         parents and signature"
     ))
     .hint("split it into several entries, for example with --lines")
 }
 
-/// Appends one entry for each line. Lines that are there are stored together; nothing waits for
-/// lines that are not.
+/// Appends one entry for each line. Lines that have arrived are stored together, without waiting
+/// for more.
 async fn append_lines(
     node: &Node,
     tree: TreeId,
@@ -115,7 +115,7 @@ async fn append_lines(
     }
 }
 
-/// Reads a line without its end, or `None` where there is nothing left.
+/// Reads a line without its line ending, or `None` at the end of input.
 fn read_line(from: &mut impl BufRead, number: u64) -> Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     from.take(ENTRY_BYTES_MAX as u64 + 1)
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_without_their_ends() {
+    fn lines_are_read_without_line_endings() {
         let mut from = io::Cursor::new("one\r\n\ntwo\nlast");
         let mut read = || read_line(&mut from, 1).expect("short lines");
         let lines: Vec<_> = std::iter::from_fn(&mut read).collect();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_not_read_to_its_end() {
+    fn endless_line_is_refused() {
         let mut endless = BufReader::new(io::repeat(b'x'));
         assert!(read_line(&mut endless, 1).is_err());
         assert!(read_payload(io::repeat(b'x'), "it").is_err());

@@ -1,4 +1,4 @@
-//! `invite`, `invites`, `withdraw`: tickets that let whoever has them in.
+//! `invite`, `invites`, `withdraw`: manages tickets that grant access to their holders.
 
 use eidetica_sync::InviteTerms;
 use eidetica_sync::dag::Role;
@@ -15,8 +15,8 @@ pub(crate) async fn invite(session: &Session, args: MakeInvite) -> Result<()> {
     let opened = session.open()?;
     let Some(node) = &opened.server else {
         return Err(
-            Failure::new("no server runs on this store, so nobody could follow an invite")
-                .hint("`eidetica serve` in another terminal, and the same again")
+            Failure::new("no server runs on this store, so the invite could not be used")
+                .hint("run `eidetica serve` in another terminal, then run this command again")
                 .into(),
         );
     };
@@ -28,14 +28,14 @@ pub(crate) async fn invite(session: &Session, args: MakeInvite) -> Result<()> {
         uses: args.uses,
     };
     let ticket = node.invite(tree, terms).await;
-    let ticket = ticket.map_err(|error| failed("could not make an invite", error))?;
+    let ticket = ticket.map_err(|error| failed("could not create the invite", error))?;
     let secret = ticket.invite.as_ref().expect("the ticket of an invite");
     let name = secret.key().public();
     let mut out = session.console.out();
     out.line(ticket)?;
     out.flush()?;
     session.console.note(format_args!(
-        "whoever joins with it {}; {} can use it; to end it: eidetica withdraw {} {}",
+        "its holder {}; {} can use it; to withdraw it: eidetica withdraw {} {}",
         role_phrase(role),
         count(args.uses.into(), "device", "devices"),
         tree.short(),
@@ -82,16 +82,13 @@ pub(crate) async fn withdraw(session: &Session, args: Withdraw) -> Result<()> {
     let invites = node.invites(tree).await.context(failed)?;
     let invite = choose_key(invites.iter().map(|it| it.invite), &args.invite)?;
     if invites.iter().all(|it| it.invite != invite) {
-        return Err(
-            Failure::new("there is no such invite of the tree that can be used")
-                .hint("`eidetica invites` lists them")
-                .into(),
-        );
+        return Err(Failure::new("the tree has no such open invite")
+            .hint("`eidetica invites` lists them")
+            .into());
     }
     node.withdraw_invite(tree, invite).await.context(failed)?;
-    session.console.note(format_args!(
-        "the invite {} lets nobody in any more",
-        invite.short()
-    ));
+    session
+        .console
+        .note(format_args!("withdrew the invite {}", invite.short()));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `join`: asks to be let in where that is needed, and fetches the tree.
+//! `join`: fetches the tree of a ticket, after asking to join if that is needed.
 
 use eidetica_sync::JoinOptions;
 use eidetica_sync::dag::{Role, current_access};
@@ -10,19 +10,19 @@ use crate::commands::sync::plan::{Plan, routes};
 use crate::commands::sync::run::make_equal;
 use crate::output::failure::{Context, Result};
 use crate::output::text::{count, first_line};
-use crate::store::peers::{self, Known};
+use crate::store::peers::{self, RememberedPeer};
 use crate::store::{asked, trees};
 
-/// How much of a tree's name stands in a summary, in characters.
+/// How many characters of a tree's name a summary shows.
 const NAME_CHARS_MAX: usize = 60;
 
 pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
     let opened = session.open_or_create()?;
     let (store, console) = (&*opened.store, &session.console);
     let tree = args.ticket.tree;
-    let known = Known::new(args.ticket.peer, args.ticket.addresses);
+    let known = RememberedPeer::new(args.ticket.peer, args.ticket.addresses);
     let routes = routes(vec![known.clone()], args.how.via)?;
-    // It is remembered first, so that a join which is cut off can be continued with `sync`.
+    // Remember the peer first, so that `sync` can continue a join that was interrupted.
     peers::remember(store, tree, known)?;
     let before = asked::load(store, tree)?;
     let was = before.clone().unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
     let done = make_equal(session, &opened, routes, plan).await?;
     done.print(console, tree, &args.how)?;
     let entries = store.snapshot(tree).map(|it| it.entry_count());
-    let entries = entries.context("could not read what was fetched")?;
+    let entries = entries.context("could not read the fetched tree")?;
     let name = trees::find(store, &tree.to_string())?.name;
     if !args.how.json {
         let mut out = console.out();
@@ -49,18 +49,18 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
         out.flush()?;
     }
     console.note(format_args!(
-        "{:?} is here, with {}; `eidetica sync {}` fetches and sends what is new",
+        "{:?} is here with {}; `eidetica sync {}` keeps it up to date",
         first_line(&name, NAME_CHARS_MAX),
         count(entries.into(), "entry", "entries"),
         tree.short()
     ));
     let access = store.snapshot(tree).and_then(|it| current_access(&*it));
-    let access = access.context("could not read who may do what")?;
+    let access = access.context("could not read the roles of the tree")?;
     let has = access.role_of(Some(&opened.key.public()));
     if ask.role > has {
         console.note(format_args!(
-            "this device {}; an admin has not granted it the role that it asked for",
-            has.map_or("may do nothing with it", role_phrase)
+            "this device {}; an admin has not granted the requested role",
+            has.map_or("has no role", role_phrase)
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `log`: the entries of a tree in the order that is the same on every device.
+//! `log`: prints the entries of a tree, in the same order on every device.
 
 use data_encoding::HEXLOWER;
 use eidetica_sync::dag::{AccessChange, Body, SignedEntry, Subject};
@@ -11,8 +11,8 @@ use crate::output::failure::{Context, Result};
 use crate::output::text::{first_line, utc};
 use crate::store::trees;
 
-/// How much of an entry's text stands in a line for people, in characters: with what stands before
-/// it, about as much as a wide terminal shows.
+/// How many characters of an entry's text are shown: with the columns before it, about as many as
+/// fit on a wide terminal.
 const TEXT_CHARS_MAX: usize = 100;
 
 pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
@@ -33,7 +33,7 @@ pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
     out.flush()
 }
 
-/// Returns the kind of an entry, its text if it has one, and how long its payload is.
+/// Returns the kind of an entry, its text if it has one, and the length of its payload.
 fn content(body: &Body) -> (&'static str, Option<&str>, usize) {
     match body {
         Body::Data(data) => ("data", std::str::from_utf8(data).ok(), data.len()),
@@ -76,9 +76,9 @@ fn for_people(signed: &SignedEntry) -> String {
         (Some(text), Body::Data(_)) => first_line(text, TEXT_CHARS_MAX),
         (_, Body::Genesis(genesis)) => {
             let name = first_line(&genesis.name, TEXT_CHARS_MAX);
-            format!("[tree {name}] {}", said(&genesis.access))
+            format!("[tree {name}] {}", described(&genesis.access))
         }
-        (_, Body::Access(changes)) => format!("[{kind}] {}", said(changes)),
+        (_, Body::Access(changes)) => format!("[{kind}] {}", described(changes)),
         (_, Body::Extension { kind: number, .. }) => {
             format!("[{kind} {number}: {payload_bytes} bytes]")
         }
@@ -87,8 +87,8 @@ fn for_people(signed: &SignedEntry) -> String {
     format!("{height:>7}  {id}  {time}  {author}  {merges}{text}")
 }
 
-/// Says what others may do from here on.
-fn said(changes: &[AccessChange]) -> String {
+/// Describes changes of access.
+fn described(changes: &[AccessChange]) -> String {
     let one = |change: &AccessChange| {
         let subject = match change.subject {
             Subject::Anyone => "anyone".to_owned(),
@@ -96,7 +96,7 @@ fn said(changes: &[AccessChange]) -> String {
         };
         format!(
             "{subject} {}",
-            change.role.map_or("may do nothing", role_phrase)
+            change.role.map_or("has no role", role_phrase)
         )
     };
     changes.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! `serve` and `ticket`: trees for others.
+//! `serve`: serves all trees of the store, and runs other commands on it meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -52,13 +52,16 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         announce(session, &node, &trees, addresses, certificate.as_deref())?;
         #[cfg(unix)]
         if let Some(control) = &control {
-            tokio::join!(tell(session, &opened, events), control.run(dir, &opened));
+            tokio::join!(
+                report_events(session, &opened, events),
+                control.run(dir, &opened)
+            );
             return Ok(());
         }
-        tell(session, &opened, events).await;
+        report_events(session, &opened, events).await;
         Ok(())
     };
-    // An interruption counts at every moment: finding a relay can take a while.
+    // An interruption counts at any time: finding a relay can take a while.
     let served: Result<()> = tokio::select! {
         served = run => served,
         () = interruption.wait() => Ok(()),
@@ -70,24 +73,26 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     }
     let stopped = node.shutdown().await;
     served?;
-    Ok(stopped.context("could not stop everything in good order")?)
+    Ok(stopped.context("could not shut down cleanly")?)
 }
 
-/// Begins to listen, and returns where.
+/// Starts to listen, and returns the addresses.
 async fn listen(node: &Node) -> Result<Vec<Address>> {
     node.accept_connections().await.map_err(|error| {
         let taken = error.kind() == TransportErrorKind::AddressInUse;
-        let failure = Failure::new("could not start to serve").caused_by(error);
+        let failure = Failure::new("could not start the server").caused_by(error);
         match taken {
-            true => failure.hint("another address: `--http 127.0.0.1:0` takes any free port"),
-            false => failure.hint("`--no-http` or `--no-iroh` to leave out what does not start"),
+            true => failure.hint("choose another address; `--http 127.0.0.1:0` picks a free port"),
+            false => failure.hint(
+                "use `--no-http` or `--no-iroh` to leave out the transport that does not start",
+            ),
         }
     })?;
     let addresses = node.get_all_server_addresses_async().await;
     Ok(addresses.into_iter().map(|(_, address)| address).collect())
 }
 
-/// Says where it listens, and with which certificate of its own.
+/// Prints the addresses, the self-signed certificate if there is one, and a ticket for each tree.
 fn announce(
     session: &Session,
     node: &Node,
@@ -123,26 +128,26 @@ fn announce(
     out.flush()
 }
 
-/// Begins to listen for commands on the store, which nobody else can open meanwhile.
+/// Starts to listen for commands on the store, which no other process can open meanwhile.
 #[cfg(unix)]
 fn listen_for_commands(session: &Session) -> Option<Control> {
     match Control::listen(&session.dir) {
         Ok(control) => Some(control),
-        // Serving is what was asked for, and goes without.
+        // The server works without it.
         Err(error) => {
             let failure =
-                Failure::new("other commands on this store have to wait for the server's end")
+                Failure::new("other commands on this store must wait until the server ends")
                     .caused_by(error)
-                    .hint("a store with a shorter path, on a disk of this machine");
+                    .hint("use a store with a shorter path, on a local disk");
             session.console.note(failure);
             None
         }
     }
 }
 
-/// Says what others bring, and who wants to join.
-async fn tell(session: &Session, opened: &Opened, mut events: Events) {
-    let mut told = BTreeSet::new();
+/// Reports what peers push, and who asks to join.
+async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
+    let mut reported = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
             Event::Stored {
@@ -155,12 +160,12 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
                 let note = format!("{entries} in {tree} from {from}");
                 session.console.note(printable(&note));
             }
-            // Strangers who ask again and again fill no logs.
-            Event::JoinRequested { tree, key, role } if told.insert((tree, key)) => {
-                if told.len() > REQUESTS_MAX {
-                    told.clear();
+            // Repeated requests must not fill the log.
+            Event::JoinRequested { tree, key, role } if reported.insert((tree, key)) => {
+                if reported.len() > REQUESTS_MAX {
+                    reported.clear();
                 }
-                if let Some(note) = wish(opened, tree, key, role).await {
+                if let Some(note) = describe_request(opened, tree, key, role).await {
                     session.console.note(note);
                 }
             }
@@ -169,15 +174,20 @@ async fn tell(session: &Session, opened: &Opened, mut events: Events) {
     }
 }
 
-/// Says who wants to join a tree that is here.
-async fn wish(opened: &Opened, tree: TreeId, key: PublicKey, role: Role) -> Option<String> {
+/// Describes a request to join a tree of this store.
+async fn describe_request(
+    opened: &Opened,
+    tree: TreeId,
+    key: PublicKey,
+    role: Role,
+) -> Option<String> {
     let name = trees::find(&*opened.store, &tree.to_string()).ok()?.name;
     let requests = opened.server.as_ref()?.join_requests(Some(tree)).await;
     let requests = requests.unwrap_or_default();
     let request = requests.iter().find(|request| request.key == key);
     let note = request.map(|request| quoted(&request.waiting.note));
     Some(format!(
-        "{key} asks for {role} of {name:?} {note}\n  \
+        "{key} asks to {role} {name:?} {note}\n  \
          eidetica approve {tree} {short}    or    eidetica reject {tree} {short}",
         role = role_name(role),
         name = printable(&name),

@@ -1,4 +1,4 @@
-//! What a command works with.
+//! The context of a command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use crate::output::console::Console;
 use crate::output::failure::Result;
 use crate::store::dir::{Opened, StoreDir};
 
-/// The store's folder and whoever started the command. A command is the same in a process of its own
-/// and in the server, which has the store open.
+/// The store's folder and the console of the client. A command runs alike in its own process and in
+/// the server, which has the store open.
 pub(crate) struct Session {
     pub(crate) dir: Arc<StoreDir>,
     pub(crate) console: Console,
-    /// What the server has open.
+    /// The open store, in the server.
     server: Option<Opened>,
-    /// Where the one who started the command is.
+    /// The working directory of the client.
     folder: PathBuf,
 }
 
 impl Session {
-    /// A command in its own process.
+    /// Returns the session of a command in its own process.
     pub(crate) fn own(dir: StoreDir) -> Self {
         Self {
             dir: Arc::new(dir),
@@ -29,7 +29,7 @@ impl Session {
         }
     }
 
-    /// A command in the server, from a process in `folder`.
+    /// Returns the session of a command in the server, for a client in `folder`.
     #[cfg(unix)]
     pub(crate) fn served(
         dir: Arc<StoreDir>,
@@ -45,7 +45,7 @@ impl Session {
         }
     }
 
-    /// Opens the store, which must be there.
+    /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Opened> {
         match &self.server {
             Some(opened) => Ok(opened.clone()),
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    /// Opens the store, and makes what is missing of it.
+    /// Opens the store, and creates it if needed.
     pub(crate) fn open_or_create(&self) -> Result<Opened> {
         match &self.server {
             Some(opened) => Ok(opened.clone()),
@@ -61,12 +61,12 @@ impl Session {
         }
     }
 
-    /// Returns what the server has open, in the server.
+    /// Returns the server's open store, or `None` outside the server.
     pub(crate) fn server(&self) -> Option<&Opened> {
         self.server.as_ref()
     }
 
-    /// Returns a path of the command line as it is from here.
+    /// Resolves a path of the command line.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }

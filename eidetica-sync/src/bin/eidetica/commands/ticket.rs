@@ -1,4 +1,4 @@
-//! `ticket`: says where others find a tree that is being served.
+//! `ticket`: prints where others find a tree that is being served.
 
 use eidetica_sync::dag::TreeId;
 use eidetica_sync::proto::Ticket;
@@ -18,8 +18,8 @@ pub(crate) async fn ticket(session: &Session, text: &str) -> Result<()> {
     }
     let key = dir.public_key()?;
     let serving = dir.serving()?.ok_or_else(|| {
-        Failure::new("no server runs on this store, so nobody could follow a ticket")
-            .hint("`eidetica serve`, which prints a ticket for each tree")
+        Failure::new("no server runs on this store, so the ticket could not be used")
+            .hint("run `eidetica serve`, which prints a ticket for each tree")
     })?;
     let named = |served: ServedTree| -> Option<Named> {
         let tree: TreeId = served.tree.parse().ok()?;

@@ -1,4 +1,4 @@
-//! `init`, `new`, `ls` and `tips`: makes trees and lists them.
+//! `init`, `new`, `ls` and `tips`: creates and lists trees.
 
 use eidetica_sync::dag::{AccessChange, Subject, tip_ids};
 use serde_json::json;
@@ -27,7 +27,7 @@ pub(crate) async fn new(session: &Session, args: New) -> Result<()> {
     out.flush()
 }
 
-/// Returns what others may do in a tree from the start.
+/// Returns the roles of others in a new tree.
 pub(crate) fn access_of(anyone: Option<Anyone>) -> Vec<AccessChange> {
     anyone
         .map(|role| AccessChange::grant(Subject::Anyone, role.into()))

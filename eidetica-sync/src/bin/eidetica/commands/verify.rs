@@ -1,4 +1,4 @@
-//! `verify`: reads whole trees and says what is wrong with them.
+//! `verify`: reads whole trees and reports damage.
 
 use eidetica_sync::dag::check;
 use serde_json::json;
@@ -18,7 +18,7 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
     let mut out = session.console.out();
     let (mut problems_found, mut damaged) = (0, 0);
     for Named { tree, name } in trees {
-        let failed = format!("could not read all of the tree {} ({name})", tree.short());
+        let failed = format!("could not read the whole tree {} ({name})", tree.short());
         let snapshot = opened.store.snapshot(tree).context(&failed)?;
         let entries = snapshot.entry_count();
         let mut progress = session.console.progress("verifying");
@@ -29,7 +29,7 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
         drop(progress);
         let problems = checked
             .context(&failed)
-            .hint("fetch the tree anew: `eidetica join` into another --store")?;
+            .hint("fetch the tree again: `eidetica join` into another --store")?;
         problems_found += problems.len() as u64;
         damaged += u64::from(!problems.is_empty());
         if args.json {
@@ -52,7 +52,7 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
     }
     let problems = count(problems_found, "problem", "problems");
     let text = format!("{problems} in {}", count(damaged, "tree", "trees"));
-    let hint = "fetch what is damaged anew: `eidetica join` into another --store, with a ticket of \
-                a device that has it";
+    let hint = "fetch the damaged trees again: `eidetica join` into another --store, with a ticket \
+                from another device";
     Err(Failure::new(text).hint(hint).into())
 }

@@ -1,4 +1,4 @@
-//! The side of the process that was started.
+//! The client: the process that the user started.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -17,15 +17,14 @@ use crate::output::out::note;
 use crate::output::progress::Progress;
 use crate::store::dir::StoreDir;
 
-/// How long the server may take to say that a command begins. It does so at once, unless it is
-/// stopped.
+/// How long the server may take to start a command. It does so at once, unless it is suspended.
 const BEGIN_WAIT: Duration = Duration::from_secs(10);
 
 /// How much is read and sent at once in bytes.
 const INPUT_BYTES: usize = 256 << 10;
 
-/// Has the command carried out by the server on this store, and returns its exit code; `None` if no
-/// server listens.
+/// Hands the command to the server on this store, and returns its exit code; `None` if no server
+/// listens.
 pub(crate) fn run(dir: &StoreDir, command: &Command) -> Option<Result<u8>> {
     let stream = UnixStream::connect(dir.control_socket()).ok()?;
     Some(converse(stream, command))
@@ -54,10 +53,10 @@ fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             return Err(Failure::new("the command line is too long")
                 .caused_by(error)
-                .hint("`append` reads long text from a file or from stdin")
+                .hint("pass long text to `append` in a file or on stdin")
                 .into());
         }
-        // A server that is too busy says so without hearing us out.
+        // A busy server answers without reading the whole request.
         sent => sent,
     };
     let timeout = stream.set_read_timeout(Some(BEGIN_WAIT));
@@ -67,14 +66,14 @@ fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
         (Err(error), Ok(())) | (Err(_), Err(error)) => {
             return Err(Failure::new(failed)
                 .caused_by(error)
-                .hint("see whether the server still runs, and start it again")
+                .hint("check that the server still runs, or start it again")
                 .into());
         }
     };
     stream.set_read_timeout(None).context(failed)?;
     if let (Some((from, name)), Answer::Begun) = (input, &answer) {
         let to = stream.try_clone().context(failed)?;
-        // It ends with the process: what is typed is waited for without a way to stop.
+        // The thread ends with the process: reading a terminal cannot be interrupted.
         thread::spawn(move || send(from, &name, to));
     }
     let mut progress = None;
@@ -95,7 +94,7 @@ fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
         }
         answer = read(&mut stream)
             .context("the server ended before the command did")
-            .hint("look at what is stored (`eidetica log`) before you do the same again")?;
+            .hint("check what was stored (`eidetica log`) before you run the command again")?;
     }
 }
 
@@ -105,7 +104,7 @@ fn print(bytes: &[u8]) -> Result<()> {
     printed.map_err(Stop::from_stdout)
 }
 
-/// Sends all that there is to read.
+/// Sends the whole input.
 fn send(mut from: impl Read, name: &str, mut to: UnixStream) {
     let mut chunk = vec![0; INPUT_BYTES];
     loop {

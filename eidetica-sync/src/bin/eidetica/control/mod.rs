@@ -1,9 +1,8 @@
-//! The channel over which a command is carried out by the server that has the store open: a socket
-//! in the store's folder.
+//! Handing a command to the server that has the store open, over a socket in the store's folder.
 //!
-//! A connection carries one command. The client sends the command line as it is, the server parses
-//! it and runs what the client would have run; what it prints goes back. The server acts for
-//! whoever can open the socket, which is whoever could read the store's key.
+//! A connection carries one command. The [`client`] sends its command line, and the [`server`] parses
+//! it, runs the command and sends back what it prints. Anyone who can open the socket could also read
+//! the store's key.
 #![cfg_attr(not(unix), allow(dead_code))]
 
 use std::io::{self, Read, Write};
@@ -16,59 +15,59 @@ pub(crate) mod client;
 #[cfg(unix)]
 pub(crate) mod server;
 
-/// The largest message in bytes: all arguments of a command together, of which systems allow about
-/// two megabytes. All others are smaller by far.
+/// The largest message in bytes: all arguments of a command, of which systems allow about two
+/// megabytes. All other messages are far smaller.
 const MESSAGE_BYTES_MAX: u32 = 4 << 20;
 
-/// What the client says.
+/// A message from the client.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Order {
-    /// Asks for a command. It comes first.
+    /// Runs a command. It is the first message.
     Run(Request),
     /// What the client has read from its input.
     Input(Vec<u8>),
-    /// There is no more of it.
+    /// The input has ended.
     InputEnd,
-    /// It could not be read, and why.
+    /// The input could not be read, and why.
     InputFailed(String),
 }
 
 /// A command.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// The version of the client, so that nothing is misunderstood.
+    /// The version of the client. The server refuses any other than its own.
     version: String,
     /// The arguments, without the program's name.
     args: Vec<Vec<u8>>,
-    /// The folder from which paths are meant.
+    /// The client's working directory, which relative paths start from.
     folder: Vec<u8>,
 }
 
-/// What the server says.
+/// A message from the server.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The command begins.
+    /// The command has started.
     Begun,
-    /// Something for stdout.
+    /// Data for stdout.
     Out(Vec<u8>),
     /// A line for stderr.
     Note(String),
-    /// How far something has come.
+    /// How far the command has come.
     Progress {
         /// What is being done.
         what: String,
-        /// How much of it.
+        /// How much of it is done.
         done: u64,
-        /// How much there is, if that is known.
+        /// The total, if it is known.
         total: Option<u64>,
     },
-    /// There is no more progress to be shown.
+    /// There is no more progress to show.
     ProgressEnd,
     /// The command has ended with this exit code.
     Exit(u8),
 }
 
-/// Writes a message: its length in four bytes, the lowest first, and what it says.
+/// Writes a message: its length as four little-endian bytes, then its encoding.
 pub(crate) fn write(to: &mut (impl Write + ?Sized), message: &impl Serialize) -> io::Result<()> {
     let mut bytes = vec![0; 4];
     bytes = postcard::to_extend(message, bytes).map_err(io::Error::other)?;
@@ -90,13 +89,13 @@ pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     if length > MESSAGE_BYTES_MAX {
         return Err(invalid("the message is too long"));
     }
-    // What was not sent takes no memory.
+    // Allocate only what arrives.
     let mut bytes = Vec::new();
     from.take(length.into()).read_to_end(&mut bytes)?;
     if bytes.len() < length as usize {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    postcard::from_bytes(&bytes).map_err(|_| invalid("the message makes no sense"))
+    postcard::from_bytes(&bytes).map_err(|_| invalid("the message is malformed"))
 }
 
 #[cfg(test)]
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_too_long_is_refused() {
+    fn truncated_and_oversized_messages_are_refused() {
         let mut bytes = Vec::new();
         write(&mut bytes, &Answer::Note("text".into())).expect("room");
         for cut in 0..bytes.len() {

@@ -1,4 +1,4 @@
-//! The side of the server.
+//! The server: runs the commands of clients.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,27 +27,27 @@ use crate::output::failure::{Failure, Result, Stop};
 use crate::output::remote::Remote;
 use crate::store::dir::{Opened, StoreDir, create_private_folder};
 
-/// How long to wait after a connection could not be accepted: files may have run out, and at once it
-/// would fail again.
+/// How long to wait after a connection could not be accepted: without file descriptors, the next
+/// attempt would fail at once.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// How many commands are carried out at a time: more than a person starts, and each has two threads.
+/// How many commands run at a time: more than a person starts. Each has two threads.
 const COMMANDS_MAX: u32 = 16;
 
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its request.
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a client may take to read what it is told: as long as a person looks at one page of a
-/// pager. Meanwhile the command holds on to a state of the store.
+/// How long a client may take to read an answer: as long as a person looks at one page of a pager.
+/// Meanwhile, the command holds a snapshot of the store.
 const ANSWER_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// How long the server waits at its end for commands that cannot be interrupted.
+/// How long a stopping server waits for commands that cannot be interrupted.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// How many chunks of input wait for a command: it is never idle, and takes about a megabyte.
+/// How many chunks of input wait for a command: enough to keep it busy, about a megabyte.
 const CHUNKS_MAX: usize = 4;
 
-/// Carries out commands of other processes.
+/// Runs the commands of other processes.
 pub(crate) struct Control {
     listener: UnixListener,
     socket: PathBuf,
@@ -55,21 +55,21 @@ pub(crate) struct Control {
     open: Arc<Open>,
 }
 
-/// The connections, by their numbers.
+/// The open connections by number.
 #[derive(Default)]
 struct Open(Mutex<BTreeMap<u64, UnixStream>>);
 
 impl Control {
-    /// Begins to listen. The store must be open, so that there is no other server.
+    /// Starts to listen. The store must be open, so that there is no other server.
     pub(crate) fn listen(dir: &StoreDir) -> io::Result<Self> {
         let socket = dir.control_socket();
         if let Some(folder) = socket.parent() {
             create_private_folder(folder)?;
-            // The folder is what keeps others out: a socket's own mode is not heeded everywhere.
+            // The folder keeps others out: some systems ignore the mode of a socket.
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
         match fs::remove_file(&socket) {
-            // One that was killed leaves it behind.
+            // A server that was killed leaves its socket.
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -82,20 +82,20 @@ impl Control {
         })
     }
 
-    /// Carries out what others ask for, until it is dropped.
+    /// Runs commands until it is dropped.
     pub(crate) async fn run(&self, dir: &Arc<StoreDir>, opened: &Opened) {
         for number in 0_u64.. {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a command could not be taken over");
+                    tracing::warn!(%error, "could not accept a command");
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                     continue;
                 }
             };
             let begun = self.begin(number, stream, dir, opened);
             if let Err(error) = begun {
-                tracing::warn!(%error, "a command could not be begun");
+                tracing::warn!(%error, "could not start a command");
             }
         }
     }
@@ -111,28 +111,28 @@ impl Control {
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(ANSWER_WAIT))?;
         let Ok(permit) = self.free.clone().try_acquire_owned() else {
-            let text = format!("the server carries out {COMMANDS_MAX} commands already");
-            let failure = Failure::new(text).hint("the same again when one has ended");
-            // Both fit into the socket's buffer.
+            let text = format!("the server already runs {COMMANDS_MAX} commands");
+            let failure =
+                Failure::new(text).hint("run the command again when one of them has ended");
+            // Both messages fit into the socket's buffer.
             write(&mut stream, &Answer::Note(failure.to_string()))?;
             return write(&mut stream, &Answer::Exit(failure.code()));
         };
         let guest = Guest::new(number, &stream, self.open.clone(), permit)?;
         let (dir, opened, handle) = (dir.clone(), opened.clone(), Handle::current());
-        // A command reads, writes and waits as it would in a process of its own, so it has a thread
-        // of its own.
+        // A command blocks as it would in its own process, so it gets its own thread.
         thread::Builder::new()
             .name("command".to_owned())
             .spawn(move || {
                 let _guest = guest;
                 if let Err(error) = serve(stream, dir, opened, &handle) {
-                    tracing::debug!(%error, "a client has gone");
+                    tracing::debug!(%error, "a client is gone");
                 }
             })?;
         Ok(())
     }
 
-    /// Ends all commands, and waits for them, but not for ever.
+    /// Ends all commands, and waits up to [`STOP_WAIT`] for them.
     pub(crate) async fn stop(self) {
         let _is_gone = fs::remove_file(&self.socket);
         drop(self.listener);
@@ -141,7 +141,7 @@ impl Control {
         }
         let all_ended = self.free.acquire_many(COMMANDS_MAX);
         if tokio::time::timeout(STOP_WAIT, all_ended).await.is_err() {
-            tracing::warn!("a command is cut off");
+            tracing::warn!("a command did not end in time");
         }
     }
 }
@@ -152,7 +152,7 @@ impl Open {
     }
 }
 
-/// One connection in the list of all.
+/// Keeps one connection in the list.
 struct Guest {
     number: u64,
     open: Arc<Open>,
@@ -181,7 +181,7 @@ impl Drop for Guest {
     }
 }
 
-/// Carries out the command of one connection.
+/// Runs the command of one connection.
 fn serve(
     mut stream: UnixStream,
     dir: Arc<StoreDir>,
@@ -196,7 +196,7 @@ fn serve(
     let (chunks, input) = sync_channel(CHUNKS_MAX);
     let (gone, when_gone) = watch::channel(false);
     let remote = Arc::new(Remote::new(stream.try_clone()?, input, when_gone));
-    remote.tell(&Answer::Begun)?;
+    remote.send(&Answer::Begun)?;
     let mut from = stream.try_clone()?;
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -205,12 +205,12 @@ fn serve(
         });
         let _farewell = Farewell(&stream);
         let code = run(request, dir, opened, &remote, handle);
-        remote.tell(&Answer::Exit(code))
+        remote.send(&Answer::Exit(code))
     })
 }
 
-/// Lets a client know, even after a panic, that there is no more to come. What it may still be
-/// sending is read until it closes its side: otherwise it could lose what it was told last.
+/// Closes the sending side, even after a panic. The receiving side is read until the client closes
+/// it: otherwise the client could lose the last answer.
 struct Farewell<'a>(&'a UnixStream);
 
 impl Drop for Farewell<'_> {
@@ -219,7 +219,7 @@ impl Drop for Farewell<'_> {
     }
 }
 
-/// Passes on what the client reads, until it is gone.
+/// Passes on the client's input until the client is gone.
 fn receive(from: &mut UnixStream, chunks: SyncSender<io::Result<Vec<u8>>>) {
     let mut chunks = Some(chunks);
     loop {
@@ -231,11 +231,11 @@ fn receive(from: &mut UnixStream, chunks: SyncSender<io::Result<Vec<u8>>>) {
             }
             Ok(Order::InputFailed(text)) => (Err(io::Error::other(text)), false),
             Ok(Order::Run(_)) => (Err(io::ErrorKind::InvalidData.into()), true),
-            // Half of the input must not be taken for all of it.
+            // Truncated input must not look complete.
             Err(error) => (Err(error), true),
         };
         if let Some(to) = &chunks {
-            // A command need not read all that is sent.
+            // A command need not read its whole input.
             let _is_unread = to.send(chunk);
         }
         if is_last {
@@ -260,7 +260,7 @@ fn run(
             tokio::select! {
                 biased;
                 result = crate::commands::dispatch(&session, args.command) => result,
-                // As a process of its own it would have ended, wherever it was.
+                // In its own process, the command would have ended here too.
                 () = gone.wait() => Err(Stop::OutputClosed),
             }
         })
@@ -272,9 +272,10 @@ fn parse(request: &Request) -> Result<Args> {
     let own = env!("CARGO_PKG_VERSION");
     if request.version != own {
         let version = &request.version;
-        let text = format!("the server on this store is eidetica {own}, this is {version}");
+        let text =
+            format!("the server on this store is eidetica {own}, but this is eidetica {version}");
         return Err(Failure::new(text)
-            .hint("stop the server, and start it again with this version")
+            .hint("restart the server with this version")
             .into());
     }
     let name = [b"eidetica".to_vec()];
@@ -283,7 +284,7 @@ fn parse(request: &Request) -> Result<Args> {
     args.map_err(|error| {
         Failure::new("the server does not understand the command")
             .caused_by(error)
-            .hint("stop the server, and start it again with this version")
+            .hint("restart the server with this version")
             .into()
     })
 }

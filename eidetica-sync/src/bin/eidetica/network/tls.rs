@@ -1,4 +1,4 @@
-//! HTTPS: what `serve` proves itself with, and whom `join` and `sync` believe.
+//! HTTPS: the certificate of `serve`, and the certificates that `join` and `sync` trust.
 
 use std::fs;
 use std::io;
@@ -10,15 +10,15 @@ use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Hint, Result};
 use crate::store::dir::{StoreDir, warn_if_others_can_read};
 
-/// The key that the store's server makes for itself, and its latest certificate.
+/// The key that the store's server generates for itself, and its latest certificate.
 const KEY_FILE: &str = "tls-key.pem";
 const CERTIFICATE_FILE: &str = "tls-cert.pem";
 
-/// What `serve` proves itself with.
+/// The certificate of a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeTls {
-    /// Serves over HTTPS, with the certificate and its chain in this PEM file. Without TLS, whoever
-    /// listens on the way reads all that is sent over HTTP
+    /// Serves over HTTPS with the certificate chain in this PEM file. Without TLS, anyone on the path
+    /// can read what is sent over HTTP
     #[arg(
         long,
         value_name = "FILE",
@@ -26,30 +26,29 @@ pub(crate) struct ServeTls {
         conflicts_with = "no_http"
     )]
     tls_cert: Option<PathBuf>,
-    /// The private key of the certificate, as PEM
+    /// The certificate's private key in PEM format
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Serves over HTTPS, with a certificate that it signs itself: give it to clients for --tls-ca.
-    /// The key stays in the store's folder and is the same next time
+    /// Serves over HTTPS with a self-signed certificate; pass it to clients for --tls-ca. The key is
+    /// kept in the store's folder
     #[arg(long, conflicts_with_all = ["no_http", "tls_cert"])]
     tls_self_signed: bool,
-    /// A name under which others reach the server, for its tickets and for the certificate that it
-    /// signs itself; can be given several times
+    /// A host name of the server, for its tickets and its self-signed certificate; may be repeated
     #[arg(long = "tls-name", value_name = "HOST", conflicts_with = "no_http")]
     tls_names: Vec<String>,
 }
 
-/// Whom a client believes.
+/// The certificates that a client trusts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AskTls {
-    /// Trusts the certificates in this PEM file over HTTPS, instead of those that the system trusts
+    /// Trusts the certificates in this PEM file over HTTPS, instead of the system's
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 }
 
 impl ServeTls {
-    /// Switches TLS on if that was asked for. Returns where the certificate is that clients must be
-    /// given, if it is one of our own.
+    /// Enables TLS if the command line says so. Returns the path of the certificate if it is
+    /// self-signed, because clients need it.
     pub(crate) fn apply(
         self,
         dir: &StoreDir,
@@ -60,7 +59,9 @@ impl ServeTls {
                 warn_if_others_can_read(key);
                 let tls = ServerTls::from_pem(&read(cert)?, &read(key)?)
                     .context("could not use the certificate for HTTPS")
-                    .hint("both files are PEM, and the key is that of the first certificate")?;
+                    .hint(
+                        "both files must be PEM, and the key must belong to the first certificate",
+                    )?;
                 (tls, None)
             }
             _ if self.tls_self_signed => {
@@ -69,8 +70,8 @@ impl ServeTls {
             }
             _ if self.tls_names.is_empty() => return Ok((http, None)),
             _ => {
-                return Err(Failure::new("--tls-name is for a server with TLS")
-                    .hint("--tls-self-signed, or --tls-cert and --tls-key, along with it")
+                return Err(Failure::new("--tls-name needs TLS")
+                    .hint("add --tls-self-signed, or --tls-cert and --tls-key")
                     .into());
             }
         };
@@ -81,7 +82,7 @@ impl ServeTls {
         Ok((http, to_give))
     }
 
-    /// Lists everything under which clients may reach the server.
+    /// Lists the names and addresses under which clients may reach the server.
     fn names(&self, http: &HttpTransportBuilder) -> Vec<String> {
         let mut names = self.tls_names.clone();
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
@@ -92,8 +93,8 @@ impl ServeTls {
     }
 }
 
-/// Makes a certificate with the key in the store's folder, and the key if there is none. Each start
-/// makes another certificate, because names and addresses change; clients go by the key.
+/// Makes a certificate with the key in the store's folder, and generates the key if there is none.
+/// Each start makes another certificate, because names and addresses change; clients pin the key.
 fn own(dir: &StoreDir, names: Vec<String>) -> Result<ServerTls> {
     let file = dir.file(KEY_FILE);
     let tls = match fs::read(&file) {
@@ -101,7 +102,7 @@ fn own(dir: &StoreDir, names: Vec<String>) -> Result<ServerTls> {
             warn_if_others_can_read(&file);
             ServerTls::self_signed_with_key(names, &key)
                 .context(format!("could not use the key in {}", file.display()))
-                .hint("delete it: another is made, and clients need its certificate")?
+                .hint("delete the file to generate another key; clients then need the new certificate")?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let tls = ServerTls::self_signed(names).context("could not make a certificate")?;
@@ -115,12 +116,12 @@ fn own(dir: &StoreDir, names: Vec<String>) -> Result<ServerTls> {
 }
 
 impl AskTls {
-    /// Tells whether anybody is to be believed but those whom the system believes.
+    /// Tells whether the system's certificates are replaced.
     pub(crate) fn is_given(&self) -> bool {
         self.tls_ca.is_some()
     }
 
-    /// Sets whom the client believes, if that was asked for.
+    /// Sets the trusted certificates, if the command line names any.
     pub(crate) fn apply(
         &self,
         session: &Session,
@@ -131,8 +132,11 @@ impl AskTls {
         };
         let file = &session.path(file);
         let trusted = ClientTls::trusting(&read(file)?)
-            .context(format!("could not trust what is in {}", file.display()))
-            .hint("a PEM file, such as the one that `serve --tls-self-signed` names")?;
+            .context(format!(
+                "could not use the certificates in {}",
+                file.display()
+            ))
+            .hint("name a PEM file, such as the one that `serve --tls-self-signed` prints")?;
         Ok(http.client_tls(trusted))
     }
 }

@@ -1,4 +1,4 @@
-//! The transports, as the program sets them up.
+//! The transports that the program sets up.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ pub(crate) fn with_http(node: NodeBuilder, http: HttpTransportBuilder) -> Result
     Ok(node.context("could not set up HTTP")?)
 }
 
-/// Adds iroh. The device's key is the endpoint's, so every connection proves it.
+/// Adds iroh. The endpoint uses the device's key, so every connection proves it.
 pub(crate) async fn with_iroh(
     node: NodeBuilder,
     key: &SecretKey,
@@ -34,6 +34,6 @@ pub(crate) async fn with_iroh(
         .bind()
         .await
         .context(failed)
-        .hint("HTTP alone: `serve --no-iroh`, or `join` and `sync` with `--via http`")?;
+        .hint("use HTTP alone: `serve --no-iroh`, or `--via http` with `join` and `sync`")?;
     Ok(node.transport("iroh", iroh).context(failed)?)
 }

@@ -1,4 +1,4 @@
-//! Whoever started a command: what it reads, and what it is told.
+//! Where a command reads from and prints to: its own process, or the client of a server.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,12 +13,12 @@ use crate::output::progress::Progress;
 use crate::output::remote::{Remote, RemoteOut};
 use crate::signals::Interruption;
 
-/// Where a command reads from and prints to. Clones are the same.
+/// Where a command reads from and prints to. Clones share the streams.
 #[derive(Clone)]
 pub(crate) enum Console {
     /// The streams of this process.
     Own,
-    /// Those of a process that has given its command to the server.
+    /// The streams of a client that has handed its command to the server.
     Remote(Arc<Remote>),
 }
 
@@ -31,12 +31,12 @@ impl Console {
         }
     }
 
-    /// Prints a line that is no data. If nobody can be told, nobody is.
+    /// Prints a line to stderr. Errors are ignored: there is no other place to report them.
     pub(crate) fn note(&self, text: impl Display) {
         match self {
             Self::Own => out::note(text),
             Self::Remote(remote) => {
-                let _nobody_reads = remote.tell(&Answer::Note(text.to_string()));
+                let _client_is_gone = remote.send(&Answer::Note(text.to_string()));
             }
         }
     }
@@ -57,12 +57,12 @@ impl Console {
         }
     }
 
-    /// Tells whether a person types what stdin gives. Who hands a command over is told before.
+    /// Tells whether stdin is a terminal. A client announces that itself.
     pub(crate) fn reads_terminal(&self) -> bool {
         matches!(self, Self::Own) && io::stdin().is_terminal()
     }
 
-    /// Reads a file. The one who hands a command over sends along the file that it names.
+    /// Reads a file of the command line. A client sends its content along.
     pub(crate) fn file(&self, path: &Path) -> Result<Box<dyn Read>> {
         Ok(match self {
             Self::Own => Box::new(open(path)?),
@@ -82,7 +82,7 @@ impl Console {
         }
     }
 
-    /// Begins to listen for the wish to end the command.
+    /// Starts to listen for an interruption of the command.
     pub(crate) fn interruption(&self) -> Result<Interruption> {
         match self {
             Self::Own => Interruption::listen(),

@@ -1,4 +1,4 @@
-//! Errors as people read them: what was tried, why it failed, what to do next.
+//! Errors for people: what was tried, why it failed, what to do next.
 
 use std::error::Error;
 use std::fmt;
@@ -8,20 +8,20 @@ use eidetica_sync::store::BoxedError;
 
 use crate::output::text::printable;
 
-/// The result of everything here.
+/// The result of a command or a part of it.
 pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
 
-/// Why a command does not go on.
+/// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// Whoever read stdout has closed it.
+    /// The reader of stdout has closed it.
     OutputClosed,
     /// It failed.
     Failed(Box<Failure>),
 }
 
 impl Stop {
-    /// Says why data could not be printed.
+    /// Describes why data could not be printed.
     pub(crate) fn from_stdout(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
@@ -32,7 +32,7 @@ impl Stop {
     }
 }
 
-/// What a script has to tell apart.
+/// The outcomes that scripts distinguish, by exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Error,
@@ -50,7 +50,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Says what could not be done.
+    /// Makes a failure that says what could not be done.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             kind: Kind::Error,
@@ -60,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// Says what somebody else has to do first.
+    /// Makes a failure that waits for an admin.
     pub(crate) fn pending(text: impl Into<String>) -> Self {
         let kind = Kind::Pending;
         Self {
@@ -69,7 +69,7 @@ impl Failure {
         }
     }
 
-    /// Says what somebody else does not want.
+    /// Makes a failure that an admin has caused.
     pub(crate) fn rejected(text: impl Into<String>) -> Self {
         let kind = Kind::Rejected;
         Self {
@@ -78,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// Returns the exit code of the program. 2 is for a command line that makes no sense.
+    /// Returns the exit code of the program. 2 is for an invalid command line.
     pub(crate) fn code(&self) -> u8 {
         match self.kind {
             Kind::Error => 1,
@@ -106,8 +106,8 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Writes all of it: the causes, one in a line, and the hint. Some of the text may come from a peer,
-/// so nothing in it can steer a terminal.
+/// Writes the text, one line for each cause, and the hint. Control characters are escaped, because
+/// some of the text may come from a peer.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
@@ -123,14 +123,14 @@ impl fmt::Display for Failure {
             .map(|it| it as &(dyn Error + 'static));
         for cause in std::iter::successors(first, |&cause| cause.source()) {
             let text = cause.to_string();
-            // Many errors repeat their cause in their own text.
+            // Many errors include the text of their cause.
             if !said.contains(&text) {
                 write!(f, "\n  caused by: {}", printable(&text))?;
                 said = text;
             }
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n  try: {}", printable(hint)),
+            Some(hint) => write!(f, "\n  hint: {}", printable(hint)),
             None => Ok(()),
         }
     }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_printed_once() {
         let error = StoreError::Io {
             source: "no light".into(),
         };
@@ -175,12 +175,12 @@ mod tests {
         let text = failure.map_err(|failure| failure.to_string());
         let lines = "error: could not read\n  \
                      caused by: the store's file could not be read or written: no light\n  \
-                     try: a lamp";
+                     hint: a lamp";
         assert_eq!(text, Err(lines.to_owned()));
     }
 
     #[test]
-    fn a_peers_words_do_not_steer_the_terminal() {
+    fn control_characters_of_a_peer_are_escaped() {
         let text = Failure::new("it said \u{1b}[2J").to_string();
         assert_eq!(text, "error: it said \\u{1b}[2J");
     }

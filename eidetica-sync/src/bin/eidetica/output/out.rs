@@ -1,4 +1,4 @@
-//! Where the program prints: data on stdout, everything else on stderr.
+//! What the program prints: data on stdout, everything else on stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::output::failure::{Result, Stop};
 
-/// How many bytes of data are printed at once: with fewer, a long log is mostly calls.
+/// How many bytes of data are printed at once: with fewer, system calls dominate a long log.
 const OUT_BYTES: usize = 64 << 10;
 
-/// Data on its way to stdout. What was not flushed is not printed: end with [`Out::flush`].
+/// A buffered writer to stdout. Call [`Out::flush`] at the end, or data is lost.
 pub(crate) struct Out(BufWriter<Box<dyn Write>>);
 
 impl Out {
@@ -30,13 +30,13 @@ impl Out {
         self.line("")
     }
 
-    /// Hands everything over.
+    /// Writes out the buffer.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.0.flush().map_err(Stop::from_stdout)
     }
 }
 
-/// Writes a line to stderr. If nobody can be told, nobody is.
+/// Writes a line to stderr. Errors are ignored: there is no other place to report them.
 pub(crate) fn note(text: impl Display) {
-    let _nobody_reads = writeln!(io::stderr().lock(), "{text}");
+    let _is_closed = writeln!(io::stderr().lock(), "{text}");
 }

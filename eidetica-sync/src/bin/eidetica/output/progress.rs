@@ -1,4 +1,4 @@
-//! How far something has come: a bar on a terminal, a line now and then elsewhere.
+//! Progress: a bar on a terminal, a line every few seconds elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -11,21 +11,20 @@ use crate::control::Answer;
 use crate::output::out::note;
 use crate::output::remote::Remote;
 
-/// How long to wait between two lines where there is no terminal: often enough to see that it goes
-/// on, seldom enough for a log.
+/// How long to wait between two lines without a terminal: often enough to see progress, seldom
+/// enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long to wait between two messages to another process, which shows them: as smooth as a bar
-/// need be.
+/// How long to wait between two messages to a client: smooth enough for a bar.
 const MESSAGE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A bar has room for a number of this size before its parts begin to jump.
+/// The bar while the total is known.
 const BAR: &str = "{msg} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left";
 
-/// The bar while nobody knows how much there is.
+/// The bar while the total is unknown.
 const SPINNER: &str = "{msg} {spinner} {human_pos} {per_sec}";
 
-/// Shows on stderr how far something has come. What is dropped disappears from the terminal.
+/// Shows progress on stderr until it is dropped.
 pub(crate) struct Progress {
     what: String,
     shown: Shown,
@@ -41,7 +40,7 @@ enum Shown {
 }
 
 impl Progress {
-    /// Begins to show `what` is being done.
+    /// Starts to show the progress of `what`.
     pub(crate) fn new(what: &'static str) -> Self {
         let shown = match io::stderr().is_terminal() {
             true => Shown::Bar(
@@ -54,7 +53,7 @@ impl Progress {
         Self::with(shown, what)
     }
 
-    /// Begins to have it shown by another process.
+    /// Starts to show the progress of `what` on the client's terminal.
     pub(crate) fn remote(remote: Arc<Remote>, what: &'static str) -> Self {
         Self::with(Shown::Remote(remote), what)
     }
@@ -69,12 +68,12 @@ impl Progress {
         }
     }
 
-    /// Shows that something is being done with so many, and that nobody knows how far it is.
+    /// Shows that `n` items are being processed, without a measure of progress.
     pub(crate) fn say(&mut self, what: &'static str, n: u64) {
         self.show(what.to_owned(), n, None);
     }
 
-    /// Shows how far something is that may be something else than before.
+    /// Shows the progress of `what`, which may differ from before.
     pub(crate) fn show(&mut self, what: String, done: u64, total: Option<u64>) {
         if self.what != what {
             if let Shown::Bar(bar) = &self.shown {
@@ -85,7 +84,7 @@ impl Progress {
         self.set(done, total);
     }
 
-    /// Shows that `done` is done, of `total` if that is known.
+    /// Shows that `done` items are done, of `total` if that is known.
     pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
         let bar = match &self.shown {
             Shown::Bar(bar) => bar,
@@ -100,7 +99,7 @@ impl Progress {
                 if self.last_line.elapsed() >= MESSAGE_INTERVAL {
                     self.last_line = Instant::now();
                     let what = self.what.clone();
-                    let _nobody_reads = remote.tell(&Answer::Progress { what, done, total });
+                    let _client_is_gone = remote.send(&Answer::Progress { what, done, total });
                 }
                 return;
             }
@@ -125,14 +124,14 @@ impl Drop for Progress {
             Shown::Bar(bar) => bar.finish_and_clear(),
             Shown::Lines => {}
             Shown::Remote(remote) => {
-                let _nobody_reads = remote.tell(&Answer::ProgressEnd);
+                let _client_is_gone = remote.send(&Answer::ProgressEnd);
             }
         }
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // A template that cannot be read would show in the test below.
+    // The tests below parse every template.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_how_much_is_left() {
+    fn lines_show_what_is_left() {
         let second = Duration::from_secs(1);
         assert_eq!(
             line("reading", 25, Some(100), second),
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_can_be_read() {
+    fn templates_are_valid() {
         for template in [BAR, SPINNER] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }

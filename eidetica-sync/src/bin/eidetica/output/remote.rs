@@ -1,4 +1,4 @@
-//! The streams of another process that has handed its command to the server.
+//! The streams of a client: a process that has handed its command to the server.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::Receiver;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::control::Answer;
 use crate::signals::Interruption;
 
-/// A process that has given its command to the server.
+/// A process that has handed its command to the server.
 pub(crate) struct Remote {
     to: Mutex<Box<dyn Write + Send>>,
     input: Mutex<Option<Receiver<io::Result<Vec<u8>>>>>,
@@ -18,8 +18,8 @@ pub(crate) struct Remote {
 
 #[cfg_attr(not(unix), allow(dead_code))]
 impl Remote {
-    /// Describes one that is told things by way of `to`. What it reads comes by `input`, until that
-    /// is closed, and `gone` says when it has ended.
+    /// Describes a client. Answers go to `to`, its input arrives in `input` until that closes, and
+    /// `gone` becomes true when it has ended.
     pub(crate) fn new(
         to: impl Write + Send + 'static,
         input: Receiver<io::Result<Vec<u8>>>,
@@ -32,18 +32,18 @@ impl Remote {
         }
     }
 
-    /// Tells it something, and waits while it is slow.
-    pub(crate) fn tell(&self, answer: &Answer) -> io::Result<()> {
+    /// Sends an answer, and waits while the client is slow.
+    pub(crate) fn send(&self, answer: &Answer) -> io::Result<()> {
         let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         crate::control::write(&mut *to, answer)
     }
 
-    /// Returns what resolves when it has ended.
+    /// Returns an interruption that occurs when the client has ended.
     pub(crate) fn interruption(&self) -> Interruption {
         Interruption::when(self.gone.clone())
     }
 
-    /// Returns its input. There is one, and nothing in it for whoever asks again.
+    /// Takes the client's input. Later calls return an empty one.
     pub(crate) fn input(&self) -> RemoteInput {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         RemoteInput {
@@ -58,7 +58,7 @@ pub(crate) struct RemoteOut(pub(crate) Arc<Remote>);
 
 impl Write for RemoteOut {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.tell(&Answer::Out(bytes.to_vec()))?;
+        self.0.send(&Answer::Out(bytes.to_vec()))?;
         Ok(bytes.len())
     }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn input_that_breaks_off_is_not_taken_for_all() {
+    fn truncated_input_is_an_error() {
         let lost = io::Error::from(io::ErrorKind::UnexpectedEof);
         let remote = remote(vec![Ok(b"half".to_vec()), Err(lost)]);
         let read = remote.input().read_to_end(&mut Vec::new());

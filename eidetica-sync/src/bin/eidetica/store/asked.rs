@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::output::failure::{Context, Result};
 use crate::store::trees::Named;
 
-/// What was asked for, as the store remembers it: so that asking again asks for the same.
+/// A request as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Asked {
     role: Option<Role>,
@@ -22,20 +22,20 @@ fn meta_key(tree: TreeId) -> String {
     format!("{ASKED}{tree}")
 }
 
-/// Returns what was asked for, if an admin has not decided about it.
+/// Returns the undecided request for a tree, if there is one.
 pub(crate) fn load(store: &dyn Store, tree: TreeId) -> Result<Option<JoinOptions>> {
     let json = store.get(&meta_key(tree));
-    let json = json.context("could not read what was asked for")?;
-    // What cannot be read is asked for anew.
+    let json = json.context("could not read the pending request")?;
+    // A request that cannot be read is made again.
     let asked = json.and_then(|json| serde_json::from_slice(&json).ok());
     Ok(asked.map(|Asked { role, note }| JoinOptions { role, note }))
 }
 
-/// Lists trees that this device has asked for, but for those that are here.
+/// Lists the requested trees that are not in the store.
 pub(crate) fn absent(store: &dyn Store, here: &[Named]) -> Result<Vec<Named>> {
     let asked = store
         .list(ASKED)
-        .context("could not read what was asked for")?;
+        .context("could not read the pending request")?;
     let trees = asked
         .iter()
         .filter_map(|(key, _)| key.strip_prefix(ASKED)?.parse().ok());
@@ -47,22 +47,22 @@ pub(crate) fn absent(store: &dyn Store, here: &[Named]) -> Result<Vec<Named>> {
     Ok(absent.map(named).collect())
 }
 
-/// Remembers what has been asked for.
+/// Remembers a request.
 pub(crate) fn remember(store: &dyn Store, tree: TreeId, ask: &JoinOptions) -> Result<()> {
     let asked = Asked {
         role: ask.role,
         note: ask.note.clone(),
     };
-    let failed = "could not remember what was asked for";
+    let failed = "could not remember the request";
     let json = serde_json::to_vec(&asked).context(failed)?;
     let key = meta_key(tree);
     Ok(store.put(&key, Some(&json)).context(failed)?)
 }
 
-/// Forgets what was asked for: it is decided.
+/// Forgets a request that was decided.
 pub(crate) fn forget(store: &dyn Store, tree: TreeId) -> Result<()> {
     let key = meta_key(tree);
-    let failed = "could not forget what was asked for";
+    let failed = "could not forget the request";
     match store.get(&key).context(failed)? {
         Some(_) => Ok(store.put(&key, None).context(failed)?),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The store's folder: the device's key, the database, and a note of the server that runs on it.
+//! The store's folder: the device's key, the database, and the record of a running server.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,13 +19,13 @@ const KEY_FILE: &str = "key";
 const DATABASE_FILE: &str = "eidetica.redb";
 const SERVING_FILE: &str = "serving.json";
 
-/// The socket of a server has a folder of its own, which is for the owner alone even where the
-/// store's folder was made by somebody less careful.
+/// The folder of a server's socket. Only the owner can enter it, whatever the mode of the store's
+/// folder is.
 const CONTROL_FOLDER: &str = "control";
 const CONTROL_SOCKET: &str = "socket";
 
-/// Memory for the database's pages in bytes. A command is short, so little of what it reads is read
-/// twice; the system's own cache has the rest.
+/// Memory for the database's pages in bytes. A command is short and reads little twice; the operating
+/// system caches the rest.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// The folder, which may not exist yet.
@@ -33,7 +33,7 @@ pub(crate) struct StoreDir {
     path: PathBuf,
 }
 
-/// An open store and the key of this device. No other process has the store open meanwhile.
+/// An open store and the device's key. No other process can open the store meanwhile.
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
@@ -42,7 +42,7 @@ pub(crate) struct Opened {
     pub(crate) server: Option<Node>,
 }
 
-/// What a server says of itself to other commands, which cannot open the store while it runs.
+/// The record of a running server, for commands that cannot open the store.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Serving {
     pub(crate) pid: u32,
@@ -50,7 +50,7 @@ pub(crate) struct Serving {
     pub(crate) trees: Vec<ServedTree>,
 }
 
-/// One tree of a server.
+/// A tree in the record of a server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServedTree {
     pub(crate) tree: String,
@@ -58,8 +58,7 @@ pub(crate) struct ServedTree {
 }
 
 impl StoreDir {
-    /// Takes the folder that was asked for, by `--store`, else by the environment, else by the
-    /// system's custom.
+    /// Chooses the folder: `asked` (`--store`), else `EIDETICA_STORE`, else the platform's data folder.
     pub(crate) fn choose(asked: Option<PathBuf>) -> Result<Self> {
         let from_env = || std::env::var_os("EIDETICA_STORE").filter(|path| !path.is_empty());
         let custom = || Some(directories::BaseDirs::new()?.data_dir().join("eidetica"));
@@ -68,13 +67,15 @@ impl StoreDir {
             .or_else(custom);
         match path {
             Some(path) => Ok(Self { path }),
-            None => Err(Failure::new("there is no usual place for a store here")
-                .hint("name a folder with --store")
-                .into()),
+            None => Err(
+                Failure::new("there is no default folder for a store on this system")
+                    .hint("name a folder with --store")
+                    .into(),
+            ),
         }
     }
 
-    /// Opens the store, which must be there.
+    /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Opened> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
         let store = self.open_database()?;
@@ -85,12 +86,15 @@ impl StoreDir {
         })
     }
 
-    /// Opens the store, and makes what is missing of it.
+    /// Opens the store, and creates what is missing.
     pub(crate) fn open_or_create(&self) -> Result<Opened> {
         create_private_folder(&self.path)
-            .context(format!("could not make the folder {}", self.path.display()))
+            .context(format!(
+                "could not create the folder {}",
+                self.path.display()
+            ))
             .hint("name another folder with --store")?;
-        // Whoever has the database open is alone, so no two make a key.
+        // The open database is locked, so no two processes create a key.
         let store = self.open_database()?;
         let key = match self.read_key()? {
             Some(key) => key,
@@ -103,9 +107,12 @@ impl StoreDir {
             }
             None => {
                 let key = self.file(KEY_FILE);
-                let text = format!("the store's key is missing: there is no {}", key.display());
+                let text = format!(
+                    "the store's key is missing: {} does not exist",
+                    key.display()
+                );
                 return Err(Failure::new(text)
-                    .hint("put the file back from a backup, or name another --store")
+                    .hint("restore the file from a backup, or name another --store")
                     .into());
             }
         };
@@ -116,51 +123,50 @@ impl StoreDir {
         })
     }
 
-    /// Returns the public half of the key, without opening the store.
+    /// Returns the device's public key without opening the store.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
         Ok(key.public())
     }
 
-    /// Returns what the server that runs on this store says of itself, if one runs.
+    /// Returns the record of the server that runs on this store, if one does.
     pub(crate) fn serving(&self) -> Result<Option<Serving>> {
         let Some(serving) = self.read_serving()? else {
             return Ok(None);
         };
-        // A server that was killed leaves the file behind. While one runs, nobody else can open the
-        // store, and whoever could has removed the file.
+        // A server that was killed leaves the file. Opening the store fails while a server runs, and
+        // removes the file otherwise.
         match self.open_database() {
             Ok(_) => Ok(None),
             Err(_) => Ok(Some(serving)),
         }
     }
 
-    /// Says to other commands that a server runs.
+    /// Records that a server runs.
     pub(crate) fn write_serving(&self, serving: &Serving) -> Result<()> {
         let json = serde_json::to_vec(serving).context("could not describe the server")?;
         self.write_file(SERVING_FILE, &json)
     }
 
-    /// Forgets the server, which has ended or must have.
+    /// Removes the record and the socket of a server that has ended.
     pub(crate) fn remove_serving(&self) {
         let _is_usually_absent = fs::remove_file(self.file(SERVING_FILE));
         let _is_usually_absent = fs::remove_file(self.control_socket());
     }
 
-    /// Returns where a server on this store listens for commands.
+    /// Returns the path of the socket on which a server listens for commands.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.file(CONTROL_FOLDER).join(CONTROL_SOCKET)
     }
 
-    /// Returns where a file of the store is.
+    /// Returns the path of a file in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     fn absent(&self) -> Failure {
-        Failure::new(format!("there is no store in {}", self.path.display())).hint(
-            "`eidetica init`, `new` or `join` to make one there, or name another with --store",
-        )
+        Failure::new(format!("there is no store in {}", self.path.display()))
+            .hint("create one with `eidetica init`, `new` or `join`, or name another with --store")
     }
 
     fn open_database(&self) -> Result<Arc<dyn Store>> {
@@ -180,8 +186,7 @@ impl StoreDir {
                     _ if in_use => failure.hint(
                         "wait until the other eidetica command has ended, or name another --store",
                     ),
-                    _ => failure
-                        .hint("name another folder with --store if this is not the right one"),
+                    _ => failure.hint("if this is the wrong folder, name another with --store"),
                 }
             })?;
         self.remove_serving();
@@ -199,8 +204,8 @@ impl StoreDir {
             }
         };
         let serving = serde_json::from_slice(&json)
-            .context(format!("{} is not what a server wrote", file.display()))
-            .hint("stop the server, delete the file, and start the server again")?;
+            .context(format!("{} is not the record of a server", file.display()))
+            .hint("delete the file, and restart the server")?;
         Ok(Some(serving))
     }
 
@@ -215,7 +220,7 @@ impl StoreDir {
             }
         };
         warn_if_others_can_read(&file);
-        // What is wrong with it is not said any closer: errors end up in logs.
+        // Say no more about the content: errors end up in logs.
         let bytes = HEXLOWER_PERMISSIVE.decode(digits.trim_ascii()).ok();
         let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         match bytes {
@@ -223,7 +228,7 @@ impl StoreDir {
             None => {
                 let text = format!("{} does not hold a key", file.display());
                 Err(Failure::new(text)
-                    .hint("put the file back from a backup: 64 hexadecimal digits")
+                    .hint("restore the file from a backup; it has 64 hexadecimal digits")
                     .into())
             }
         }
@@ -236,7 +241,7 @@ impl StoreDir {
         Ok(key)
     }
 
-    /// Writes a file that nobody else can read, all of it or nothing.
+    /// Writes a file atomically, readable by its owner only.
     pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
         let (file, partial) = (self.file(name), self.file(&format!("{name}.partial")));
         let write = || {
@@ -249,13 +254,13 @@ impl StoreDir {
         };
         write()
             .context(format!("could not write {}", file.display()))
-            .hint("see that the disk is not full and that the folder can be written")?;
+            .hint("check that the disk is not full and that the folder is writable")?;
         Ok(())
     }
 }
 
 impl Opened {
-    /// Begins to make a node on the store.
+    /// Returns a builder for a node on the store.
     pub(crate) fn node(&self) -> NodeBuilder {
         Node::builder_with(self.store.clone(), self.key.clone())
     }
@@ -269,7 +274,7 @@ impl Opened {
     }
 }
 
-/// Makes a folder for its owner alone, and those above it, unless they are there.
+/// Creates a folder that only its owner can enter, and its parents, unless they exist.
 #[cfg(unix)]
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -279,7 +284,7 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Elsewhere the folder inherits who may read it.
+/// Creates a folder and its parents; access is inherited.
 #[cfg(not(unix))]
 fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
@@ -293,7 +298,7 @@ fn create_private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes the name of a file durable, which is apart from its content.
+/// Makes the names of a folder durable, which syncing a file does not.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(path)?.sync_all(),
@@ -301,7 +306,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Warns of a file with a secret that is none.
+/// Warns if others can read a secret file.
 #[cfg(unix)]
 pub(crate) fn warn_if_others_can_read(file: &Path) {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Where the peers of a tree were found last, as the store remembers it.
+//! The last known addresses of a tree's peers, which the store remembers.
 
 use eidetica_sync::dag::{PublicKey, TreeId};
 use eidetica_sync::proto::Address;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Hint, Result};
 
-/// How many peers of one tree are remembered: whoever has more syncs with a server.
+/// How many peers of one tree are remembered: a tree with more peers has a server.
 const PEERS_MAX: usize = 16;
 
 /// A peer that has, or had, the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct RememberedPeer {
     /// Its public key in hexadecimal digits, if it is known.
     peer: Option<String>,
-    /// Where it may be, most promising first.
+    /// Its addresses, most promising first.
     pub(crate) addresses: Vec<Address>,
 }
 
-impl Known {
+impl RememberedPeer {
     pub(crate) fn new(peer: Option<PublicKey>, addresses: Vec<Address>) -> Self {
         let peer = peer.map(|key| key.to_string());
         Self { peer, addresses }
@@ -35,19 +35,19 @@ fn meta_key(tree: TreeId) -> String {
     format!("peers/{tree}")
 }
 
-/// Returns the peers of a tree, the last one first.
-pub(crate) fn load(store: &dyn Store, tree: TreeId) -> Result<Vec<Known>> {
+/// Returns the peers of a tree, the latest first.
+pub(crate) fn load(store: &dyn Store, tree: TreeId) -> Result<Vec<RememberedPeer>> {
     let failed = "could not read the addresses of the tree's peers";
     match store.get(&meta_key(tree)).context(failed)? {
         Some(json) => Ok(serde_json::from_slice(&json)
             .context(failed)
-            .hint("`eidetica join` with a ticket, which brings addresses")?),
+            .hint("run `eidetica join` with a ticket, which has addresses")?),
         None => Ok(Vec::new()),
     }
 }
 
 /// Puts a peer before the others.
-pub(crate) fn remember(store: &dyn Store, tree: TreeId, peer: Known) -> Result<()> {
+pub(crate) fn remember(store: &dyn Store, tree: TreeId, peer: RememberedPeer) -> Result<()> {
     let mut known = with(load(store, tree).unwrap_or_default(), peer);
     let failed = "could not remember the addresses of the tree's peers";
     let mut json = serde_json::to_vec(&known).context(failed)?;
@@ -64,9 +64,9 @@ pub(crate) fn forget(store: &dyn Store, tree: TreeId) -> Result<()> {
     Ok(forgotten.context("could not forget the addresses of the tree's peers")?)
 }
 
-fn with(mut known: Vec<Known>, mut peer: Known) -> Vec<Known> {
-    // A peer that is known by its key is at its latest addresses; of one without a key nobody can
-    // tell whether it is the same.
+fn with(mut known: Vec<RememberedPeer>, mut peer: RememberedPeer) -> Vec<RememberedPeer> {
+    // The latest addresses of a peer replace its earlier ones. Peers without a key cannot be told
+    // apart, so their addresses are merged.
     known.retain_mut(|other| {
         if other.peer.is_none() && peer.peer.is_none() {
             other.addresses.retain(|it| !peer.addresses.contains(it));
@@ -87,14 +87,14 @@ mod tests {
 
     use super::*;
 
-    fn known(key: Option<u8>, ports: &[u16]) -> Known {
+    fn known(key: Option<u8>, ports: &[u16]) -> RememberedPeer {
         let address = |port| {
             format!("http:127.0.0.1:{port}")
                 .parse()
                 .expect("an address")
         };
         let key = key.map(|byte| PublicKey::from_bytes([byte; 32]));
-        Known::new(key, ports.iter().map(address).collect())
+        RememberedPeer::new(key, ports.iter().map(address).collect())
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
         for byte in 0..=PEERS_MAX as u8 {
             let key = Some(PublicKey::from_bytes([byte; 32]));
             let addresses = (0..2 * TICKET_ADDRESSES_MAX).map(long).collect();
-            remember(&store, tree, Known::new(key, addresses)).expect("it fits");
+            remember(&store, tree, RememberedPeer::new(key, addresses)).expect("it fits");
         }
         let known = load(&store, tree).expect("readable");
         assert_eq!(

@@ -6,7 +6,7 @@ use eidetica_sync::store::{Store, StoreError};
 
 use crate::output::failure::{Context, Failure, Result};
 
-/// Fewest digits of an id or a key that stand for it: fewer are more likely to be a name.
+/// The least number of leading digits that identify an id or a key: fewer are likely a name.
 pub(crate) const PREFIX_DIGITS_MIN: usize = 4;
 
 /// A tree and its name.
@@ -27,12 +27,12 @@ pub(crate) fn all(store: &dyn Store) -> Result<Vec<Named>> {
     Ok(trees.context("could not list the trees")?)
 }
 
-/// Finds the tree that somebody means.
+/// Finds the tree that `text` names.
 pub(crate) fn find(store: &dyn Store, text: &str) -> Result<Named> {
     choose(all(store)?, text)
 }
 
-/// Finds the tree that somebody means among these.
+/// Finds the tree that `text` names among `trees`.
 pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
     let digits = text.to_ascii_lowercase();
     let is_prefix = digits.len() >= PREFIX_DIGITS_MIN;
@@ -47,7 +47,7 @@ pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
                 .iter()
                 .map(|it| format!("{} {:?}", it.tree.short(), it.name))
                 .collect();
-            let text = format!("{text:?} can be any of {}", list.join(", "));
+            let text = format!("{text:?} is ambiguous: {}", list.join(", "));
             Err(Failure::new(text)
                 .hint("write more digits of the tree's id")
                 .into())
@@ -58,9 +58,9 @@ pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
 fn unknown(text: &str) -> Failure {
     let failure = Failure::new(format!("there is no tree {text:?} in the store"));
     if text.starts_with("eidetica:") {
-        return failure.hint("`eidetica join` with this ticket first");
+        return failure.hint("run `eidetica join` with this ticket first");
     }
-    failure.hint("`eidetica ls` lists the trees; `eidetica join` fetches one from elsewhere")
+    failure.hint("`eidetica ls` lists the trees; `eidetica join` fetches one from a peer")
 }
 
 fn name(store: &dyn Store, tree: TreeId) -> Result<String, StoreError> {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_several_or_none_is_refused() {
+    fn ambiguous_and_unknown_trees_are_refused() {
         // "aaaa" is the beginning of one id and the name of another tree.
         for text in ["twice", "aaaa", "bbb", "nothing", ""] {
             assert!(choose(trees(), text).is_err(), "{text}");

@@ -1,5 +1,5 @@
-//! `import dag`: entries in the shape of a real history, with payloads that are made up. It makes
-//! trees to measure with.
+//! `import dag`: makes entries in the shape of a real history, with generated payloads, for
+//! benchmarks.
 
 use std::io::{BufRead, BufReader};
 
@@ -65,7 +65,7 @@ async fn store(node: &Node, tree: TreeId, batch: &mut Vec<VerifiedEntry>) -> Res
     let stored = node.insert(tree, std::mem::take(batch)).await;
     stored
         .context("could not store the entries")
-        .hint("see that the disk is not full, and import again")?;
+        .hint("make room on the disk, then import again")?;
     Ok(())
 }
 
@@ -79,8 +79,8 @@ struct Builder {
 }
 
 impl Builder {
-    /// Makes the next line's entry. A number says how many lines further up a parent stands; a line
-    /// without any stands on the root.
+    /// Makes the next line's entry. A number says how many lines above it a parent is; the parent of a
+    /// line without numbers is the root.
     fn entry(&mut self, line: &str) -> Result<VerifiedEntry> {
         let number = self.made.len();
         let mut parents = Vec::new();
@@ -90,9 +90,9 @@ impl Builder {
             let place = back.and_then(|back| number.checked_sub(back));
             let Some((id, height)) = place.map(|place| self.made[place]) else {
                 let line = number + 1;
-                let text = format!("line {line}: {word:?} leads to no line above it");
+                let text = format!("line {line}: {word:?} does not refer to an earlier line");
                 return Err(Failure::new(text)
-                    .hint("one line for each entry; numbers say how many lines up a parent is")
+                    .hint("write one line for each entry; a number says how many lines above it a parent is")
                     .into());
             };
             highest = highest.max(height);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_lead_nowhere_are_refused() {
+    fn invalid_lines_are_refused() {
         for line in ["1", "0", "-1", "x"] {
             assert!(builder().entry(line).is_err(), "{line}");
         }

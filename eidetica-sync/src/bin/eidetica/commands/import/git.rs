@@ -1,4 +1,4 @@
-//! Commits, as the `git` program lists them.
+//! Reads commits from the `git` program.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,14 +10,14 @@ use eidetica_sync::dag::ENTRY_BYTES_MAX;
 
 use crate::output::failure::{Context, Failure, Result};
 
-/// What is imported: every branch and tag, and where HEAD is. Stashes are nobody else's business
-/// and notes are about commits, so neither is.
+/// What is imported: every branch and tag, and HEAD. Stashes are private and notes are about
+/// commits, so both are left out.
 const WHICH: [&str; 3] = ["--exclude=refs/stash", "--exclude=refs/notes/*", "--all"];
 
-/// What is asked about each commit, each with a zero byte behind it, which no commit has in it.
+/// The fields of each commit, each followed by a zero byte, which no commit contains.
 const FORMAT: &str = "--format=tformat:%H%x00%P%x00%at%x00%an <%ae>%x00%aI%x00%B";
 
-/// Longest payload in bytes. What an entry has around it, 256 parents included, has room beside it.
+/// Longest payload in bytes. It leaves room for the rest of an entry, 256 parents included.
 const PAYLOAD_BYTES_MAX: usize = ENTRY_BYTES_MAX - (16 << 10);
 
 /// Longest of the short fields in bytes: more than a thousand parents, or a very long name.
@@ -64,11 +64,11 @@ impl fmt::Display for CommitId {
     }
 }
 
-/// Prepares to run git in a repository, and nowhere else.
+/// Prepares a git command for this repository.
 fn git(repo: &Path) -> Command {
     let mut git = Command::new("git");
     git.arg("-C").arg(repo).stdin(Stdio::null());
-    // Set within a hook, and stronger than the folder.
+    // Git sets these within a hook, and they override the folder.
     for name in [
         "GIT_DIR",
         "GIT_WORK_TREE",
@@ -84,12 +84,12 @@ fn not_started(error: io::Error) -> Failure {
     let absent = error.kind() == io::ErrorKind::NotFound;
     let failure = Failure::new("could not run the program `git`").caused_by(error);
     match absent {
-        true => failure.hint("install git, and see that it is in the PATH"),
+        true => failure.hint("install git and make sure that it is in the PATH"),
         false => failure,
     }
 }
 
-/// Runs git to its end and returns what it printed.
+/// Runs git to completion and returns its output.
 fn ask(repo: &Path, args: &[&str], failed: impl Into<String>, hint: &str) -> Result<String> {
     let output = git(repo).args(args).output().map_err(not_started)?;
     if !output.status.success() {
@@ -99,14 +99,14 @@ fn ask(repo: &Path, args: &[&str], failed: impl Into<String>, hint: &str) -> Res
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Sees that there is a repository.
+/// Checks that `repo` is a git repository.
 pub(crate) fn check_repository(repo: &Path) -> Result<()> {
     let failed = format!("{} is not a git repository", repo.display());
-    let hint = "the path of a folder that has a .git in it or above it, or of a bare repository";
+    let hint = "name a folder inside a git work tree, or a bare repository";
     ask(repo, &["rev-parse", "--git-dir"], failed, hint).map(drop)
 }
 
-/// Counts the commits, which takes git a moment where there are many.
+/// Counts the commits, which takes git a while in large repositories.
 pub(crate) fn count_commits(repo: &Path) -> Result<u64> {
     let mut args = vec!["rev-list", "--count"];
     args.extend(WHICH);
@@ -114,9 +114,9 @@ pub(crate) fn count_commits(repo: &Path) -> Result<u64> {
         repo,
         &args,
         "git could not count the commits",
-        "`git fsck` in the repository",
+        "run `git fsck` in the repository",
     )?;
-    let failed = "git did not answer with a number when asked for the number of commits";
+    let failed = "git did not print the number of commits";
     Ok(text.parse().context(failed)?)
 }
 
@@ -160,7 +160,7 @@ impl Commits {
             .filter(|digits| !digits.is_empty())
             .map(CommitId::parse);
         let parents = parents.collect::<Option<Vec<_>>>().ok_or_else(garbled)?;
-        // Dates before 1970 exist in some repositories; entries have none.
+        // Some repositories have dates before 1970, which entries cannot express.
         let seconds = std::str::from_utf8(&seconds.bytes)
             .ok()
             .and_then(|it| it.parse().ok());
@@ -189,9 +189,9 @@ impl Commits {
         if status.success() {
             return Ok(());
         }
-        // What git says about it is on stderr already.
+        // Git has printed the reason to stderr.
         Err(Failure::new(format!("git log failed ({status})"))
-            .hint("`git fsck` in the repository")
+            .hint("run `git fsck` in the repository")
             .into())
     }
 
@@ -201,20 +201,20 @@ impl Commits {
 
     fn field(&mut self, bytes_max: usize) -> Result<Option<Field>> {
         let field = read_field(&mut self.from, bytes_max);
-        Ok(field.context("could not read what git lists")?)
+        Ok(field.context("could not read the output of git")?)
     }
 }
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        // Usually it has ended. Where a limit was reached, nobody reads the rest.
+        // Usually git has ended. If a limit was reached, it still has output to write.
         let _has_ended = self.git.kill();
         let _has_ended = self.git.wait();
     }
 }
 
 fn garbled() -> Failure {
-    Failure::new("git lists the commits in a form that is not understood").hint("update git")
+    Failure::new("git printed commits in an unknown format").hint("update git")
 }
 
 /// Bytes up to a zero byte.

@@ -1,4 +1,4 @@
-//! `import git`: every commit becomes an entry with the same parents. `import dag` is beside it.
+//! `import git`: turns every commit into an entry with the same parents. `import dag` is in [`dag`].
 
 pub(crate) mod dag;
 mod git;
@@ -17,7 +17,7 @@ use crate::output::failure::{Context, Failure, Hint, Result};
 use crate::output::progress::Progress;
 use crate::output::text::count;
 
-/// How many commits are stored in one step: a commit of the store costs little beside so many.
+/// How many commits are stored in one step: enough to make the cost of a durable write negligible.
 const BATCH_ENTRIES: usize = 4_096;
 
 /// How many bytes of commits are stored in one step. It bounds memory where messages are long.
@@ -30,7 +30,7 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
     if commits == 0 {
         let text = format!("there are no commits in {}", repo.display());
         return Err(Failure::new(text)
-            .hint("commit something first, or name another repository")
+            .hint("make a commit first, or name another repository")
             .into());
     }
     let limit = args.limit.map_or(u64::MAX, u64::from);
@@ -42,7 +42,7 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
         .create_tree(name, access_of(args.anyone))
         .await
         .context("could not create the tree")
-        .hint("--name with a shorter name, or see that the disk is not full")?;
+        .hint("choose a shorter --name, or make room on the disk")?;
     let mut import = Importer {
         node,
         tree,
@@ -59,7 +59,7 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
     if result.is_err() {
         let stored = count(import.stored, "commit", "commits");
         console.note(format_args!(
-            "the tree {tree} is here with {stored}; the import does not go on from it"
+            "the tree {tree} has {stored}; an import cannot be resumed"
         ));
     }
     result?;
@@ -67,7 +67,7 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
     match import.shortened {
         0 => console.note(format_args!("imported {stored}")),
         n => console.note(format_args!(
-            "imported {stored}; {} too long for an entry and cut short",
+            "imported {stored}; {} too long for an entry and truncated",
             count(n, "message was", "messages were")
         )),
     }
@@ -91,11 +91,11 @@ struct Importer {
     node: Node,
     tree: TreeId,
     key: SecretKey,
-    /// Where each commit went, and how high it stands: 68 bytes for each.
+    /// The entry and the height of each commit: 68 bytes for each.
     places: HashMap<CommitId, (EntryId, u32)>,
     batch: Vec<VerifiedEntry>,
     batch_bytes: usize,
-    /// How many messages were cut.
+    /// How many messages were truncated.
     shortened: u64,
     stored: u64,
 }
@@ -126,17 +126,17 @@ impl Importer {
         self.store().await
     }
 
-    /// Makes the entry of a commit, whose parents' entries have been made.
+    /// Makes the entry of a commit. The entries of its parents must exist.
     fn add(&mut self, commit: Commit) -> Result<()> {
         let mut parents = Vec::with_capacity(commit.parents.len());
         let mut highest = 0;
         for parent in &commit.parents {
             let (id, height) = self.places.get(parent).ok_or_else(|| {
                 Failure::new(format!(
-                    "git gave commit {} before its parent {parent}",
+                    "git listed commit {} before its parent {parent}",
                     commit.id
                 ))
-                .hint("`git fsck` in the repository")
+                .hint("run `git fsck` in the repository")
             })?;
             highest = highest.max(*height);
             parents.push(*id);
@@ -158,7 +158,7 @@ impl Importer {
         };
         let entry = VerifiedEntry::sign(entry, &self.key)
             .context(format!("commit {} does not fit into an entry", commit.id))
-            .hint("--limit to import what comes before it")?;
+            .hint("use --limit to import only the commits before it")?;
         self.places.insert(commit.id, (entry.get().id(), height));
         self.batch_bytes += entry.get().encoded().len();
         self.batch.push(entry);
@@ -174,7 +174,7 @@ impl Importer {
         let stored = self.node.insert(self.tree, batch).await;
         let stored = stored
             .context("could not store the commits")
-            .hint("see that the disk is not full, and import again")?;
+            .hint("make room on the disk, then import again")?;
         self.stored += stored.len() as u64;
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::plan::{Done, Outcome, Plan, Route};
 use crate::output::console::Console;
 
-/// Asks one peer, at one address.
+/// Syncs with one peer at one address, after asking to join if that is needed.
 pub(crate) async fn attempt(
     console: &Console,
     node: &Node,
@@ -21,7 +21,7 @@ pub(crate) async fn attempt(
     let Some(ask) = &plan.ask else {
         return one(console, node, tree, route).await.map(Outcome::Synced);
     };
-    // Whoever has been let in with less than was asked for is in, and need not ask again.
+    // A device that was granted a lower role than it asked for can read, and need not ask again.
     let asks_first = plan.invite.is_some() || ask.role.is_some() && !plan.was_asked;
     if !asks_first {
         match one(console, node, tree, route).await {
@@ -38,7 +38,7 @@ pub(crate) async fn attempt(
     match watch(console, node, tree, joining).await? {
         Joined::Synced(report) => Ok(Outcome::Synced(Done::new(route, report, begun))),
         Joined::Rejected => Ok(Outcome::Rejected(route.clone())),
-        // A role is asked for, and perhaps the tree can be read meanwhile.
+        // The role is undecided, but the tree may be readable meanwhile.
         Joined::Pending if asks_first => match one(console, node, tree, route).await {
             Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.clone())),
             result => result.map(Outcome::Synced),
@@ -47,7 +47,7 @@ pub(crate) async fn attempt(
     }
 }
 
-/// Shows what is received meanwhile. How much there is in all is not known here.
+/// Shows how many entries arrive meanwhile. Their total is not known here.
 async fn watch<T>(
     console: &Console,
     node: &Node,

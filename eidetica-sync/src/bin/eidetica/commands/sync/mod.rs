@@ -10,7 +10,7 @@ use self::run::make_equal;
 use crate::args::{Forget, Sync, Target};
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Result};
-use crate::store::peers::{self, Known};
+use crate::store::peers::{self, RememberedPeer};
 use crate::store::{asked, trees};
 
 pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
@@ -20,7 +20,7 @@ pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
     let (opened, tree, known, invite) = match args.target {
         Target::Ticket(mut ticket) => {
             ticket.addresses.splice(..0, args.addresses);
-            let known = Known::new(ticket.peer, ticket.addresses);
+            let known = RememberedPeer::new(ticket.peer, ticket.addresses);
             let opened = session.open_or_create()?;
             (opened, ticket.tree, vec![known], ticket.invite)
         }
@@ -30,7 +30,7 @@ pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
             trees.extend(asked::absent(&*opened.store, &trees)?);
             let tree = trees::choose(trees, &text)?.tree;
             let known = match given {
-                true => vec![Known::new(None, args.addresses)],
+                true => vec![RememberedPeer::new(None, args.addresses)],
                 false => peers::load(&*opened.store, tree)?,
             };
             (opened, tree, known, None)
@@ -53,7 +53,7 @@ pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
     }
     let done = make_equal(session, &opened, routes, plan).await?;
     if given {
-        let known = Known::new(None, vec![done.route.address.clone()]);
+        let known = RememberedPeer::new(None, vec![done.route.address.clone()]);
         peers::remember(&*opened.store, tree, known)?;
     }
     done.print(&session.console, tree, how)
@@ -62,9 +62,9 @@ pub(crate) async fn sync(session: &Session, args: Sync) -> Result<()> {
 pub(crate) async fn forget(session: &Session, args: Forget) -> Result<()> {
     let node = session.open()?.start();
     let forgotten = node.forget_address(&args.address).await;
-    forgotten.context("could not forget who was at the address")?;
+    forgotten.context("could not forget the key pinned to the address")?;
     session.console.note(format_args!(
-        "whoever answers next at {} is believed to be who is meant",
+        "the next peer that answers at {} will be trusted",
         args.address
     ));
     Ok(())

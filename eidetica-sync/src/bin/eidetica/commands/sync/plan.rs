@@ -7,36 +7,36 @@ use tokio::time::Instant;
 
 use crate::args::{How, Via};
 use crate::output::failure::{Failure, Result};
-use crate::store::peers::Known;
+use crate::store::peers::RememberedPeer;
 
-/// One way to a peer.
+/// A way to reach a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) peer: Option<PublicKey>,
     pub(crate) address: Address,
 }
 
-/// What is to be done with a peer.
+/// What to do with a peer.
 pub(crate) struct Plan<'a> {
     pub(crate) tree: TreeId,
     pub(crate) how: &'a How,
     pub(crate) invite: Option<InviteSecret>,
-    /// What to ask for where this device is not let in; `None` to leave it at that.
+    /// What to ask for if this device may not read the tree; `None` to fail instead.
     pub(crate) ask: Option<JoinOptions>,
-    /// Whether it has been asked for before.
+    /// Whether it was asked for before.
     pub(crate) was_asked: bool,
     /// Whether to wait until an admin has decided.
     pub(crate) wait: bool,
 }
 
-/// How far it came with a peer.
+/// What came of an attempt.
 pub(crate) enum Outcome {
     Synced(Done),
     Pending(Route),
     Rejected(Route),
 }
 
-/// A sync that came to its end.
+/// A completed sync.
 pub(crate) struct Done {
     pub(crate) route: Route,
     pub(super) report: Report,
@@ -53,8 +53,8 @@ impl Done {
     }
 }
 
-/// Lists the ways that may be taken, in the order of trying.
-pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> {
+/// Lists the routes to try, in order.
+pub(crate) fn routes(known: Vec<RememberedPeer>, via: Option<Via>) -> Result<Vec<Route>> {
     let mut all = Vec::new();
     for known in known {
         let peer = known.key();
@@ -66,9 +66,11 @@ pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> 
         );
     }
     if all.is_empty() {
-        return Err(Failure::new("no address of anyone who has the tree is known")
-            .hint("`eidetica sync <tree> --at <address>`, or `eidetica join '<ticket>'`: mind the \
-                   quotes, the shell cuts a ticket at '&'")
+        return Err(Failure::new("no peer of the tree is known")
+            .hint(
+                "run `eidetica sync <tree> --at <address>` or `eidetica join '<ticket>'`; the \
+                   quotes matter, because the shell cuts a ticket at '&'",
+            )
             .into());
     }
     if let Some(via) = via {
@@ -76,8 +78,8 @@ pub(crate) fn routes(known: Vec<Known>, via: Option<Via>) -> Result<Vec<Route>> 
         all.retain(|route| via.kinds().contains(&route.address.kind()));
         if all.is_empty() {
             let kinds = via.kinds().join(" or ");
-            let text = format!("none of the addresses is of the kind {kinds}");
-            let hint = format!("without --via; there are: {}", found.join(", "));
+            let text = format!("no known address is of kind {kinds}");
+            let hint = format!("leave out --via; known addresses: {}", found.join(", "));
             return Err(Failure::new(text).hint(hint).into());
         }
     }

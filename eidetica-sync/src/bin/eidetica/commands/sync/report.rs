@@ -14,7 +14,7 @@ use crate::output::console::Console;
 use crate::output::failure::{Failure, Result};
 use crate::output::text::{bytes, count};
 
-/// Says why a sync failed and what helps.
+/// Describes why a sync failed, and what helps.
 pub(super) fn failure(
     node: &Node,
     plan: &Plan<'_>,
@@ -32,27 +32,31 @@ pub(super) fn failure(
     let (text, hint) = match (code, &*error) {
         (Some(ErrorCode::NotFound), _) if plan.ask.is_some() && plan.invite.is_some() => (
             format!(
-                "the peer does not take the invite to the tree {}: it has expired, is used up or \
-                 withdrawn, or the peer has no such tree; it does not say which",
+                "the peer refused the invite to the tree {}: it has expired, was used up or withdrawn, \
+                 or the peer has no such tree; it does not say which",
                 tree.short()
             ),
-            "another invite; or ask to be let in: the same ticket without `&invite=…`".to_owned(),
+            "get another invite, or ask to join with the same ticket without `&invite=…`"
+                .to_owned(),
         ),
         (Some(ErrorCode::NotFound), _) => (
             format!(
-                "the peer has no tree {}, or does not let this device read it: it does not say which",
+                "the peer has no tree {} or does not let this device read it; it does not say which",
                 tree.short()
             ),
             format!(
-                "`eidetica join` with a ticket asks to be let in; an admin of the tree can also grant \
-                 this device a role at once: `eidetica grant {tree} {} read`",
+                "ask to join: `eidetica join` with a ticket; or an admin of the tree grants this \
+                 device a role: `eidetica grant {tree} {} read`",
                 node.key()
             ),
         ),
-        (Some(ErrorCode::Busy), _) => (could_not_sync(tree), "the same again in a while".to_owned()),
+        (Some(ErrorCode::Busy), _) => (
+            could_not_sync(tree),
+            "run the command again later".to_owned(),
+        ),
         (Some(ErrorCode::UnsupportedVersion), _) => (
             could_not_sync(tree),
-            "update this program or the peer's, so that both speak the same version".to_owned(),
+            "update this program or the peer's, so that both support a common version".to_owned(),
         ),
         (_, SyncError::Transport { address, source })
             if source.kind() == TransportErrorKind::WrongPeer && address.kind() == "https" =>
@@ -60,9 +64,9 @@ pub(super) fn failure(
             (
                 could_not_sync(tree),
                 format!(
-                    "the certificate that `serve --tls-self-signed` names there, copied here, with \
-                     `--tls-ca`; or, if the device there has another key, and rightly so, `eidetica \
-                     forget {address}`"
+                    "copy the certificate that `serve --tls-self-signed` prints there, and pass it with \
+                     `--tls-ca`; if the device legitimately has another key, run `eidetica forget \
+                     {address}`"
                 ),
             )
         }
@@ -72,8 +76,8 @@ pub(super) fn failure(
             (
                 could_not_sync(tree),
                 format!(
-                    "ask whoever runs the server whether it has another key; if so, `eidetica forget \
-                     {address}` and the same again"
+                    "if the server legitimately has another key, run `eidetica forget {address}`, then \
+                     this command again"
                 ),
             )
         }
@@ -82,7 +86,7 @@ pub(super) fn failure(
         {
             (
                 could_not_sync(tree),
-                "a fresh ticket: somebody else is at the address now".to_owned(),
+                "get a fresh ticket; another peer answers at this address".to_owned(),
             )
         }
         (_, SyncError::Transport { source, .. })
@@ -90,24 +94,25 @@ pub(super) fn failure(
         {
             (
                 could_not_sync(tree),
-                "another address; a server that was started without HTTP or iroh does not sync over \
-                 it either"
+                "use another address; a server that was started without HTTP or iroh cannot sync \
+                 over it either"
                     .to_owned(),
             )
         }
         (_, SyncError::Transport { .. }) => (
             could_not_sync(tree),
-            "see that the peer runs `eidetica serve` and can be reached; its addresses change when \
-             it restarts, a fresh ticket has them"
+            "check that the peer runs `eidetica serve` and is reachable; its addresses can change \
+             when it restarts, and a fresh ticket has them"
                 .to_owned(),
         ),
         (_, SyncError::Store(_)) => (
             could_not_sync(tree),
-            "the same again once the cause is gone: it goes on from what is stored".to_owned(),
+            "run the command again once the cause is fixed; it continues from what is stored"
+                .to_owned(),
         ),
         _ => (
             could_not_sync(tree),
-            "another peer that has the tree; what was stored is sound and stays".to_owned(),
+            "sync with another peer; the entries stored so far are valid and stay".to_owned(),
         ),
     };
     Failure::new(text).caused_by(error).hint(hint)
@@ -118,7 +123,7 @@ fn could_not_sync(tree: TreeId) -> String {
 }
 
 impl Done {
-    /// Prints how it went: as JSON on stdout, or for people on stderr.
+    /// Prints the result: as JSON on stdout, or for people on stderr.
     pub(crate) fn print(&self, console: &Console, tree: TreeId, how: &How) -> Result<()> {
         if !how.json {
             console.note(self.summary());
@@ -139,18 +144,16 @@ impl Done {
     fn summary(&self) -> String {
         let Report { outcome, stats } = &self.report;
         let outcome = match outcome {
-            SyncOutcome::Equal => "equal with the peer",
-            SyncOutcome::Pulled => "received all that the peer has",
+            SyncOutcome::Equal => "in sync with the peer",
+            SyncOutcome::Pulled => "received everything the peer has",
             SyncOutcome::PeerIsReadOnly => {
-                "received all that the peer has; it does not let this device write"
+                "received everything the peer has; it does not let this device write"
             }
             SyncOutcome::PeerMayNotRead => {
-                "received all that the peer has; it may not read what is new here"
+                "received everything the peer has; it may not read what is new here"
             }
-            SyncOutcome::MovedOn => "exchanged all; one side went on writing meanwhile: sync again",
-            SyncOutcome::PeerLacksParents => {
-                "the peer could not store all that it was sent: sync again"
-            }
+            SyncOutcome::MovedOn => "exchanged everything, but one side kept writing; sync again",
+            SyncOutcome::PeerLacksParents => "the peer could not store every entry; sync again",
         };
         format!(
             "{outcome}: received {} ({}), sent {} ({}), {} over {} in {:.2} s",
@@ -165,13 +168,13 @@ impl Done {
     }
 }
 
-/// Says that an admin has to decide, and how.
+/// Describes a pending request.
 pub(crate) fn pending(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> Failure {
-    let hint = "the same again when that is done; `eidetica join` with --wait waits for it";
+    let hint = "run the command again after that, or use `eidetica join --wait`";
     Failure::pending(whose_turn(key, plan, route)).hint(hint)
 }
 
-/// Says what an admin has to do.
+/// Describes what an admin has to do.
 pub(crate) fn whose_turn(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> String {
     let role = plan.ask.as_ref().and_then(|ask| ask.role);
     let role = role_name(role.unwrap_or(Role::Read));
@@ -180,27 +183,27 @@ pub(crate) fn whose_turn(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> Str
         None => (route.address.to_string(), "that was asked".to_owned()),
     };
     format!(
-        "an admin of the tree {tree} has to let this device in first\n  \
-         asked: {asked}, which does not tell whether it has the tree\n  \
+        "an admin of the tree {tree} must approve this device\n  \
+         asked: {asked}, which does not say whether it has the tree\n  \
          this device: {key}\n  \
-         an admin runs on the device {which}: eidetica approve {tree} {short_key}\n  \
-         or on a device of its own: eidetica grant {tree} {key} {role}",
+         to approve on the device {which}: eidetica approve {tree} {short_key}\n  \
+         to approve on another admin's device: eidetica grant {tree} {key} {role}",
         tree = plan.tree.short(),
         short_key = key.short()
     )
 }
 
-/// Says that an admin does not want it.
+/// Describes a rejected request.
 pub(crate) fn rejected(plan: &Plan<'_>, route: &Route) -> Failure {
     Failure::rejected(format!(
-        "an admin of the tree {} does not let this device in; {} says so",
+        "an admin of the tree {} has rejected this device's request, according to {}",
         plan.tree.short(),
         route.address
     ))
-    .hint("talk to an admin: one who changes their mind grants this device's key a role")
+    .hint("ask an admin to grant a role to this device's key")
 }
 
-/// Prints for scripts that there is nothing to be had yet.
+/// Prints the state of an undecided or rejected request as JSON, if that was asked for.
 pub(crate) fn print_state(
     console: &Console,
     state: &str,

@@ -1,4 +1,4 @@
-//! Carries out a plan: tries every route, waits if that was asked for, and remembers the outcome.
+//! Carries out a plan: tries the routes, waits if that was asked for, and remembers the outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const WAITING: BackoffPolicy = BackoffPolicy {
     cap_ms: 30_000,
 };
 
-/// Carries a plan out, and remembers what comes of it.
+/// Carries out a plan, and remembers the outcome.
 pub(crate) async fn make_equal(
     session: &Session,
     opened: &Opened,
@@ -63,7 +63,7 @@ pub(crate) async fn make_equal(
     }
 }
 
-/// Forgets the peers of a tree of which nothing is here.
+/// Forgets the peers of a tree that is not in the store.
 fn forget_if_absent(store: &dyn Store, tree: TreeId) -> Result<()> {
     let got = store.snapshot(tree).map(|it| it.entry_count());
     match got.context("could not read the store")? {
@@ -72,7 +72,7 @@ fn forget_if_absent(store: &dyn Store, tree: TreeId) -> Result<()> {
     }
 }
 
-/// Tries one way after the other until one leads to the end.
+/// Tries the routes, with the server's node or with one of its own.
 async fn try_all(
     session: &Session,
     opened: &Opened,
@@ -81,8 +81,8 @@ async fn try_all(
 ) -> Result<Outcome> {
     let mut interruption = session.console.interruption()?;
     let shared = opened.server.as_ref();
-    // What the server trusts was settled when it began; the same store can have a node that trusts
-    // somebody else.
+    // The certificates that the server trusts were settled when it started; a node of its own can
+    // trust others.
     let shared = shared.filter(|_| !plan.how.tls.is_given());
     let node = match shared {
         Some(node) => node.clone(),
@@ -91,30 +91,30 @@ async fn try_all(
     let outcome = tokio::select! {
         outcome = try_until_decided(&session.console, &node, &routes, plan) => outcome,
         () = interruption.wait() => Err(Failure::new("interrupted")
-            .hint("the same again: it goes on from what is stored")
+            .hint("run the command again; it continues from what is stored")
             .into()),
     };
     if shared.is_none()
         && let Err(error) = node.shutdown().await
     {
-        tracing::warn!(%error, "the transports did not close in good order");
+        tracing::warn!(%error, "the transports did not close cleanly");
     }
     outcome
 }
 
-/// Starts a node with the transports that it takes.
+/// Starts a node with the transports that the routes need.
 async fn connect(session: &Session, opened: &Opened, routes: &[Route], how: &How) -> Result<Node> {
     let http = how.tls.apply(session, HttpTransport::builder())?;
     let mut node = with_http(opened.node(), http)?;
     let is_iroh = |route: &Route| Via::Iroh.kinds().contains(&route.address.kind());
-    // A device's key has one endpoint, and that is the server's.
+    // A device's key has one endpoint, and while a server runs, that is the server's.
     if opened.server.is_none() && routes.iter().any(is_iroh) {
         node = with_iroh(node, &opened.key, how.loopback).await?;
     }
     Ok(node.start())
 }
 
-/// Tries all ways, and again for as long as the plan is to wait and waiting may help.
+/// Tries all routes, again and again if the plan is to wait and waiting may help.
 async fn try_until_decided(
     console: &Console,
     node: &Node,
@@ -122,12 +122,12 @@ async fn try_until_decided(
     plan: &mut Plan<'_>,
 ) -> Result<Outcome> {
     let mut waiting = Waiting::new()?;
-    let mut told = String::new();
+    let mut reported = String::new();
     loop {
         let result = try_in_order(console, node, routes, plan, waiting.has_begun()).await;
         let why = match &result {
             Ok(Outcome::Pending(route)) => {
-                // At once: whoever stops to wait can go on later.
+                // Before waiting, so that an interrupted command can be continued.
                 asked::remember(
                     &**node.store(),
                     plan.tree,
@@ -143,15 +143,15 @@ async fn try_until_decided(
             return result
                 .map_err(|failed| report::failure(node, plan, &failed.route, failed.error).into());
         }
-        if told != why {
+        if reported != why {
             console.note(printable(&format!("waiting: {why}")));
-            told = why;
+            reported = why;
         }
         waiting.wait().await;
     }
 }
 
-/// A way that did not lead to the end, and why.
+/// A route that failed, and why.
 struct Failed {
     route: Route,
     error: Arc<SyncError>,
@@ -169,7 +169,7 @@ async fn try_in_order(
     let mut left = routes.len();
     for route in routes {
         left -= 1;
-        // A peer whose admin has to decide says the same everywhere; another may be open.
+        // A peer with a pending request answers alike at all its addresses; another peer may not.
         if pending.is_some_and(|it| it.peer.is_some() && it.peer == route.peer) {
             continue;
         }
@@ -181,7 +181,7 @@ async fn try_in_order(
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
-        // The same peer can answer otherwise at another address, where it may be somebody else.
+        // At another address of the same list, another peer may answer.
         let another_may_help = matches!(
             &*error,
             SyncError::Transport { .. }
@@ -193,7 +193,7 @@ async fn try_in_order(
         if another_may_help && left > 0 && !is_quiet {
             console.note(printable(&format!("{error}; trying the next address")));
         }
-        // Whoever answered says more about the tree than whoever was not there.
+        // A peer that answered says more about the tree than one that did not.
         let tells_more = !matches!(&*error, SyncError::Transport { .. });
         if tells_more || worst.is_none() {
             let route = route.clone();
