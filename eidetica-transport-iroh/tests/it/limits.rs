@@ -5,7 +5,7 @@ use eidetica_proto::testing::{echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
 use eidetica_transport_iroh::ALPN;
 use futures::StreamExt;
-use iroh::endpoint::{Connection, ConnectionError, SendStream};
+use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream};
 use iroh::{EndpointAddr, TransportAddr};
 use tokio::sync::{mpsc, watch};
 
@@ -198,12 +198,17 @@ async fn ask_on(connection: &Connection) {
 }
 
 /// Opens an exchange with this much of a frame of `frame_bytes`.
-async fn begin_frame(connection: &Connection, frame_bytes: u32, bytes: usize) -> SendStream {
-    let (mut send, _) = connection.open_bi().await.expect("opens");
+async fn begin_frame(
+    connection: &Connection,
+    frame_bytes: u32,
+    bytes: usize,
+) -> (SendStream, RecvStream) {
+    // Dropping the other half would end the exchange.
+    let (mut send, recv) = connection.open_bi().await.expect("opens");
     let prefix = frame_bytes.to_le_bytes();
     send.write_all(&prefix).await.expect("writes");
     send.write_all(&vec![7; bytes]).await.expect("writes");
-    send
+    (send, recv)
 }
 
 #[tokio::test]
@@ -315,7 +320,7 @@ async fn a_caller_that_trickles_is_closed() {
     server.start_server(echo()).await.expect("starts");
     let peer = endpoint(&[]).await;
     let connection = connect(&peer, &server_address(&server).await).await;
-    let mut send = begin_frame(&connection, 100 << 10, 1).await;
+    let (mut send, _recv) = begin_frame(&connection, 100 << 10, 1).await;
     // Each byte comes well before the deadline, but together they are far below the minimum.
     let trickle = async {
         while send.write_all(b"x").await.is_ok() {
