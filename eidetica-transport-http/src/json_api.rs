@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 /// Answers read-only requests of people and scripts that speak no frames.
 ///
-/// The server asks it for each `GET` below `/eidetica/v1/`; see
+/// The server asks it for each `GET` below `/eidetica/v2/`; see
 /// [`HttpTransport::set_json_api`](crate::HttpTransport::set_json_api). It must show only what
 /// anyone may read, because nothing proves who asks.
 #[async_trait]

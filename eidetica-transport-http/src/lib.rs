@@ -1,6 +1,6 @@
 //! Carries Eidetica frames over HTTP.
 //!
-//! An exchange is one `POST /eidetica/v1/exchange`. Its body is the frames of the request, the body
+//! An exchange is one `POST /eidetica/v2/exchange`. Its body is the frames of the request, the body
 //! of the answer is the frames of the answer. Both are streamed, so that a slow reader slows the
 //! other side down and no side holds a whole body. The path contains the version of the protocol.
 //!
@@ -13,7 +13,7 @@
 //! as soon as it exists, and headers tell proxies not to hold it back.
 //!
 //! The server speaks HTTP/1.1 and HTTP/2 (by prior knowledge) on one port. If it is given a
-//! [`JsonApi`], it also answers `GET` requests of people and scripts below `/eidetica/v1/`.
+//! [`JsonApi`], it also answers `GET` requests of people and scripts below `/eidetica/v2/`.
 //!
 //! # Secrecy
 //!

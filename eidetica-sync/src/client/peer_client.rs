@@ -13,8 +13,8 @@ use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
 use eidetica_proto::{
-    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, Response, SyncTransport, TransportError,
-    TransportErrorKind, WireError,
+    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Response,
+    SyncTransport, TransportError, TransportErrorKind, WireError,
 };
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -143,7 +143,7 @@ impl PeerClient {
     ) -> Result<KnownPeer, TransportError> {
         let hello = Hello {
             key: self.key.public(),
-            versions: vec![PROTOCOL_VERSION],
+            versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
             addresses: Vec::new(),
         };
         let header = RequestHeader::new(Request::Hello(hello)).encode();

@@ -92,10 +92,12 @@ impl Node {
         match reply {
             JoinReply::Granted(_) => self.sync(ticket.tree, ticket).await.map(Joined::Synced),
             // The node may have been granted a lower role, or the tree may be open to anyone.
-            JoinReply::Pending => match self.sync(ticket.tree, ticket).await {
-                Err(error) if is_not_found(&error) => Ok(Joined::Pending),
-                result => result.map(Joined::Synced),
-            },
+            JoinReply::Pending | JoinReply::Unknown(_) => {
+                match self.sync(ticket.tree, ticket).await {
+                    Err(error) if is_not_found(&error) => Ok(Joined::Pending),
+                    result => result.map(Joined::Synced),
+                }
+            }
             JoinReply::Rejected => Ok(Joined::Rejected),
         }
     }

@@ -1,10 +1,10 @@
 //! The JSON interface for people and scripts, who see only what anyone may read.
 //!
 //! ```text
-//! GET /eidetica/v1/health
-//! GET /eidetica/v1/trees
-//! GET /eidetica/v1/trees/<tree>/tips
-//! GET /eidetica/v1/trees/<tree>/entries/<entry>
+//! GET /eidetica/v2/health
+//! GET /eidetica/v2/trees
+//! GET /eidetica/v2/trees/<tree>/tips
+//! GET /eidetica/v2/trees/<tree>/entries/<entry>
 //! ```
 
 use std::any::Any;
@@ -219,7 +219,7 @@ mod tests {
     async fn get(server: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(server).await.expect("connects");
         let request =
-            format!("GET /eidetica/v1/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            format!("GET /eidetica/v2/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("ends");
@@ -274,7 +274,7 @@ mod tests {
         let secret = node.append(private, "hidden").await.expect("stored");
 
         let health = format!(
-            "{{\"status\":\"ok\",\"protocol_versions\":[1],\"key\":\"{}\"}}\n",
+            "{{\"status\":\"ok\",\"protocol_versions\":[2],\"key\":\"{}\"}}\n",
             key.public()
         );
         assert_eq!(get(server, "health").await, (200, health));

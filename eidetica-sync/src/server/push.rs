@@ -46,7 +46,14 @@ impl PushAcceptor {
 
         let receiver = self.receive(caller, send, parts).await?;
         let store = self.store.clone();
-        blocking::run(move || Ok(acknowledge(&receiver, &*store.snapshot(tree)?)?)).await
+        blocking::run(move || {
+            Ok(acknowledge(
+                &receiver,
+                &*store.snapshot(tree)?,
+                store.log_id(),
+            )?)
+        })
+        .await
     }
 
     /// Receives and stores the entries. What arrives before a fault or a cut and can be stored is

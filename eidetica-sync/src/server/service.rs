@@ -8,7 +8,9 @@ use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{Caller, Service};
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
+use eidetica_proto::{
+    ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind, WireError,
+};
 use futures::StreamExt;
 
 use crate::membership::Membership;
@@ -123,7 +125,7 @@ impl Server {
                 };
                 let hello = Hello {
                     key: self.auth.key(),
-                    versions: vec![PROTOCOL_VERSION],
+                    versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
                     addresses: own.into_iter().map(|(_, address)| address).collect(),
                 };
                 Ok(reply(Reply::Hello(hello)))
@@ -137,6 +139,12 @@ impl Server {
             Request::SendEntries(send) => {
                 let header = self.pushes.accept(caller, send, parts).await?;
                 Ok(single_frame(header))
+            }
+            request @ (Request::Watch(_)
+            | Request::CheckTrees(_)
+            | Request::Peers(_)
+            | Request::Unknown(_)) => {
+                Err(WireError::unsupported("a request of kind", request.kind()).into())
             }
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(nobody_joins)?;

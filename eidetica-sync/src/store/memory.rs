@@ -10,12 +10,14 @@ use eidetica_dag::{
     AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EncodedEntry,
     EntryId, EntryView, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
 };
+use eidetica_proto::LogId;
 
-use super::{Snapshot, Store, StoreError, check_meta};
+use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Keeps trees for as long as the process lives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
+    log: LogId,
     trees: RwLock<BTreeMap<TreeId, Arc<RwLock<MemoryDag>>>>,
     meta: RwLock<BTreeMap<String, Vec<u8>>>,
 }
@@ -29,7 +31,11 @@ const UNPOISONED: &str = "nobody panics while holding the lock";
 impl MemoryStore {
     /// Makes a store without trees.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            log: draw_log_id(),
+            trees: RwLock::default(),
+            meta: RwLock::default(),
+        }
     }
 
     fn dag(&self, tree: TreeId) -> Option<Arc<RwLock<MemoryDag>>> {
@@ -37,7 +43,17 @@ impl MemoryStore {
     }
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Store for MemoryStore {
+    fn log_id(&self) -> LogId {
+        self.log
+    }
+
     fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
         Ok(self
             .trees

@@ -202,14 +202,18 @@ impl World {
             let batch = packer.finish();
             let tips = EndTips::Untold;
             let header = RequestHeader::new(Request::SendEntries(SendEntries { tree, entries: 1 }));
-            let parts = [Part::Batch(&batch).encode(), Part::End { tips }.encode()];
+            let cursor = eidetica_proto::Cursor::NONE;
+            let parts = [
+                Part::Batch(&batch).encode(),
+                Part::End { tips, cursor }.encode(),
+            ];
             [vec![header.encode()], parts.to_vec()].concat()
         };
         let single_frame = |request| vec![RequestHeader::new(request).encode()];
         match what {
             What::Hello => single_frame(Request::Hello(Hello {
                 key: who.key().public(),
-                versions: vec![PROTOCOL_VERSION],
+                versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
                 addresses: vec![],
             })),
             What::ListTrees => single_frame(Request::ListTrees(ListTrees { after: None })),

@@ -72,20 +72,20 @@ async fn the_json_interface_is_served_once_it_is_set() {
         }
     };
 
-    let (status, refusal) = json("/eidetica/v1/health").await;
+    let (status, refusal) = json("/eidetica/v2/health").await;
     assert_eq!((status, &refusal["error"]), (404, &"not found".into()));
     // A clone is the same transport, and the server runs already.
     server.clone().set_json_api(Arc::new(Pages));
-    let (status, health) = json("/eidetica/v1/health").await;
+    let (status, health) = json("/eidetica/v2/health").await;
     assert_eq!((status, &health["status"]), (200, &"ok".into()));
-    let (status, refusal) = json("/eidetica/v1/trees/broken").await;
+    let (status, refusal) = json("/eidetica/v2/trees/broken").await;
     let failed = "the node failed to answer";
     assert_eq!((status, &refusal["error"]), (500, &failed.into()));
     for path in [
         "/",
         "/eidetica",
-        "/eidetica/v1/",
-        "/eidetica/v1/trees/x/tips",
+        "/eidetica/v2/",
+        "/eidetica/v2/trees/x/tips",
     ] {
         let (status, refusal) = json(path).await;
         assert_eq!(
@@ -101,13 +101,13 @@ async fn the_json_interface_is_served_once_it_is_set() {
 async fn wrong_methods_and_types_are_refused() {
     let (server, address) = serve(loopback(), echo()).await;
     server.set_json_api(Arc::new(Pages));
-    let (status, answer) = ask(&address, "GET", "/eidetica/v1/exchange").await;
+    let (status, answer) = ask(&address, "GET", "/eidetica/v2/exchange").await;
     assert_eq!(status, 405);
     assert!(answer.contains("allow: POST"), "{answer}");
-    let (status, answer) = ask(&address, "DELETE", "/eidetica/v1/trees").await;
+    let (status, answer) = ask(&address, "DELETE", "/eidetica/v2/trees").await;
     assert_eq!(status, 405);
     assert!(answer.contains("allow: GET"), "{answer}");
-    let (status, _) = ask(&address, "POST", "/eidetica/v1/exchange").await;
+    let (status, _) = ask(&address, "POST", "/eidetica/v2/exchange").await;
     assert_eq!(status, 415);
     server.close().await.expect("closes");
 }
@@ -118,10 +118,10 @@ async fn another_version_is_refused_by_name() {
     let (status, answer) = ask(&address, "POST", "/eidetica/v9/exchange").await;
     assert_eq!(status, 404);
     let refusal: serde_json::Value = serde_json::from_str(body(&answer)).expect("JSON");
-    assert_eq!(refusal["protocol_versions"], serde_json::json!([1]));
+    assert_eq!(refusal["protocol_versions"], serde_json::json!([2]));
     let error = refusal["error"].as_str().expect("a text");
     assert!(
-        error.contains("version 1") && error.contains('9'),
+        error.contains("version 2") && error.contains('9'),
         "{error}"
     );
     server.close().await.expect("closes");
@@ -134,7 +134,7 @@ async fn a_caller_that_stalls_is_cut() {
     let (server, address) = serve(builder, echo()).await;
     let http2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let within_a_frame = format!("{EXCHANGE_HEAD}6\r\n\u{5}\0\0\0ab\r\n");
-    for stalled in ["", "P", "GET /eidetica/v1/hea", http2_preface] {
+    for stalled in ["", "P", "GET /eidetica/v2/hea", http2_preface] {
         // That the connection ends at all is what is tested.
         say(&address, stalled.as_bytes()).await;
     }

@@ -51,7 +51,7 @@ async fn strangers_are_recognised() {
             "{version:?} {answer:?} {error:?}"
         );
         assert!(
-            error.to_string().contains("does not speak version 1"),
+            error.to_string().contains("does not speak version 2"),
             "{error}"
         );
     }

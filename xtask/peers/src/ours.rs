@@ -7,7 +7,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::answer::answer_sync;
 use eidetica_proto::frame::FRAME_PREFIX_BYTES;
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::{ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession};
+use eidetica_proto::{LogId, ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession};
 
 use crate::peer::{Cost, Peer, start};
 use crate::workload::{Pair, Side};
@@ -74,7 +74,7 @@ fn pull(
                         let frame = next(&mut response)?;
                         let part =
                             Received::from_frame(tree, &frame).map_err(|fault| fault.to_string())?;
-                        frames += u64::from(matches!(part, Received::End(_)));
+                        frames += u64::from(matches!(part, Received::End { .. }));
                         receiver
                             .handle_part(part, frame.len(), 0)
                             .map_err(|fault| fault.to_string())?;
@@ -111,7 +111,7 @@ fn answer(b: &MemoryDag, header: &[u8]) -> Result<VecDeque<Bytes>, String> {
     let Request::SyncTree(request) = header.request else {
         return Err("a pull sends nothing".into());
     };
-    let answer = answer_sync(b, &request).map_err(|error| error.to_string())?;
+    let answer = answer_sync(b, LogId::from_bytes([0; 8]), &request).map_err(|error| error.to_string())?;
     let mut frames = VecDeque::from([answer.header]);
     if let Some(mut outgoing) = answer.entries.map(|selection| selection.outgoing()) {
         while let Ok(Some((frame, _))) = outgoing.poll_frame(b) {

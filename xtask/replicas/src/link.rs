@@ -9,12 +9,15 @@ use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 use eidetica_proto::frame::{FRAME_PREFIX_BYTES, FrameDecoder, encode_frame};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{
-    EntryReceiver, Outgoing, ReceiveStep, Received, Step, SyncOptions, SyncSession,
+    EntryReceiver, LogId, Outgoing, ReceiveStep, Received, Step, SyncOptions, SyncSession,
 };
 use xtask_support::failed;
 
 use crate::clock::timed;
 use crate::world::Replica;
+
+/// Stands for the answerer's log. No cursor is used here.
+pub const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
 /// What one sync cost. Bytes are those of frames with their prefixes.
 #[derive(Debug, Default, Clone)]
@@ -189,7 +192,7 @@ fn receive(
             ReceiveStep::ReceivePart => {
                 let frame = next(frames)?;
                 let part = Received::from_frame(receiver.tree(), &frame).map_err(failed)?;
-                let ends = matches!(part, Received::End(_));
+                let ends = matches!(part, Received::End { .. });
                 receiver
                     .handle_part(part, frame.len(), now_ms)
                     .map_err(failed)?;
@@ -232,7 +235,7 @@ fn answer(replica: &mut Replica<'_>, mut request: VecDeque<Bytes>) -> Result<Vec
             let mut receiver = EntryReceiver::new(announced.tree);
             receiver.begin(announced.entries);
             receive(&mut receiver, replica, &mut request)?;
-            let Ok(acknowledgement) = acknowledge(&receiver, replica);
+            let Ok(acknowledgement) = acknowledge(&receiver, replica, ANY_LOG);
             Ok(vec![acknowledgement])
         }
         other => Err(format!("a sync does not send {other:?}")),
@@ -244,7 +247,7 @@ pub fn answer_pull<V: EntryView + ?Sized>(
     view: &V,
     asked: &SyncTree,
 ) -> Result<Vec<Bytes>, String> {
-    let answer = answer_sync(view, asked).map_err(failed)?;
+    let answer = answer_sync(view, ANY_LOG, asked).map_err(failed)?;
     let mut frames = vec![answer.header];
     if let Some(selection) = answer.entries {
         let entries = frames_of(&mut selection.outgoing(), view).map_err(failed)?;

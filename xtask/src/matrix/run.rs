@@ -199,6 +199,7 @@ fn check_dependencies(file: &mut File, log: &Path) -> io::Result<Outcome> {
                    advisories; cargo install --locked cargo-deny";
         return Ok(Outcome {
             skipped: Some(why.into()),
+            ran: true,
             ..list(file, refused)?
         });
     }
@@ -218,6 +219,7 @@ fn check_dependencies(file: &mut File, log: &Path) -> io::Result<Outcome> {
     Ok(Outcome {
         failure,
         skipped,
+        ran: true,
         ..Outcome::default()
     })
 }

@@ -51,6 +51,7 @@ macro_rules! store_conformance {
             metadata_is_kept
             metadata_has_limits
             everything_survives_reopening
+            the_log_keeps_its_identity
             threads_append_to_one_tree
             threads_append_to_their_own_trees
         }
@@ -369,6 +370,16 @@ pub fn the_largest_entry_fits(subject: impl Subject) {
     for index in [large, small] {
         let entry = view.entry(Arrival(index as u32)).unwrap();
         assert_eq!(entry, *authors.entries()[index].get());
+    }
+}
+
+/// Each store has an identity of its own for its arrival logs, and keeps it.
+pub fn the_log_keeps_its_identity<S: Subject>(subject: S) {
+    let log = subject.store().log_id();
+    assert_eq!(subject.store().log_id(), log);
+    assert_ne!(S::create().store().log_id(), log);
+    if let Some(reopened) = subject.reopen() {
+        assert_eq!(reopened.store().log_id(), log);
     }
 }
 

@@ -14,7 +14,13 @@ pub const FORMAT_VERSION: u32 = 2;
 /// The one key of [`FORMAT`].
 pub(super) const FORMAT_KEY: &str = "eidetica store";
 
-/// The format's version.
+/// The key of [`FORMAT`] with the lower half of the identity of the arrival logs.
+pub(super) const LOG_ID_LOW_KEY: &str = "log id, low";
+
+/// The key of [`FORMAT`] with the upper half.
+pub(super) const LOG_ID_HIGH_KEY: &str = "log id, high";
+
+/// The format's version, and what was drawn when the file was made.
 pub(super) const FORMAT: TableDefinition<'_, &str, u32> = TableDefinition::new("format");
 /// The small metadata.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

@@ -14,7 +14,7 @@ use eidetica_proto::message::{Request, RequestHeader, SyncTree};
 use eidetica_proto::{Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
 
-use eidetica_replicas::link::answer_pull;
+use eidetica_replicas::link::{ANY_LOG, answer_pull};
 use xtask_support::report::{Cell, Column, Table, Target};
 use xtask_support::{failed, now};
 
@@ -221,7 +221,8 @@ impl Growing {
             }
             times_us.sort_by(f64::total_cmp);
             let view = answerer.snapshot(self.tree).map_err(failed)?;
-            let answer = eidetica_proto::answer::answer_sync(&*view, &asked).map_err(failed)?;
+            let answer =
+                eidetica_proto::answer::answer_sync(&*view, ANY_LOG, &asked).map_err(failed)?;
             figures.push(Figure {
                 store,
                 case,
