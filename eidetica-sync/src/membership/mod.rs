@@ -13,7 +13,7 @@ use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::event::Publisher;
+use crate::news::News;
 use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
@@ -46,17 +46,17 @@ pub struct InviteInfo {
 pub(crate) struct Membership {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
-    publisher: Publisher,
+    news: News,
     /// Held from reading to writing, so that concurrent uses of an invite are counted.
     one_at_a_time: Mutex<()>,
 }
 
 impl Membership {
-    pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, publisher: Publisher) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, news: News) -> Self {
         Self {
             store,
             writer,
-            publisher,
+            news,
             one_at_a_time: Mutex::default(),
         }
     }
@@ -95,7 +95,7 @@ impl Membership {
             Verdict::Refuse(error) => Ok(Err(error)),
             Verdict::Keep(waiting) => {
                 self.write(&request_key(join.tree, key), Some(&waiting))?;
-                self.publisher.join_requested(join.tree, *key, waiting.role);
+                self.news.join_requested(join.tree, *key, waiting.role);
                 Ok(Ok(JoinReply::Pending))
             }
             Verdict::Grant(role, after) => {

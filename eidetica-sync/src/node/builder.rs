@@ -11,6 +11,7 @@ use crate::client::peer_client::PeerClient;
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
+use crate::news::News;
 use crate::platform::random::Random;
 use crate::server::push::PushAcceptor;
 use crate::server::request_auth::RequestAuth;
@@ -68,10 +69,10 @@ impl NodeBuilder {
             manager,
         } = self;
         let manager = Arc::new(manager);
-        let publisher = Publisher::new();
-        let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
+        let news = News::new(Publisher::new());
+        let writer = Writer::new(store.clone(), key.clone(), news.clone());
         let writer = Arc::new(writer);
-        let membership = Membership::new(store.clone(), writer.clone(), publisher.clone());
+        let membership = Membership::new(store.clone(), writer.clone(), news.clone());
         let membership = Arc::new(membership);
         let service = Arc::new(Server {
             store: store.clone(),
@@ -81,7 +82,7 @@ impl NodeBuilder {
             joins: JoinLimit::default(),
             pushes: PushAcceptor {
                 store: store.clone(),
-                publisher: publisher.clone(),
+                news: news.clone(),
                 limit: PushLimit::default(),
             },
         });
@@ -91,18 +92,18 @@ impl NodeBuilder {
             store: store.clone(),
             manager: manager.clone(),
             client: client.clone(),
-            publisher: publisher.clone(),
+            news: news.clone(),
             random: random.clone(),
         };
         let (queue, operations) = mpsc::channel(QUEUE_MAX);
-        let engine = tokio::spawn(engine.run(operations, publisher.events()));
+        let engine = tokio::spawn(engine.run(operations));
         Node(Arc::new(Inner {
             store,
             key,
             manager,
             client,
             service,
-            publisher,
+            news,
             random,
             writer,
             membership,

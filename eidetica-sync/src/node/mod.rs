@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::peer_client::PeerClient;
 use crate::engine::Operation;
-use crate::event::{Events, Publisher};
+use crate::event::Events;
 use crate::membership::Membership;
+use crate::news::News;
 use crate::platform::blocking;
 use crate::platform::random::Random;
 use crate::store::writer::Writer;
@@ -45,7 +46,7 @@ struct Inner {
     manager: Arc<TransportManager>,
     client: Arc<PeerClient>,
     service: Arc<dyn Service>,
-    publisher: Publisher,
+    news: News,
     random: Random,
     writer: Arc<Writer>,
     membership: Arc<Membership>,
@@ -112,7 +113,7 @@ impl Node {
 
     /// Subscribes to the events of the node.
     pub fn events(&self) -> Events {
-        self.0.publisher.events()
+        self.0.news.publisher().events()
     }
 
     /// Stops the engine, the servers and all connections, and waits until they have ended.

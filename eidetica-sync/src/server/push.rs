@@ -8,7 +8,8 @@ use eidetica_proto::answer::{acknowledge, check_access, refusal_of};
 use eidetica_proto::message::SendEntries;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
 
-use crate::event::{Origin, Publisher};
+use crate::event::{Origin, Transfer};
+use crate::news::News;
 use crate::platform::blocking;
 use crate::server::refused::Refused;
 use crate::server::request_limits::PushLimit;
@@ -20,7 +21,7 @@ use crate::transport::receive::{ReceiveDriver, ReceiveError};
 /// Accepts pushes to the trees of a store.
 pub(crate) struct PushAcceptor {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) publisher: Publisher,
+    pub(crate) news: News,
     pub(crate) limit: PushLimit,
 }
 
@@ -67,8 +68,16 @@ impl PushAcceptor {
         let mut receiver = EntryReceiver::new(send.tree);
         receiver.begin(send.entries);
         let worker = AppendWorker::new(self.store.clone());
-        let origin = Origin::Pushed(caller.remote.clone());
-        let mut driver = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        let at = caller.remote.clone();
+        let origin = match caller.key {
+            Some(key) => Origin::Peer {
+                key,
+                how: Transfer::Pushed,
+                at,
+            },
+            None => Origin::Caller { at },
+        };
+        let mut driver = ReceiveDriver::new(worker, self.news.clone(), origin);
         let parts = incoming(send.tree, parts);
         match driver.run(&mut receiver, parts, |_| ()).await {
             Ok(()) => Ok(receiver),

@@ -8,7 +8,8 @@ use eidetica_dag::{
     Subject, TreeId, VerifiedEntry, current_access,
 };
 
-use crate::event::{Origin, Publisher};
+use crate::event::Origin;
+use crate::news::News;
 use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
@@ -18,17 +19,17 @@ use crate::store::{Snapshot, Store};
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
     key: SecretKey,
-    publisher: Publisher,
+    news: News,
     /// Held while entries are written, so that concurrent appends form a line instead of forks.
     writing: Mutex<()>,
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, publisher: Publisher) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, news: News) -> Self {
         Self {
             store,
             key,
-            publisher,
+            news,
             writing: Mutex::default(),
         }
     }
@@ -136,7 +137,7 @@ impl Writer {
         let entries = make(&self.store.snapshot(tree)?)?;
         let ids: Vec<EntryId> = entries.iter().map(|entry| entry.get().id()).collect();
         let outcome = self.store.append(tree, entries)?;
-        self.publisher
+        self.news
             .stored(tree, outcome.stored.clone(), Origin::Local);
         match (outcome.refused, outcome.missing.first()) {
             (Some(refusal), _) => Err(TreeError::Refused(refusal)),
