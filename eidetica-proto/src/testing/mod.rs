@@ -13,7 +13,8 @@ mod watch_link;
 
 pub use fault::{ExchangeInfo, Fault};
 pub use link::{Broken, LINK_LOG, Link, Run, Way};
-pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder, Timer, Wait};
+pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder};
+pub use pipe::{Timer, Wait};
 pub use streams::{collect_frames, echo, frames_of, service_fn};
 pub use watch_link::{MemoryTrees, WatchLink};
 

@@ -41,6 +41,8 @@ impl NodeBuilder {
         name: impl Into<String>,
         transport: impl SyncTransport,
     ) -> Result<Self, TransportError> {
+        #[cfg(feature = "http")]
+        crate::server::json_api::attach(&transport, &self.store, self.key.public());
         self.manager.register(name, Arc::new(transport))?;
         Ok(self)
     }

@@ -29,7 +29,7 @@ mod write;
 
 pub use builder::NodeBuilder;
 pub use error::TreeError;
-pub use joining::{InviteTerms, JoinOptions, Joined};
+pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 

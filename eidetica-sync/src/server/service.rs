@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
-use eidetica_proto::transport::{Caller, InspectError, Inspection, Question, Service};
+use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{
     ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind, WireError,
 };
@@ -15,7 +15,6 @@ use futures::StreamExt;
 
 use crate::membership::Membership;
 use crate::platform::blocking;
-use crate::server::inspect;
 use crate::server::push::PushAcceptor;
 use crate::server::refused::Refused;
 use crate::server::request_auth::RequestAuth;
@@ -70,11 +69,6 @@ impl Service for Server {
             Err(error) => self.refuse(&caller, error),
         };
         self.auth.prove(proof, answer)
-    }
-
-    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.auth.key());
-        blocking::run(move || inspect(&*store, key, question)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rules for every transport, with a client of each version of HTTP, and with TLS.
+//! The rules of every transport, for each version of HTTP, with and without TLS.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use eidetica_proto::testing::conformance::Fixture;
 use eidetica_proto::{Address, TransportError};
 use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, HttpVersion};
 
-struct HttpFixture {
+pub(crate) struct HttpFixture {
     version: HttpVersion,
-    /// What the servers prove themselves with, and the clients believe.
+    /// The certificate of the servers, which the clients trust.
     #[cfg(feature = "tls")]
     tls: Option<eidetica_transport_http::ServerTls>,
 }
 
 impl HttpFixture {
-    fn plain(version: HttpVersion) -> Self {
+    pub(crate) fn plain(version: HttpVersion) -> Self {
         Self {
             version,
             #[cfg(feature = "tls")]
@@ -25,7 +25,7 @@ impl HttpFixture {
     }
 
     #[cfg(feature = "tls")]
-    fn tls(version: HttpVersion) -> Self {
+    pub(crate) fn tls(version: HttpVersion) -> Self {
         let tls = eidetica_transport_http::ServerTls::self_signed(["127.0.0.1"]);
         Self {
             version,
@@ -112,7 +112,9 @@ fn run(case: impl Future<Output = ()>) {
 }
 
 mod http1 {
-    use super::{HttpFixture, HttpVersion, run};
+    use eidetica_transport_http::HttpVersion;
+
+    use super::{HttpFixture, run};
     eidetica_proto::transport_conformance!(
         fixture: HttpFixture::plain(HttpVersion::Http1),
         run: run
@@ -120,7 +122,9 @@ mod http1 {
 }
 
 mod http2 {
-    use super::{HttpFixture, HttpVersion, run};
+    use eidetica_transport_http::HttpVersion;
+
+    use super::{HttpFixture, run};
     eidetica_proto::transport_conformance!(
         fixture: HttpFixture::plain(HttpVersion::Http2),
         run: run
@@ -129,7 +133,9 @@ mod http2 {
 
 #[cfg(feature = "tls")]
 mod http1_over_tls {
-    use super::{HttpFixture, HttpVersion, run};
+    use eidetica_transport_http::HttpVersion;
+
+    use super::{HttpFixture, run};
     eidetica_proto::transport_conformance!(
         fixture: HttpFixture::tls(HttpVersion::Http1),
         run: run
@@ -138,7 +144,9 @@ mod http1_over_tls {
 
 #[cfg(feature = "tls")]
 mod http2_over_tls {
-    use super::{HttpFixture, HttpVersion, run};
+    use eidetica_transport_http::HttpVersion;
+
+    use super::{HttpFixture, run};
     eidetica_proto::transport_conformance!(
         fixture: HttpFixture::tls(HttpVersion::Http2),
         run: run

@@ -1,5 +1,4 @@
 //! Who is believed over TLS, and what those see who are not, or who speak something else.
-#![cfg(feature = "tls")]
 
 use std::time::Duration;
 

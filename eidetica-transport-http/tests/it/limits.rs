@@ -1,39 +1,23 @@
-//! Each limit of the server is reached, and whoever keeps within it is served.
+//! Each limit is reached, and callers that keep within it are served.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use eidetica_proto::testing::{collect_frames, echo, frames_of, service_fn};
-use eidetica_proto::{Address, Service, SyncTransport, TransportErrorKind};
-use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, HttpVersion};
+use eidetica_proto::{Address, Caller, Service, SyncTransport, TransportErrorKind};
+use eidetica_transport_http::{HttpTransport, HttpVersion};
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
+use crate::stage::{EXCHANGE_HEAD, ask, loopback, serve};
+
 const EXCHANGES_PER_CONNECTION: usize = 16;
 
 /// A deadline that tests wait for. Those that they do not wait for are the usual ones.
 const HASTY: Duration = Duration::from_millis(300);
-
-/// The head of an exchange whose body comes in chunks.
-const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
-    content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
-
-fn loopback() -> HttpTransportBuilder {
-    HttpTransport::builder().bind(([127, 0, 0, 1], 0).into())
-}
-
-async fn serve(
-    builder: HttpTransportBuilder,
-    service: Arc<dyn Service>,
-) -> (HttpTransport, Address) {
-    let server = builder.build();
-    server.start_server(service).await.expect("starts");
-    let address = server.server_addresses().await.remove(0);
-    (server, address)
-}
 
 /// A connection that speaks HTTP by hand.
 struct Hand(TcpStream);
@@ -81,14 +65,6 @@ impl Hand {
     }
 }
 
-async fn ask(to: &Address) {
-    let client = HttpTransport::builder().build();
-    let response = client.exchange(to, frames_of(["hello"])).await;
-    let frames = collect_frames(response.expect("is served").frames).await;
-    assert_eq!(frames.expect("whole"), ["hello"]);
-    client.close().await.expect("closes");
-}
-
 #[tokio::test]
 async fn the_oldest_newcomer_makes_room() {
     let (server, address) = serve(loopback().newcomers_max(2), echo()).await;
@@ -100,8 +76,8 @@ async fn the_oldest_newcomer_makes_room() {
         hand.say(said.as_bytes()).await;
         stalled.push(hand);
     }
-    // Whoever has something to say is served, whoever came first and says nothing is not. The last
-    // of them keeps its place: nobody needs it.
+    // A caller that asks is served; the first of those that stall is not. The last of them keeps
+    // its place: no other connection needs it.
     for _ in 0..3 {
         ask(&address).await;
     }
@@ -113,7 +89,7 @@ async fn the_oldest_newcomer_makes_room() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_those_with_an_answer_are_newcomers_again() {
+async fn beyond_the_limit_answered_connections_count_as_newcomers() {
     let builder = loopback().connections_max(1).newcomers_max(1);
     let (server, address) = serve(builder, echo()).await;
     let mut first = Hand::connect(&address).await;
@@ -168,7 +144,7 @@ async fn a_caller_that_stalls_is_cut_long_before_it_is_idle() {
 }
 
 #[tokio::test]
-async fn between_frames_a_caller_may_think() {
+async fn a_caller_may_pause_between_frames() {
     let (begun, mut first) = mpsc::channel(1);
     let service = service_fn(move |_, request: eidetica_proto::FrameStream| {
         let begun = begun.clone();
@@ -239,31 +215,29 @@ async fn an_announced_frame_that_is_too_large_is_refused_on_its_prefix() {
 
 #[tokio::test]
 async fn a_connection_carries_sixteen_exchanges() {
+    const CONNECTIONS: usize = 4;
     let (open, gate) = watch::channel(false);
     let (begun, mut begins) = mpsc::channel(64);
-    let now = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(Mutex::new(0));
+    let counts = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
     let service = {
-        let most = Arc::clone(&most);
-        service_fn(move |_, _| {
-            let (mut gate, begun, now) = (gate.clone(), begun.clone(), Arc::clone(&now));
-            let most = Arc::clone(&most);
+        let counts = Arc::clone(&counts);
+        service_fn(move |caller: Caller, _| {
+            let (mut gate, begun) = (gate.clone(), begun.clone());
+            *counts
+                .lock()
+                .expect("no panic")
+                .entry(caller.remote)
+                .or_default() += 1;
             async move {
-                let at_once = now.fetch_add(1, Ordering::SeqCst) + 1;
-                {
-                    let mut most = most.lock().expect("no panic");
-                    *most = at_once.max(*most);
-                }
                 begun.send(()).await.expect("the test waits");
                 gate.wait_for(|open| *open).await.expect("opened");
-                now.fetch_sub(1, Ordering::SeqCst);
                 frames_of(["answer"])
             }
         })
     };
     let (server, address) = serve(loopback(), service).await;
     let client = HttpTransport::builder().version(HttpVersion::Http2).build();
-    let exchanges = (0..2 * EXCHANGES_PER_CONNECTION).map(|_| {
+    let exchanges = (0..CONNECTIONS * EXCHANGES_PER_CONNECTION + 1).map(|_| {
         let (client, address) = (&client, &address);
         async move {
             let response = client.exchange(address, frames_of(["ask"])).await;
@@ -271,16 +245,18 @@ async fn a_connection_carries_sixteen_exchanges() {
         }
     });
     let opening = async {
-        for _ in 0..EXCHANGES_PER_CONNECTION {
+        for _ in 0..CONNECTIONS * EXCHANGES_PER_CONNECTION {
             begins.recv().await.expect("begins");
         }
+        let each = vec![EXCHANGES_PER_CONNECTION; CONNECTIONS];
+        let counts: Vec<usize> = counts.lock().expect("no panic").values().copied().collect();
+        assert_eq!(counts, each, "the last one waits");
         open.send_replace(true);
     };
     let (answers, ()) = tokio::join!(futures::future::join_all(exchanges), opening);
     for answer in answers {
         assert_eq!(answer.expect("whole"), ["answer"]);
     }
-    assert_eq!(*most.lock().expect("no panic"), EXCHANGES_PER_CONNECTION);
     client.close().await.expect("closes");
     server.close().await.expect("closes");
 }

@@ -1,31 +1,25 @@
-//! What the server says to people, to strangers, and to those who stall. Each test speaks HTTP by
-//! hand over a socket.
+//! What the server answers to people, to strangers and to callers that stall. The tests speak HTTP
+//! by hand over a socket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eidetica_proto::testing::{echo, frames_of};
-use eidetica_proto::transport::{InspectError, Inspection, Question, TreeInspection};
-use eidetica_proto::{
-    Address, Caller, FrameStream, Service, SyncTransport, TransportError, TransportErrorKind,
-};
-use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, HttpVersion};
+use eidetica_proto::testing::echo;
+use eidetica_proto::{Address, Service, SyncTransport, TransportErrorKind};
+use eidetica_transport_http::{HttpTransport, HttpTransportBuilder, JsonApi, JsonApiError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-fn loopback() -> HttpTransportBuilder {
-    HttpTransport::builder().bind(([127, 0, 0, 1], 0).into())
-}
+use crate::stage::{self, EXCHANGE_HEAD, loopback};
 
+/// Starts a server, and returns where it listens.
 async fn serve(
     builder: HttpTransportBuilder,
     service: Arc<dyn Service>,
 ) -> (HttpTransport, String) {
-    let server = builder.build();
-    server.start_server(service).await.expect("starts");
-    let address = server.server_addresses().await[0].value().to_owned();
-    (server, address)
+    let (server, address) = stage::serve(builder, service).await;
+    (server, address.value().to_owned())
 }
 
 /// Sends these bytes, and returns all that comes back until the server closes the connection.
@@ -49,45 +43,26 @@ fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").expect("a head").1
 }
 
-struct OneTree;
-
-const TREE: [u8; 32] = [7; 32];
+struct Pages;
 
 #[async_trait]
-impl Service for OneTree {
-    async fn exchange(&self, _caller: Caller, _request: FrameStream) -> FrameStream {
-        frames_of([""; 0])
-    }
-
-    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let tree = TreeInspection {
-            tree: "07".repeat(32),
-            name: "notes".into(),
-            entries: 3,
-            tips: vec!["ab".repeat(32)],
-        };
-        match question {
-            Question::Health => Ok(Inspection::Health {
-                status: "ok",
-                protocol_versions: vec![1],
-                key: "00".repeat(32),
-            }),
-            Question::Trees => Ok(Inspection::Trees { trees: vec![tree] }),
-            Question::Tips(id) if *id.as_bytes() == TREE => Ok(Inspection::Tips(tree)),
-            Question::Tips(_) => Err(InspectError::NotFound),
-            Question::Entry(..) => Err(InspectError::Internal),
+impl JsonApi for Pages {
+    async fn get(&self, path: &str) -> Result<String, JsonApiError> {
+        match path {
+            "health" => Ok("{\"status\":\"ok\"}\n".to_owned()),
+            "trees/broken" => Err(JsonApiError::Internal),
+            _ => Err(JsonApiError::NotFound),
         }
     }
 }
 
 #[tokio::test]
-async fn people_get_json() {
-    let (server, address) = serve(loopback(), Arc::new(OneTree)).await;
-    let tree = "07".repeat(32);
-    let json = |path: String| {
+async fn the_json_interface_is_served_once_it_is_set() {
+    let (server, address) = serve(loopback(), echo()).await;
+    let json = |path: &'static str| {
         let address = address.clone();
         async move {
-            let (status, answer) = ask(&address, "GET", &path).await;
+            let (status, answer) = ask(&address, "GET", path).await;
             assert!(
                 answer.contains("content-type: application/json"),
                 "{answer}"
@@ -97,25 +72,22 @@ async fn people_get_json() {
         }
     };
 
-    let (status, health) = json("/eidetica/v2/health".into()).await;
-    assert_eq!((status, &health["status"]), (200, &"ok".into()));
-    let (status, trees) = json("/eidetica/v2/trees".into()).await;
-    assert_eq!((status, &trees["trees"][0]["name"]), (200, &"notes".into()));
-    let (status, tips) = json(format!("/eidetica/v2/trees/{tree}/tips")).await;
-    assert_eq!((status, &tips["tips"][0]), (200, &"ab".repeat(32).into()));
-
-    let other = "08".repeat(32);
-    let (status, refusal) = json(format!("/eidetica/v2/trees/{other}/tips")).await;
+    let (status, refusal) = json("/eidetica/v2/health").await;
     assert_eq!((status, &refusal["error"]), (404, &"not found".into()));
-    let (status, _) = json(format!("/eidetica/v2/trees/{tree}/entries/{tree}")).await;
-    assert_eq!(status, 500);
+    // A clone is the same transport, and the server runs already.
+    server.clone().set_json_api(Arc::new(Pages));
+    let (status, health) = json("/eidetica/v2/health").await;
+    assert_eq!((status, &health["status"]), (200, &"ok".into()));
+    let (status, refusal) = json("/eidetica/v2/trees/broken").await;
+    let failed = "the node failed to answer";
+    assert_eq!((status, &refusal["error"]), (500, &failed.into()));
     for path in [
         "/",
         "/eidetica",
         "/eidetica/v2/",
         "/eidetica/v2/trees/x/tips",
     ] {
-        let (status, refusal) = json(path.into()).await;
+        let (status, refusal) = json(path).await;
         assert_eq!(
             (status, &refusal["error"]),
             (404, &"not found".into()),
@@ -127,7 +99,8 @@ async fn people_get_json() {
 
 #[tokio::test]
 async fn wrong_methods_and_types_are_refused() {
-    let (server, address) = serve(loopback(), Arc::new(OneTree)).await;
+    let (server, address) = serve(loopback(), echo()).await;
+    server.set_json_api(Arc::new(Pages));
     let (status, answer) = ask(&address, "GET", "/eidetica/v2/exchange").await;
     assert_eq!(status, 405);
     assert!(answer.contains("allow: POST"), "{answer}");
@@ -145,77 +118,17 @@ async fn another_version_is_refused_by_name() {
     let (status, answer) = ask(&address, "POST", "/eidetica/v9/exchange").await;
     assert_eq!(status, 404);
     let refusal: serde_json::Value = serde_json::from_str(body(&answer)).expect("JSON");
-    assert_eq!(refusal["protocol_versions"], serde_json::json!([1]));
+    assert_eq!(refusal["protocol_versions"], serde_json::json!([2]));
     let error = refusal["error"].as_str().expect("a text");
     assert!(
-        error.contains("version 1") && error.contains('9'),
+        error.contains("version 2") && error.contains('9'),
         "{error}"
     );
     server.close().await.expect("closes");
 }
 
-/// Answers every connection with these bytes, and returns what an exchange makes of it.
-async fn exchange_with(version: HttpVersion, answer: &'static str) -> TransportError {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("is bound").to_string();
-    let stranger = tokio::spawn(async move {
-        let mut streams = Vec::new();
-        loop {
-            let (mut stream, _) = listener.accept().await.expect("accepts");
-            let _ = stream.read(&mut [0; 1024]).await;
-            let _ = stream.write_all(answer.as_bytes()).await;
-            streams.push(stream);
-        }
-    });
-    let client = HttpTransport::builder().version(version).build();
-    let address = Address::new("http", &address).expect("an address");
-    let failed = client.exchange(&address, frames_of(["hello"])).await;
-    stranger.abort();
-    client.close().await.expect("closes");
-    failed.map(|_| ()).expect_err("no answer")
-}
-
 #[tokio::test]
-async fn strangers_are_recognised() {
-    let web = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nhello";
-    let ssh = "SSH-2.0-OpenSSH_9.6\r\n";
-    for (version, answer) in [
-        (HttpVersion::Http1, web),
-        (HttpVersion::Http1, ssh),
-        (
-            HttpVersion::Http1,
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
-        ),
-        (HttpVersion::Http2, web),
-        (HttpVersion::Http2, ssh),
-    ] {
-        let error = exchange_with(version, answer).await;
-        let kind = error.kind();
-        assert_eq!(
-            kind,
-            TransportErrorKind::ProtocolMismatch,
-            "{version:?} {answer:?} {error:?}"
-        );
-        assert!(
-            error.to_string().contains("does not speak version 1"),
-            "{error}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn whoever_is_busy_is_understood() {
-    let busy = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
-    let error = exchange_with(HttpVersion::Http1, busy).await;
-    assert_eq!(error.kind(), TransportErrorKind::Busy, "{error}");
-}
-
-/// The head of an exchange whose body comes in chunks.
-const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
-    content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
-
-#[tokio::test]
-async fn whoever_stalls_is_cut() {
+async fn a_caller_that_stalls_is_cut() {
     let deadline = Duration::from_millis(200);
     let builder = loopback().connect_timeout(deadline).idle_timeout(deadline);
     let (server, address) = serve(builder, echo()).await;
@@ -259,7 +172,7 @@ async fn a_body_that_trickles_is_cut() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_the_answer_is_cut() {
+async fn a_caller_that_does_not_read_the_answer_is_cut() {
     use eidetica_proto::testing::service_fn;
     use futures::StreamExt;
 
