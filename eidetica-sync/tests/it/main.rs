@@ -1,7 +1,6 @@
 //! Nodes that sync with each other, over a network in memory and over real transports.
 
 mod common;
-mod follow;
 mod hostile;
 mod identity;
 mod joining;
