@@ -11,8 +11,10 @@
 //! | [`outcome`] | what a failure means to the coordinator |
 //! | [`by_hand`] | syncs that a program asks for |
 //! | [`follows`] | follows that survive a restart |
+//! | [`callers`] | peers to follow because they made contact |
 
 pub(crate) mod by_hand;
+mod callers;
 pub(crate) mod follows;
 mod outcome;
 pub(crate) mod shared;
@@ -26,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use self::by_hand::ByHand;
-use self::shared::{About, Shared};
+use self::shared::{About, Following, Shared};
 use self::tasks::{Ended, Exchange};
 use crate::platform::clock::SuspendDetector;
 
@@ -63,7 +65,9 @@ impl Engine {
             saving.await;
             None
         });
-        follows::resume(&shared).await;
+        if shared.following != Following::Nothing {
+            follows::resume(&shared).await;
+        }
         let mut clocks = SuspendDetector::start();
         loop {
             let next = shared.poll();
@@ -72,6 +76,13 @@ impl Engine {
             }
             for watch in next.replaced {
                 self.cut(watch);
+            }
+            for (peer, tree) in next.callers {
+                let shared = shared.clone();
+                self.jobs.spawn(async move {
+                    callers::follow(&shared, peer, tree).await;
+                    None
+                });
             }
             while let Some(ended) = self.jobs.try_join_next() {
                 self.reap(ended);
