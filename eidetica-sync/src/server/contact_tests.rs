@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use eidetica_dag::TreeId;
-use eidetica_dag::testing::{draw, key};
+use eidetica_dag::testing::key;
+use eidetica_dag::{EntryId, TreeId};
 use eidetica_proto::message::{
     CheckTrees, ListTrees, Peers, Request, RequestHeader, Sample, SyncTree, Watch,
 };
@@ -28,7 +28,7 @@ fn server(news: &News) -> Server {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
     Server {
-        auth: Arc::new(RequestAuth::new(key(0), [0; 16])),
+        auth: Arc::new(RequestAuth::new(key(0), [0; 8])),
         manager: Weak::new(),
         membership: Arc::new(Membership::new(store.clone(), writer, news.clone())),
         records: Arc::new(Records::new(store.clone(), key(0), news.clone())),
@@ -65,8 +65,7 @@ async fn heard(request: Request) -> (usize, Vec<TreeId>) {
 
 #[tokio::test]
 async fn each_request_about_trees_names_them_though_they_are_absent() {
-    let mut trees = [draw("A-B").tree(), draw("A-B-C").tree()];
-    trees.sort_unstable();
+    let trees = [1, 2].map(|n| TreeId::from_root(EntryId::from_bytes([n; 32])));
     let first = trees[0];
     let sync = Request::SyncTree(SyncTree {
         tree: first,
