@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER;
-use eidetica_dag::PublicKey;
+use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::coordinator::PeerId;
 use eidetica_proto::peer_book::AddressOrigin;
 use eidetica_proto::{Address, AddressRace, PeerBook};
@@ -69,6 +69,19 @@ impl Book {
             }
             is_news
         })
+    }
+
+    /// Keeps a peer in the book, for this tree is shared with it. Its first tree is enough for that.
+    pub(crate) fn keep(&self, peer: PeerId, tree: TreeId) {
+        let now_ms = wall_clock_ms();
+        self.change(|book| {
+            if book
+                .peer(&peer)
+                .is_none_or(|known| known.trees().is_empty())
+            {
+                book.share(peer, tree, now_ms);
+            }
+        });
     }
 
     /// Returns the addresses of a peer, most promising first.

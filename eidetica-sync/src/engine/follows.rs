@@ -100,6 +100,7 @@ impl Shared {
         options: FollowOptions,
     ) -> Result<(), SyncError> {
         self.check_open()?;
+        self.dialer.book.keep(peer, tree);
         let head = self.entry_count(tree).await?;
         self.input(|core, now_ms| {
             let coordinator = &mut core.coordinator;

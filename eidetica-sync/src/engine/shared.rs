@@ -145,7 +145,13 @@ impl Shared {
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Core, u64) -> T) -> T {
         let mut core = self.lock();
         let now_ms = self.now_ms();
-        core.take_facts(self.news.board().take(), now_ms);
+        let mut facts = self.news.board().take();
+        for ((peer, address), origin) in std::mem::take(&mut facts.learned) {
+            if self.dialer.book.learn(peer, [address], origin) {
+                core.coordinator.handle_address_learned(peer, now_ms);
+            }
+        }
+        core.take_facts(facts, now_ms);
         look(&mut core, now_ms)
     }
 

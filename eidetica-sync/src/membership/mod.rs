@@ -1,9 +1,13 @@
-//! Membership: requests to join and invites, kept in the store's metadata. What to do with a request
+//! Membership: requests to join and invites, from whom trees are accepted, and where the peers of a
+//! tree can be reached; kept in the store's metadata. What to do with a request
 //! is decided by [`eidetica_proto::joining`]; grants are written as entries of the tree.
+
+pub(crate) mod accepted;
+pub(crate) mod records;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{AccessChange, EntryId, PublicKey, Role, Subject, TreeId, current_access};
+use eidetica_dag::{AccessChange, PublicKey, Role, Subject, TreeId, current_access};
 use eidetica_proto::WireError;
 use eidetica_proto::joining::{
     INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX,
@@ -14,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::news::News;
+use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
@@ -262,8 +267,9 @@ impl Membership {
     }
 
     /// Revokes the role of a subject, and bars a key from this node's invites.
-    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
         let _lock = self.lock();
+        let revocation = self.writer.revoke(tree, subject)?;
         if let Subject::Key(key) = subject {
             for InviteInfo {
                 invite, mut terms, ..
@@ -277,8 +283,7 @@ impl Membership {
                 self.write(&invite_key(tree, &invite), kept)?;
             }
         }
-        let revocation = AccessChange::revoke(subject);
-        self.writer.change_access(tree, vec![revocation])
+        Ok(revocation)
     }
 
     /// Withdraws an invite.

@@ -23,6 +23,7 @@ use crate::transport::manager::TransportManager;
 mod builder;
 pub(crate) mod error;
 mod follow;
+mod giving;
 mod joining;
 mod read;
 mod sync;
@@ -31,7 +32,7 @@ mod write;
 pub use builder::NodeBuilder;
 pub use error::TreeError;
 pub use follow::{Follow, FollowOptions, FollowStatus};
-pub use joining::{InviteTerms, JoinOptions, Joined};
+pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 

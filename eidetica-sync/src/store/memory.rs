@@ -7,8 +7,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EncodedEntry,
-    EntryId, EntryView, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
+    AccessId, AccessKey, AccessState, AppendOutcome, Arrival, DagView, EncodedEntry, EntryId,
+    EntryView, Ledger, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
 };
 use eidetica_proto::LogId;
 
@@ -143,8 +143,17 @@ impl DagView for MemorySnapshot {
         self.prefix.entry_count
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, StoreError> {
-        Ok(self.prefix.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, StoreError> {
+        let tips = self.prefix.tips.iter_from(from.0);
+        Ok(tips.take(limit).map(Arrival).collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.prefix.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, StoreError> {
+        Ok(self.prefix.tips.contains(at.0))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
@@ -157,12 +166,19 @@ impl DagView for MemorySnapshot {
         sure(self.dag().node(at))
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, StoreError> {
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
+        sure(
+            self.dag()
+                .last_checkpoint(stored.min(self.prefix.entry_count)),
+        )
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, StoreError> {
         assert!(
-            index <= self.prefix.entry_count / CHECKPOINT_INTERVAL,
-            "checkpoint {index} is not in the view"
+            stored <= self.prefix.entry_count,
+            "the checkpoint at {stored} entries is not in the view"
         );
-        sure(self.dag().checkpoint(index))
+        sure(self.dag().checkpoint(stored))
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
@@ -180,8 +196,17 @@ impl DagView for MemorySnapshot {
         self.prefix.access_count
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, StoreError> {
+    fn access(&self, id: AccessId) -> Result<AccessState, StoreError> {
         sure(self.dag().access(id))
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, StoreError> {
+        let found = sure(self.dag().find_access(key))?;
+        Ok(found.filter(|id| id.0 < self.prefix.access_count))
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, StoreError> {
+        Ok(self.prefix.ledger.clone())
     }
 }
 

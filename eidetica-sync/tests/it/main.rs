@@ -4,7 +4,9 @@ mod common;
 mod hostile;
 mod identity;
 mod joining;
+mod live;
 mod node;
+mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]
 mod transports;
 mod who_may_what;

@@ -1,5 +1,6 @@
 //! The workspace's benchmarks: `cargo xtask bench <what>` builds this program for speed and runs it.
 
+mod access;
 mod history;
 mod hostile;
 mod latency;
@@ -32,6 +33,7 @@ struct Cli {
 /// and one in `xtask/src/bench`.
 #[derive(Subcommand)]
 enum What {
+    Access(access::Options),
     Negotiation(negotiation::Options),
     Transfer(transfer::Options),
     Latency(latency::Options),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 /// Returns whether every target is met.
 fn run(cli: Cli) -> Result<bool, String> {
     let (name, report): (&str, Report) = match cli.what {
+        What::Access(options) => ("access", access::run(&options)?),
         What::Negotiation(options) => ("negotiation", negotiation::run(&options)?),
         What::Transfer(options) => ("transfer", transfer::run(&options)?),
         What::Latency(options) => ("latency", latency::run(&options)?),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eidetica_dag::testing::{build, dag_of};
 use eidetica_dag::{
-    AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId,
-    EntryView, LANDMARK_INTERVAL, Node, SignedEntry, TreeId, VerifiedEntry, admit,
+    AccessId, AccessKey, AccessState, AppendOutcome, Arrival, DagView, EntryId, EntryView,
+    LANDMARK_INTERVAL, Ledger, Node, SignedEntry, TreeId, VerifiedEntry, admit, is_checkpoint,
 };
 
 /// The signed entries of one history.
@@ -21,7 +21,7 @@ pub struct World {
     pub clock: Vec<u32>,
     places: HashMap<EntryId, u32>,
     /// The one access state there is: everyone may write.
-    access: Arc<AccessState>,
+    access: AccessState,
 }
 
 impl World {
@@ -90,7 +90,7 @@ pub struct Replica<'w> {
     order: Vec<u32>,
     numbers: Vec<Option<Arrival>>,
     tips: BTreeSet<Arrival>,
-    checkpoints: Vec<Vec<Arrival>>,
+    checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
 }
 
@@ -103,7 +103,7 @@ impl<'w> Replica<'w> {
             order: Vec::new(),
             numbers: vec![None; world.len()],
             tips: BTreeSet::new(),
-            checkpoints: Vec::new(),
+            checkpoints: BTreeMap::new(),
             landmarks: BTreeMap::new(),
         };
         for place in (0..world.len()).filter(|place| marks[*place]) {
@@ -138,8 +138,10 @@ impl<'w> Replica<'w> {
         if height.is_multiple_of(LANDMARK_INTERVAL) {
             self.landmarks.entry(height).or_default().push(entry.id());
         }
-        if self.entry_count().is_multiple_of(CHECKPOINT_INTERVAL) {
-            self.checkpoints.push(self.tips.iter().copied().collect());
+        let last = self.checkpoints.last_key_value().map_or(0, |it| *it.0);
+        if is_checkpoint(self.entry_count(), last, self.tips.len() as u32) {
+            let tips = self.tips.iter().copied().collect();
+            self.checkpoints.insert(self.entry_count(), tips);
         }
     }
 
@@ -169,8 +171,16 @@ impl DagView for Replica<'_> {
         self.order.len() as u32
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.tips.iter().copied().collect())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.tips.range(from..).take(limit).copied().collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        Ok(self.tips.contains(&at))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -188,8 +198,13 @@ impl DagView for Replica<'_> {
         })
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.checkpoints[index as usize - 1].clone())
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let last = self.checkpoints.range(..=stored).next_back();
+        Ok(last.map(|(stored, _)| *stored))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[&stored].clone())
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -201,8 +216,16 @@ impl DagView for Replica<'_> {
         1
     }
 
-    fn access(&self, _: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, _: AccessId) -> Result<AccessState, Infallible> {
         Ok(self.world.access.clone())
+    }
+
+    fn find_access(&self, _: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        Ok(None)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        Ok(self.world.access.ledger().clone())
     }
 }
 
@@ -233,7 +256,7 @@ mod tests {
 
         assert_eq!(replica.entry_count(), dag.entry_count());
         assert_eq!(replica.tips(), dag.tips());
-        assert_eq!(replica.checkpoint(2), dag.checkpoint(2));
+        assert_eq!(replica.checkpoint(1_024), dag.checkpoint(1_024));
         assert_eq!(replica.landmarks(64, 9), dag.landmarks(64, 9));
         assert_eq!(replica.access_count(), dag.access_count());
         for at in (0..dag.entry_count()).map(Arrival) {

@@ -28,6 +28,9 @@ enum What {
     /// Parts alone: differences, filters, entries, signatures, batches
     #[command(disable_help_flag = true)]
     Micro(Rest),
+    /// Entries that merge old states of access, and trees with very many tips
+    #[command(disable_help_flag = true)]
+    Access(Rest),
     /// Round trips, bytes and redundant entries of syncs on histories of every shape
     #[command(disable_help_flag = true)]
     Negotiation(Rest),
@@ -73,6 +76,7 @@ pub fn run(options: &Options) -> Result<(), String> {
             "run --locked --release --manifest-path xtask/peers/Cargo.toml --".into(),
             rest,
         ),
+        What::Access(rest) => (program("access"), rest),
         What::Negotiation(rest) => (program("negotiation"), rest),
         What::Transfer(rest) => (program("transfer"), rest),
         What::Latency(rest) => (program("latency"), rest),

@@ -1,5 +1,6 @@
 //! Trees in one file, through the embedded database redb.
 
+mod access_cache;
 mod append;
 mod disk;
 mod index;
@@ -17,12 +18,13 @@ use redb::{Database, DatabaseError, ReadableTable};
 
 pub use layout::FORMAT_VERSION;
 
+use self::access_cache::AccessCache;
 use self::disk::Disk;
 use self::layout::{
-    ACCESS, CHECKPOINTS, FORMAT, FORMAT_KEY, HEADS, LANDMARKS, LOG, LOG_ID_HIGH_KEY,
-    LOG_ID_LOW_KEY, META, RECENT, SETTLED, TREES,
+    ACCESS, ACCESS_IDS, CHECKPOINTS, FORMAT, FORMAT_KEY, HEADS, LANDMARKS, LEDGER, LOG,
+    LOG_ID_HIGH_KEY, LOG_ID_LOW_KEY, META, RECENT, SETTLED, TIPS, TREES,
 };
-use self::snapshot::{AccessCache, RedbSnapshot};
+use self::snapshot::RedbSnapshot;
 use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Memory for pages of the file in bytes, unless the builder says otherwise: a quarter of what one
@@ -195,7 +197,10 @@ impl RedbStore {
             tx.open_table(SETTLED)?;
             tx.open_table(LANDMARKS)?;
             tx.open_table(CHECKPOINTS)?;
+            tx.open_table(TIPS)?;
+            tx.open_table(LEDGER)?;
             tx.open_table(ACCESS)?;
+            tx.open_table(ACCESS_IDS)?;
             Ok(())
         };
         self.disk
@@ -249,7 +254,10 @@ impl Store for RedbStore {
         if !admission.changes.entries.is_empty() {
             let before = (snapshot.number(), snapshot.head().clone());
             drop(snapshot);
-            append::write(&self.disk, tree, before, &admission.changes)?;
+            let first_state = before.1.access_count;
+            let number = append::write(&self.disk, tree, before, &admission.changes)?;
+            let changes = admission.changes;
+            self.access_cache.put(number, first_state, &changes);
         }
         Ok(admission.outcome)
     }
