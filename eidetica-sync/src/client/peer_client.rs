@@ -172,7 +172,8 @@ impl PeerClient {
         at: &Target<'_>,
         wanted: Option<PublicKey>,
     ) -> Result<(KnownPeer, Vec<Address>), TransportError> {
-        let proving = Proving::challenge(self.random.bytes(), wanted, self.hello_header(Vec::new()));
+        let proving =
+            Proving::challenge(self.random.bytes(), wanted, self.hello_header(Vec::new()));
         let request = Box::pin(stream::iter(proving.frames().map(Ok)));
         let response = at.transport.exchange(at.address, request).await?;
         let (met, header, _) = self.check(at, &proving, response).await?;

@@ -141,7 +141,14 @@ impl NodeBuilder {
         let client = PeerClient::new(key.clone(), random.clone(), store.clone());
         let book = Arc::new(Book::open(store.clone()));
         let dialer = Dialer::new(Arc::new(client), manager.clone(), book);
-        let shared = Shared::new(store.clone(), dialer, news.clone(), random.clone(), options, following);
+        let shared = Shared::new(
+            store.clone(),
+            dialer,
+            news.clone(),
+            random.clone(),
+            options,
+            following,
+        );
         let shared = Arc::new(shared);
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let engine = tokio::spawn(Engine::new(shared.clone()).run(jobs));

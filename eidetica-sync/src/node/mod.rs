@@ -33,8 +33,8 @@ mod write;
 pub use builder::NodeBuilder;
 pub use error::TreeError;
 pub use follow::{Follow, FollowOptions, FollowStatus};
-pub use peers::RememberedFollow;
 pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
+pub use peers::RememberedFollow;
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 

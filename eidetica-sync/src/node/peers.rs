@@ -106,7 +106,12 @@ impl Node {
         let follows = self.remembered_follows().await?;
         let of_peer = follows.iter().filter(|it| it.peer == peer);
         let mut trees: Vec<TreeId> = of_peer.map(|it| it.tree).collect();
-        trees.extend(self.status().iter().filter(|it| it.peer == peer).map(|it| it.tree));
+        trees.extend(
+            self.status()
+                .iter()
+                .filter(|it| it.peer == peer)
+                .map(|it| it.tree),
+        );
         for tree in trees {
             self.unfollow(tree, peer).await?;
         }

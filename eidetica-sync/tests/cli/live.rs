@@ -53,15 +53,24 @@ fn after_a_join_nobody_has_to_sync() {
     hear(&mut at_a, "from b");
 
     // Each knows the other: who joined is followed too, as soon as it can be reached.
-    let (of_a, of_b) = (await_state(&place, "a", "in sync"), await_state(&place, "b", "in sync"));
+    let (of_a, of_b) = (
+        await_state(&place, "a", "in sync"),
+        await_state(&place, "b", "in sync"),
+    );
     assert_eq!(of_a["peer"], key(&place, "b").as_str());
     assert_eq!(of_b["peer"], key(&place, "a").as_str());
     for of in [of_a, of_b] {
-        assert_eq!((&of["tree"], &of["name"]), (&tree.as_str().into(), &"notes".into()));
+        assert_eq!(
+            (&of["tree"], &of["name"]),
+            (&tree.as_str().into(), &"notes".into())
+        );
         assert!(of["since_ms"].as_u64() > Some(1_600_000_000_000), "{of}");
     }
     let line = place.line("a", &["status"]);
-    assert!(line.contains(&key(&place, "b")[..10]) && line.contains("notes"), "{line}");
+    assert!(
+        line.contains(&key(&place, "b")[..10]) && line.contains("notes"),
+        "{line}"
+    );
     ann.stop();
     bob.stop();
     let log = |store| place.lines(store, &["log", "notes", "--json"]);
@@ -112,7 +121,12 @@ fn a_pause_lasts_until_follow() {
     let bob = place.serve("b");
     assert!(place.line("b", &["status", "notes"]).contains("paused"));
     assert!(place.line("b", &["peers"]).contains("(paused)"));
-    assert!(!place.lines("b", &["log", "notes"]).concat().contains("in the pause"));
+    assert!(
+        !place
+            .lines("b", &["log", "notes"])
+            .concat()
+            .contains("in the pause")
+    );
 
     let (_log_b, mut at_b) = follow_log(&place, "b");
     place.lines("b", &["follow", "notes"]);
@@ -156,7 +170,10 @@ fn a_tree_is_given_to_a_device_that_accepts_it() {
     hear(&mut heard, "2 entries in");
     assert_eq!(place.line("b", &["verify", &tree[..8]]), "ok 2 entries");
     let peers = place.lines("a", &["peers"]);
-    assert!(peers[0].starts_with(&bob) && peers[0].contains(&tree[..10]), "{peers:?}");
+    assert!(
+        peers[0].starts_with(&bob) && peers[0].contains(&tree[..10]),
+        "{peers:?}"
+    );
     place.lines("b", &["accept", &ann, "--off"]);
     assert_eq!(place.lines("b", &["accept"]), [""; 0]);
 }
@@ -170,19 +187,33 @@ fn peers_are_added_listed_and_removed() {
     place.lines("b", &["peers", "add", &other, at]);
     let find = |key: &str| -> Option<Value> {
         let peers = place.lines("b", &["peers", "--json"]);
-        let peers = peers.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let peers = peers
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         peers.into_iter().find(|it| it["peer"] == key)
     };
     let added = find(&other).expect("it was added");
     assert_eq!(added["addresses"][0]["address"], at);
     assert_eq!(added["addresses"][0]["origin"], "added by hand");
     let joined = find(&ann).expect("it was joined from");
-    assert!(joined["addresses"][0]["last_success_ms"].is_u64(), "{joined}");
-    assert_eq!(place.json("b", &["peers", "notes", "--json"])["peer"], ann.as_str());
+    assert!(
+        joined["addresses"][0]["last_success_ms"].is_u64(),
+        "{joined}"
+    );
+    assert_eq!(
+        place.json("b", &["peers", "notes", "--json"])["peer"],
+        ann.as_str()
+    );
 
-    refusal(&place.run("b", &["peers", "remove", &other[..8], "http:192.0.2.8:80"]), 1);
+    refusal(
+        &place.run("b", &["peers", "remove", &other[..8], "http:192.0.2.8:80"]),
+        1,
+    );
     place.lines("b", &["peers", "remove", &other[..8], at]);
-    assert_eq!(find(&other).expect("it stays")["addresses"], Value::Array(Vec::new()));
+    assert_eq!(
+        find(&other).expect("it stays")["addresses"],
+        Value::Array(Vec::new())
+    );
     place.lines("b", &["peers", "remove", &ann[..8]]);
     assert_eq!(find(&ann), None);
     assert_eq!(place.lines("b", &["status"]), [""; 0]);
@@ -202,7 +233,12 @@ fn a_name_cannot_forge_a_line() {
     let joined = place.run("b", &["join", &server.tickets[0], "--via", "http"]);
     let mut printed = String::from_utf8_lossy(&joined.stderr).into_owned();
     printed.push_str(&lines(&joined).join("\n"));
-    for (args, expected) in [(&["ls"][..], 1), (&["status"], 1), (&["log", &tree], 2), (&["peers"], 3)] {
+    for (args, expected) in [
+        (&["ls"][..], 1),
+        (&["status"], 1),
+        (&["log", &tree], 2),
+        (&["peers"], 3),
+    ] {
         let said = place.lines("b", args);
         assert!(said.len() <= expected, "{args:?}: {said:?}");
         printed.push_str(&said.join("\n"));
@@ -210,5 +246,9 @@ fn a_name_cannot_forge_a_line() {
     for bad in ['\u{1b}', '\r', '\u{202e}', '\u{2028}'] {
         assert!(!printed.contains(bad), "{printed:?}");
     }
-    assert!(!printed.lines().any(|line| line.starts_with("error: forged") || line == "ready"));
+    assert!(
+        !printed
+            .lines()
+            .any(|line| line.starts_with("error: forged") || line == "ready")
+    );
 }

@@ -25,7 +25,9 @@ pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
         true => {
             let known = peers::of_tree(&opened.start(), tree).await?;
             let addresses = known.iter().flat_map(|peer| &peer.addresses);
-            connect(session, &opened, addresses, &args.net).await?.start()
+            connect(session, &opened, addresses, &args.net)
+                .await?
+                .start()
         }
         false => opened.start(),
     };

@@ -45,7 +45,8 @@ async fn list(session: &Session, tree: Option<String>, as_json: bool) -> Result<
         }
         if as_json {
             let addresses: Vec<Value> = addresses.iter().map(as_value).collect();
-            let trees = shared().map(|it| json!({"tree": it.tree.to_string(), "paused": it.is_paused}));
+            let trees =
+                shared().map(|it| json!({"tree": it.tree.to_string(), "paused": it.is_paused}));
             let trees: Vec<Value> = trees.collect();
             let key = key.to_string();
             out.json(&json!({"peer": key, "addresses": addresses, "trees": trees}))?;

@@ -25,7 +25,10 @@ const COLLECT: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(session: &Session, args: Status) -> Result<()> {
     let opened = session.open()?;
-    let only = args.tree.as_deref().map(|text| trees::find(&*opened.store, text));
+    let only = args
+        .tree
+        .as_deref()
+        .map(|text| trees::find(&*opened.store, text));
     let only = only.transpose()?.map(|named| named.tree);
     let node = match (session.server(), args.watch) {
         (None, true) => {
@@ -121,10 +124,18 @@ impl Printed {
         for ((tree, peer), _) in &self.lines {
             if !lines.contains_key(&(*tree, *peer)) {
                 let (tree, peer, state) = (*tree, *peer, State::Removed);
-                let row = Row { tree, peer, peer_has: None, state, error: None };
+                let row = Row {
+                    tree,
+                    peer,
+                    peer_has: None,
+                    state,
+                    error: None,
+                };
                 match self.as_json {
                     true => out.json(&row.as_json(None))?,
-                    false => out.line(format_args!("{}  {}", utc(now_ms()), row.for_people(None)))?,
+                    false => {
+                        out.line(format_args!("{}  {}", utc(now_ms()), row.for_people(None)))?
+                    }
                 }
             }
         }
@@ -158,7 +169,9 @@ async fn rows(node: &Node, is_live: bool) -> Result<Vec<Row>> {
     let known = node.known_peers();
     let mut rows = Vec::new();
     for status in node.status() {
-        let error = status.last_error.map(|(error, at_ms)| (error.to_string(), at_ms));
+        let error = status
+            .last_error
+            .map(|(error, at_ms)| (error.to_string(), at_ms));
         rows.push(Row {
             tree: status.tree,
             peer: status.peer,
@@ -178,7 +191,13 @@ async fn rows(node: &Node, is_live: bool) -> Result<Vec<Row>> {
                 State::Idle(known.iter().filter_map(|it| it.last_success_ms).max())
             }
         };
-        rows.push(Row { tree, peer, peer_has: None, state, error: None });
+        rows.push(Row {
+            tree,
+            peer,
+            peer_has: None,
+            state,
+            error: None,
+        });
     }
     rows.sort_by_key(Row::key);
     Ok(rows)
@@ -195,8 +214,10 @@ impl Row {
         });
         let (tree, peer) = (self.tree.short(), self.peer.short());
         let mut line = format!("{tree}  {peer}  {}  {name}", self.described());
-        if let (State::Live(LaneStatus::Unreachable { .. } | LaneStatus::Refused { .. }), Some((error, _))) =
-            (&self.state, &self.error)
+        if let (
+            State::Live(LaneStatus::Unreachable { .. } | LaneStatus::Refused { .. }),
+            Some((error, _)),
+        ) = (&self.state, &self.error)
         {
             line.push_str("  (");
             line.push_str(&one_line(error));
@@ -224,11 +245,25 @@ impl Row {
             }
             LaneStatus::Syncing => "syncing".to_owned(),
             LaneStatus::Unreachable { reason, next_ms } => {
-                format!("unreachable: {}; next attempt {}", unreachable(reason), utc(next_ms))
+                format!(
+                    "unreachable: {}; next attempt {}",
+                    unreachable(reason),
+                    utc(next_ms)
+                )
             }
-            LaneStatus::Refused { reason, next_ms: None } => format!("refused: {}", refused(reason)),
-            LaneStatus::Refused { reason, next_ms: Some(next_ms) } => {
-                format!("refused: {}; next attempt {}", refused(reason), utc(next_ms))
+            LaneStatus::Refused {
+                reason,
+                next_ms: None,
+            } => format!("refused: {}", refused(reason)),
+            LaneStatus::Refused {
+                reason,
+                next_ms: Some(next_ms),
+            } => {
+                format!(
+                    "refused: {}; next attempt {}",
+                    refused(reason),
+                    utc(next_ms)
+                )
             }
             LaneStatus::WaitingForAccess => "waiting for access".to_owned(),
         }

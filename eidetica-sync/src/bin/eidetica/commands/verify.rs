@@ -18,7 +18,11 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
     let mut out = session.console.out();
     let (mut problems_found, mut damaged) = (0, 0);
     for Named { tree, name } in trees {
-        let failed = format!("could not read the whole tree {} ({})", tree.short(), one_line(&name));
+        let failed = format!(
+            "could not read the whole tree {} ({})",
+            tree.short(),
+            one_line(&name)
+        );
         let snapshot = opened.store.snapshot(tree).context(&failed)?;
         let entries = snapshot.entry_count();
         let mut progress = session.console.progress("verifying");

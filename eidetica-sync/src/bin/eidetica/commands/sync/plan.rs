@@ -94,7 +94,8 @@ pub(crate) fn routes(known: Vec<Peer>, via: Option<Via>) -> Result<Vec<Route>> {
             )
             .into());
     }
-    let is_asked_for = |address: &Address| via.is_none_or(|it| it.kinds().contains(&address.kind()));
+    let is_asked_for =
+        |address: &Address| via.is_none_or(|it| it.kinds().contains(&address.kind()));
     let route = |mut peer: Peer| {
         peer.addresses.retain(is_asked_for);
         Route {

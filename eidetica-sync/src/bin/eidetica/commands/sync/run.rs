@@ -192,10 +192,7 @@ async fn try_in_order(
             console.note(one_line(&format!("{error}; trying the next peer")));
         }
         // A peer that answered says more about the tree than one that did not.
-        let tells_more = !matches!(
-            &*error,
-            SyncError::NoAddress | SyncError::Transport { .. }
-        );
+        let tells_more = !matches!(&*error, SyncError::NoAddress | SyncError::Transport { .. });
         if tells_more || worst.is_none() {
             let route = route.clone();
             worst = Some(Failed { route, error });
