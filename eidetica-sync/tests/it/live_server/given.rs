@@ -113,3 +113,9 @@ async fn trees_come_from_accepted_keys_only_in_memory() {
 async fn trees_come_from_accepted_keys_only_over_http() {
     trees_come_from_accepted_keys_only(raw::Http).await;
 }
+
+#[cfg(feature = "iroh")]
+#[tokio::test]
+async fn trees_come_from_accepted_keys_only_over_iroh() {
+    trees_come_from_accepted_keys_only(raw::Iroh).await;
+}
