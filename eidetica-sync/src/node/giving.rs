@@ -12,7 +12,7 @@ impl Node {
     /// setting, which is off for every key at first.
     ///
     /// Such a peer can fill the store, so accept trees only from your own devices and from peers that
-    /// you trust as much. What the peer may write to trees that are here does not change.
+    /// you trust as much. Each entry is judged by its author's role in any case.
     ///
     /// # Errors
     /// Returns an error if the store fails.
