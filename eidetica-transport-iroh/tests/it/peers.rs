@@ -1,4 +1,4 @@
-//! Who is at the other end, and what is said when it is not who it should be.
+//! Keys that connections prove, and errors when another peer answers.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -61,7 +61,7 @@ async fn a_peer_of_another_version_is_told_apart() {
 }
 
 #[tokio::test]
-async fn somebody_else_at_the_address_is_the_wrong_peer() {
+async fn another_peer_at_the_address_is_the_wrong_peer() {
     let (client, expected, server) = (transport().await, transport().await, transport().await);
     server.start_server(echo()).await.expect("starts");
     let addr = endpoint_addr(&server_address(&server).await);
@@ -132,7 +132,14 @@ async fn a_node_does_not_call_itself() {
 
 #[tokio::test]
 async fn a_relay_that_is_no_url_is_refused() {
-    let relays = Relays::Custom(vec!["not a url".to_owned()]);
-    let error = builder().relays(relays).bind().await.expect_err("refused");
-    assert_eq!(error.kind(), TransportErrorKind::UnusableAddress, "{error}");
+    for relays in [
+        &["not a url"][..],
+        &["relay.example:80"],
+        &["ftp://relay.example"],
+        &[],
+    ] {
+        let relays = Relays::Custom(relays.iter().map(ToString::to_string).collect());
+        let error = builder().relays(relays).bind().await.expect_err("refused");
+        assert_eq!(error.kind(), TransportErrorKind::UnusableAddress, "{error}");
+    }
 }
