@@ -351,13 +351,15 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             let known = states.iter().position(|state| state == largest);
             return Ok((largest.clone(), known.map(|index| parents[index])));
         }
-        let joined = AccessState::join(&self.ledger, &states);
-        let key = joined.key();
+        let key = AccessKey::of(&AccessState::joined_heads(&states));
         let known = match self.access_ids.get(&key) {
             Some(known) => Some(*known),
             None => self.view.find_access(&key)?,
         };
-        Ok((joined, known))
+        match known {
+            Some(known) => Ok((self.access(known)?, Some(known))),
+            None => Ok((AccessState::join(&self.ledger, &states), None)),
+        }
     }
 
     fn number(

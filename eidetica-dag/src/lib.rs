@@ -82,8 +82,8 @@ mod view;
 pub mod walk;
 
 pub use access::{
-    AccessChange, AccessId, AccessKey, AccessState, Contests, Ledger, LedgerEntry, Outlook, Role,
-    Subject,
+    AccessChange, AccessId, AccessKey, AccessState, Contests, KeptState, Ledger, LedgerEntry,
+    Outlook, Role, Subject,
 };
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
 pub use arrival::Arrival;

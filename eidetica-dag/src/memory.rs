@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::access::{AccessId, AccessKey, AccessState, Ledger, Resolved};
+use crate::access::{AccessId, AccessKey, AccessState, KeptState, Ledger};
 use crate::admit::{AppendOutcome, Changes, admit};
 use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
@@ -34,7 +34,7 @@ pub struct MemoryDag {
     tips: SharedSet,
     checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
-    access: Vec<Arc<Resolved>>,
+    access: Vec<KeptState>,
     access_ids: BTreeMap<AccessKey, AccessId>,
     ledger: Arc<Ledger>,
 }
@@ -121,7 +121,7 @@ impl MemoryDag {
         for (key, state) in changes.access {
             let id = AccessId(self.access.len() as u32);
             self.access_ids.insert(key, id);
-            self.access.push(state.into_resolved());
+            self.access.push(state.keep());
         }
         self.ledger = changes.ledger;
         for tip in changes.tips_removed {
@@ -199,8 +199,8 @@ impl DagView for MemoryDag {
     }
 
     fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
-        let resolved = self.access[id.0 as usize].clone();
-        Ok(AccessState::new(self.ledger.clone(), resolved))
+        let kept = &self.access[id.0 as usize];
+        Ok(AccessState::of_kept(&self.ledger, kept, &[]))
     }
 
     fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {

@@ -33,6 +33,7 @@ mod resolved;
 mod seniority;
 mod step;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,7 @@ use crate::key::PublicKey;
 
 pub use contested::{Contests, Outlook};
 pub use ledger::{AccessKey, Ledger, LedgerEntry};
+pub use resolved::KeptState;
 pub(crate) use resolved::Resolved;
 
 /// Most changes in one entry: enough for a team at once, and a bound on what one entry costs.
@@ -113,9 +115,23 @@ impl AccessState {
         Self { ledger, resolved }
     }
 
-    /// Returns the state without its ledger, which a store need not keep with each.
-    pub(crate) fn into_resolved(self) -> Arc<Resolved> {
-        self.resolved
+    /// Returns what a store keeps of the state in memory.
+    pub fn keep(&self) -> KeptState {
+        self.resolved.keep()
+    }
+
+    /// Makes a state of what was kept. `known` are states of the same tree; where one has the same
+    /// admins, they are not worked out again.
+    #[must_use]
+    pub fn of_kept(ledger: &Arc<Ledger>, kept: &KeptState, known: &[Self]) -> Self {
+        let current = ledger.current();
+        if current.resolved.heads == kept.heads() {
+            return current;
+        }
+        let known = known.iter().chain([&current]);
+        let known: Vec<_> = known.map(|it| &it.resolved.admins).collect();
+        let resolved = Resolved::of_kept(ledger, kept, &known);
+        Self::new(ledger.clone(), Arc::new(resolved))
     }
 
     /// Joins states of one tree, whose ledger is given: the changes of all of them count. No
@@ -123,6 +139,18 @@ impl AccessState {
     pub(crate) fn join(ledger: &Arc<Ledger>, states: &[Self]) -> Self {
         let resolved: Vec<&Resolved> = states.iter().map(|it| &*it.resolved).collect();
         Self::new(ledger.clone(), Arc::new(Resolved::join(ledger, &resolved)))
+    }
+
+    /// Returns the latest changes of the join of some states, which name it.
+    pub(crate) fn joined_heads(states: &[Self]) -> Vec<u32> {
+        let is_latest = |head: &u32| {
+            states.iter().all(|state| {
+                !state.resolved.changes.contains(*head) || state.heads().binary_search(head).is_ok()
+            })
+        };
+        let heads = states.iter().flat_map(Self::heads).copied();
+        let latest: BTreeSet<u32> = heads.filter(is_latest).collect();
+        latest.into_iter().collect()
     }
 
     /// Tells whether all changes of another state of the same tree count in this one.

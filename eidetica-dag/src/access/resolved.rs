@@ -16,6 +16,55 @@ pub(crate) struct Resolved {
     /// Those of them that no other one follows, ascending. They determine the others.
     pub(crate) heads: Arc<[u32]>,
     pub(crate) admins: Arc<Admins>,
+    /// Whether the admins were worked out for this state or one below it, and take memory of their
+    /// own.
+    owns_admins: bool,
+}
+
+/// What a store keeps of a state in memory.
+#[derive(Debug, Clone)]
+pub struct KeptState {
+    changes: SharedSet,
+    heads: Arc<[u32]>,
+    admins: Option<Arc<Admins>>,
+}
+
+impl KeptState {
+    /// Returns the latest changes.
+    pub(crate) fn heads(&self) -> Arc<[u32]> {
+        self.heads.clone()
+    }
+}
+
+/// How many entries about admins a state may have for its admins to be kept with it, if no other state
+/// shares them. A few kilobytes; more is worked out again, so that many states that differ in very
+/// many admins, which only hostile admins make, take no memory.
+const ADMINS_KEPT_MAX: usize = 64;
+
+impl Resolved {
+    /// Returns what is worth keeping.
+    pub(crate) fn keep(&self) -> KeptState {
+        let is_small = !self.owns_admins || self.admins.entries.len() <= ADMINS_KEPT_MAX;
+        KeptState {
+            changes: self.changes.clone(),
+            heads: self.heads.clone(),
+            admins: is_small.then(|| self.admins.clone()),
+        }
+    }
+
+    /// Works out again what was not kept.
+    pub(crate) fn of_kept(ledger: &Ledger, kept: &KeptState, known: &[&Arc<Admins>]) -> Self {
+        let (admins, owns_admins) = match &kept.admins {
+            Some(admins) => (admins.clone(), false),
+            None => (Admins::of(ledger, &kept.changes, known), true),
+        };
+        Self {
+            changes: kept.changes.clone(),
+            heads: kept.heads.clone(),
+            admins,
+            owns_admins,
+        }
+    }
 }
 
 impl Resolved {
@@ -35,10 +84,12 @@ impl Resolved {
             return None;
         }
         let admins = Admins::of(ledger, &changes, known);
+        let owns_admins = !known.iter().any(|it| Arc::ptr_eq(it, &admins));
         Some(Self {
             changes,
             heads,
             admins,
+            owns_admins,
         })
     }
 
@@ -46,14 +97,14 @@ impl Resolved {
     pub(crate) fn after(&self, ledger: &Ledger, number: u32) -> Self {
         let mut changes = self.changes.clone();
         changes.insert(number);
-        let admins = match step::apply(&self.admins, ledger, &self.changes, number) {
-            Some(admins) => admins,
-            None => Arc::new(Admins::resolve(ledger, &changes)),
-        };
+        let stepped = step::apply(&self.admins, ledger, &self.changes, number);
+        let owns_admins = self.owns_admins || stepped.is_none();
+        let admins = stepped.unwrap_or_else(|| Arc::new(Admins::resolve(ledger, &changes)));
         Self {
             changes,
             heads: [number].into(),
             admins,
+            owns_admins,
         }
     }
 
@@ -81,6 +132,10 @@ impl Resolved {
         if joined.changes.len() > largest.changes.len() {
             let known: Vec<&Arc<Admins>> = states.iter().map(|state| &state.admins).collect();
             joined.admins = Admins::shared(ledger, &joined.changes, &known);
+            let owner = states
+                .iter()
+                .find(|state| Arc::ptr_eq(&state.admins, &joined.admins));
+            joined.owns_admins = owner.is_none_or(|owner| owner.owns_admins);
         }
         joined
     }

@@ -161,6 +161,11 @@ impl Quarrel {
         AccessState::join(&self.ledger, &states)
     }
 
+    /// Returns the same as [`Self::state_at`] after a store kept it.
+    pub fn kept_at(&self, entries: &[usize]) -> AccessState {
+        AccessState::of_kept(&self.ledger, &self.state_at(entries).keep(), &[])
+    }
+
     /// Returns what the implementation says when all entries are taken together.
     pub fn current(&self) -> AccessState {
         self.ledger.current()

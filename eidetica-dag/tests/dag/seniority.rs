@@ -291,6 +291,34 @@ fn quarrels_are_judged_as_by_the_slow_rule() {
     }
 }
 
+/// So many changes about admins that a store does not keep what came of them.
+#[test]
+fn long_quarrels_are_judged_as_by_the_slow_rule() {
+    for seed in 0..2 {
+        let mut random = Random::new(seed);
+        let mut quarrel = Quarrel::new(seed, vec![set(ANN, ADMIN), set(BEN, ADMIN)]);
+        for _ in 0..150 {
+            let parents = some_parents(&mut random, &quarrel);
+            let author = random.below(5);
+            let changes = some_changes(&mut random, 5);
+            // Or the quarrel would soon end.
+            let stays = |change: &AccessChange| *change != set(author, change.role);
+            quarrel.add(
+                author,
+                &parents,
+                changes.into_iter().filter(stays).collect(),
+            );
+        }
+        assert!(quarrel.len() > 80, "{}", quarrel.len());
+        for _ in 0..10 {
+            let parents = some_parents(&mut random, &quarrel);
+            let expected = quarrel.roles_at(&parents);
+            let found: BTreeMap<Subject, Role> = quarrel.kept_at(&parents).roles().collect();
+            assert_eq!(found, expected, "seed {seed}: {parents:?}");
+        }
+    }
+}
+
 /// Whoever does not step down keeps what no senior took.
 #[test]
 fn the_founder_is_removed_by_nobody_else() {

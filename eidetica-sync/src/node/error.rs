@@ -27,11 +27,11 @@ pub enum TreeError {
     /// This node's key is not an admin of the tree.
     #[error("this device is not an admin of the tree {0}; an admin can grant it the role")]
     NotAdmin(TreeId),
-    /// The change would have no effect: it lowers an admin that is senior to this device. Nothing was
-    /// written.
+    /// The change would have no effect: usually because it lowers an admin that is senior to this
+    /// device. Nothing was written.
     #[error(
-        "nothing was written: {} is an admin senior to this device, which only a more senior admin \
-         can change", subject_name(.0)
+        "the change about {} would have no effect, so nothing was written: only a more senior admin \
+         can lower an admin, or the admin itself", subject_name(.0)
     )]
     NoEffect(Subject),
     /// The tree has [`INVITES_PER_TREE_MAX`] open invites.

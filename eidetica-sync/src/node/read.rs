@@ -17,8 +17,8 @@ pub struct TreeInfo {
     pub name: String,
     /// The number of stored entries.
     pub entries: u32,
-    /// Its tips, ascending.
-    pub tips: Vec<EntryId>,
+    /// The number of its tips, which can be as many as its entries.
+    pub tip_count: u32,
 }
 
 impl Node {
@@ -31,12 +31,11 @@ impl Node {
         blocking::run(move || {
             let info = |tree| {
                 let snapshot = store.snapshot(tree)?;
-                let (name, tips) = (tree_name(&snapshot)?, tip_ids(&*snapshot)?);
                 Ok(TreeInfo {
                     tree,
-                    name,
+                    name: tree_name(&snapshot)?,
                     entries: snapshot.entry_count(),
-                    tips,
+                    tip_count: snapshot.tip_count(),
                 })
             };
             store.trees()?.into_iter().map(info).collect()

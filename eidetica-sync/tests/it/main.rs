@@ -5,7 +5,9 @@ mod follow;
 mod hostile;
 mod identity;
 mod joining;
+mod live_server;
 mod node;
+mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]
 mod transports;
 mod who_may_what;

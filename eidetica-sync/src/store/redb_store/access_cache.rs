@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{AccessId, AccessState, Changes, Ledger};
+use eidetica_dag::{AccessId, AccessState, Changes, KeptState, Ledger};
 
 /// How many access states are kept, over all trees. They share memory with each other, and take a
-/// few hundred bytes each where they do not.
+/// few hundred bytes to a few kilobytes each where they do not.
 const STATES_CACHED_MAX: usize = 1_024;
 
-/// How many ledgers are kept, over all trees. One takes about 500 bytes for each change of access in
-/// its tree, and it is asked for by everything that concerns the tree.
-const LEDGERS_CACHED_MAX: usize = 64;
+/// How many changes of access the ledgers that are kept may have, over all trees, at about 500 bytes
+/// each; the ledger used last is kept in any case. Everything that concerns a tree asks for its ledger.
+const LEDGER_CHANGES_CACHED_MAX: usize = 50_000;
+
+/// The least that a ledger counts for: an empty one takes memory as well.
+const LEDGER_WEIGHT_MIN: usize = 16;
 
 /// How many of the states used last are compared with one that is read: their admins are probably
 /// the same, and need not be worked out again.
@@ -23,7 +26,7 @@ pub(super) struct AccessCache(Mutex<Cached>);
 
 struct Cached {
     /// By tree and number.
-    states: Lru<(u32, AccessId), AccessState>,
+    states: Lru<(u32, AccessId), KeptState>,
     /// By tree and number of entries: snapshots of different moments see different ledgers.
     ledgers: Lru<(u32, u32), Arc<Ledger>>,
     /// By tree: the states used last.
@@ -34,14 +37,14 @@ impl Default for AccessCache {
     fn default() -> Self {
         Self(Mutex::new(Cached {
             states: Lru::with_room_for(STATES_CACHED_MAX),
-            ledgers: Lru::with_room_for(LEDGERS_CACHED_MAX),
-            recent: Lru::with_room_for(LEDGERS_CACHED_MAX),
+            ledgers: Lru::with_room_for(LEDGER_CHANGES_CACHED_MAX),
+            recent: Lru::with_room_for(LEDGER_CHANGES_CACHED_MAX),
         }))
     }
 }
 
 impl AccessCache {
-    pub(super) fn state(&self, tree: u32, id: AccessId) -> Option<AccessState> {
+    pub(super) fn state(&self, tree: u32, id: AccessId) -> Option<KeptState> {
         self.lock().states.get(&(tree, id)).cloned()
     }
 
@@ -55,13 +58,16 @@ impl AccessCache {
 
     pub(super) fn put_state(&self, tree: u32, id: AccessId, state: &AccessState) {
         let mut cached = self.lock();
-        cached.states.put((tree, id), state.clone());
+        cached.states.put((tree, id), state.keep(), 1);
         cached.use_state(tree, state);
     }
 
     pub(super) fn put_ledger(&self, tree: u32, ledger: &Arc<Ledger>) {
         let mut cached = self.lock();
-        cached.ledgers.put((tree, ledger.len()), ledger.clone());
+        let weight = LEDGER_WEIGHT_MIN.max(ledger.len() as usize);
+        cached
+            .ledgers
+            .put((tree, ledger.len()), ledger.clone(), weight);
         cached.use_state(tree, &ledger.current());
     }
 
@@ -87,17 +93,27 @@ impl Cached {
         recent.retain(|other| !other.has_same_admins(state));
         recent.truncate(STATES_COMPARED_MAX - 1);
         recent.insert(0, state.clone());
-        self.recent.put(tree, recent);
+        let changes = recent.iter().map(|state| state.ledger().len() as usize);
+        let weight = LEDGER_WEIGHT_MIN.max(changes.sum());
+        self.recent.put(tree, recent, weight);
     }
 }
 
 /// A map that forgets what was not used for longest.
 struct Lru<K, V> {
-    values: HashMap<K, (V, u64)>,
+    values: HashMap<K, Cell<V>>,
     /// When each was used last, as a count of uses.
     used: BTreeMap<u64, K>,
     clock: u64,
     room: usize,
+    /// What all values weigh together.
+    weight: usize,
+}
+
+struct Cell<V> {
+    value: V,
+    weight: usize,
+    used: u64,
 }
 
 impl<K: Copy + Eq + Hash, V> Lru<K, V> {
@@ -107,28 +123,41 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
             used: BTreeMap::new(),
             clock: 0,
             room,
+            weight: 0,
         }
     }
 
     fn get(&mut self, key: &K) -> Option<&V> {
-        let (value, used) = self.values.get_mut(key)?;
+        let cell = self.values.get_mut(key)?;
         self.clock += 1;
-        self.used.remove(used);
+        self.used.remove(&cell.used);
         self.used.insert(self.clock, *key);
-        *used = self.clock;
-        Some(value)
+        cell.used = self.clock;
+        Some(&cell.value)
     }
 
-    fn put(&mut self, key: K, value: V) {
+    /// Puts a value in, and forgets others until there is room, but never this one.
+    fn put(&mut self, key: K, value: V, weight: usize) {
         self.clock += 1;
-        if let Some((_, used)) = self.values.insert(key, (value, self.clock)) {
-            self.used.remove(&used);
+        let used = self.clock;
+        let cell = Cell {
+            value,
+            weight,
+            used,
+        };
+        if let Some(before) = self.values.insert(key, cell) {
+            self.used.remove(&before.used);
+            self.weight -= before.weight;
         }
-        self.used.insert(self.clock, key);
-        if self.values.len() > self.room
-            && let Some((_, oldest)) = self.used.pop_first()
-        {
-            self.values.remove(&oldest);
+        self.used.insert(used, key);
+        self.weight += weight;
+        while self.weight > self.room && self.values.len() > 1 {
+            let Some((_, oldest)) = self.used.pop_first() else {
+                break;
+            };
+            if let Some(forgotten) = self.values.remove(&oldest) {
+                self.weight -= forgotten.weight;
+            }
         }
     }
 }
@@ -139,16 +168,19 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_is_forgotten() {
-        let mut lru = Lru::with_room_for(2);
-        lru.put(1, "one");
-        lru.put(2, "two");
+        let mut lru = Lru::with_room_for(20);
+        lru.put(1, "one", 10);
+        lru.put(2, "two", 10);
         assert_eq!(lru.get(&1), Some(&"one"));
-        lru.put(3, "three");
+        lru.put(3, "three", 10);
         assert_eq!(lru.get(&2), None);
-        lru.put(1, "uno");
-        lru.put(4, "four");
+        lru.put(1, "uno", 5);
+        lru.put(4, "four", 10);
         assert_eq!(lru.get(&3), None);
         assert_eq!(lru.get(&1), Some(&"uno"));
-        assert_eq!((lru.values.len(), lru.used.len()), (2, 2));
+        assert_eq!((lru.values.len(), lru.used.len(), lru.weight), (2, 2, 15));
+        lru.put(5, "heavy", 100);
+        assert_eq!((lru.values.len(), lru.used.len(), lru.weight), (1, 1, 100));
+        assert_eq!(lru.get(&5), Some(&"heavy"));
     }
 }

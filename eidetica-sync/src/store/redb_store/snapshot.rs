@@ -218,11 +218,11 @@ impl DagView for RedbSnapshot {
     }
 
     fn access(&self, id: AccessId) -> Result<AccessState, StoreError> {
-        if let Some(state) = self.access_cache.state(self.number, id) {
-            return Ok(state);
-        }
         let ledger = self.ledger()?;
         let known = self.access_cache.recent(self.number);
+        if let Some(kept) = self.access_cache.state(self.number, id) {
+            return Ok(AccessState::of_kept(&ledger, &kept, &known));
+        }
         let state = self
             .read(&self.access, id.0)?
             .and_then(|heads| read_numbers(heads.value()))
