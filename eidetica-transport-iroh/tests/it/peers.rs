@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use eidetica_proto::SecretKey;
 use eidetica_proto::testing::{echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
-use eidetica_transport_iroh::{IrohTransport, KIND, Relays};
+use eidetica_transport_iroh::{ALPN, IrohTransport, KIND, Relays};
 use iroh::EndpointAddr;
 
 use crate::stage::{
@@ -43,7 +43,7 @@ async fn the_nodes_keys_are_proved_both_ways() {
 
 #[tokio::test]
 async fn a_peer_of_another_version_is_told_apart() {
-    let (client, other) = (transport().await, endpoint(&[b"eidetica/2"]).await);
+    let (client, other) = (transport().await, endpoint(&[b"eidetica/0"]).await);
     let accepting = {
         let other = other.clone();
         tokio::spawn(async move {
@@ -54,7 +54,8 @@ async fn a_peer_of_another_version_is_told_apart() {
     };
     let error = failure(&client, &address_of(other.addr())).await;
     assert_eq!(error.kind(), TransportErrorKind::ProtocolMismatch);
-    assert!(error.to_string().contains("eidetica/1"), "{error}");
+    let own = std::str::from_utf8(ALPN).expect("text");
+    assert!(error.to_string().contains(own), "{error}");
     client.close().await.expect("closes");
     other.close().await;
     accepting.await.expect("no panic");
