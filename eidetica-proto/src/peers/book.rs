@@ -118,6 +118,11 @@ impl RecordBook {
             .collect()
     }
 
+    /// Returns what is known of one peer of a tree.
+    pub fn record(&self, tree: TreeId, key: PublicKey) -> Option<&AddressRecord> {
+        self.records.get(&(tree, key)).map(|(_, record)| record)
+    }
+
     /// Forgets a key of a tree, whose access was revoked.
     pub fn handle_revoked(&mut self, tree: TreeId, key: PublicKey) {
         self.records.remove(&(tree, key));

@@ -36,7 +36,8 @@ pub struct WatchServer {
     trees: Vec<Watched>,
     /// Indexes of trees to look at, each at most once, so that no tree keeps others waiting.
     queue: VecDeque<u16>,
-    packer: Packer,
+    /// How many trees are not over.
+    live: usize,
     last_frame_ms: u64,
 }
 
@@ -71,8 +72,8 @@ impl WatchServer {
             watcher,
             log,
             queue: (0..trees.len() as u16).collect(),
+            live: trees.len(),
             trees,
-            packer: Packer::new(),
             last_frame_ms: now_ms,
         }
     }
@@ -87,6 +88,17 @@ impl WatchServer {
         if let Ok(index) = (self.trees).binary_search_by_key(&tree, |watched| watched.tree) {
             self.enqueue(index as u16);
         }
+    }
+
+    /// Returns how many trees there may be more to say of.
+    pub fn live_count(&self) -> usize {
+        self.live
+    }
+
+    /// Lists the trees of which there may be more to say, ascending.
+    pub fn live_trees(&self) -> impl Iterator<Item = TreeId> {
+        let live = |watched: &&Watched| !matches!(watched.place, Place::Over);
+        self.trees.iter().filter(live).map(|watched| watched.tree)
     }
 
     fn enqueue(&mut self, index: u16) {
@@ -137,6 +149,9 @@ impl WatchServer {
     ) -> Result<Option<Bytes>, ViewError<S>> {
         let watched = &self.trees[usize::from(index)];
         let (tree, place) = (watched.tree, watched.place);
+        if matches!(place, Place::Over) {
+            return Ok(None);
+        }
         let view = source.view(tree)?;
         match check_access(&*view, self.watcher.as_ref(), Role::Read) {
             Ok(()) => {}
@@ -156,18 +171,21 @@ impl WatchServer {
         let Some(position) = position else {
             return Ok(self.over(index, &WatchFrame::CompareFirst { tree: index }));
         };
-        let end = self.pack(&*view, tree, position, origins)?;
+        // Not kept for the next frame: a packer keeps the memory of its largest batch, and watches
+        // are many and mostly silent.
+        let mut packer = Packer::new();
+        let end = self.pack(&mut packer, &*view, tree, position, origins)?;
         self.trees[usize::from(index)].place = Place::At(end);
         if end < count {
             self.enqueue(index);
         }
-        if self.packer.is_empty() {
+        if packer.is_empty() {
             return Ok(None);
         }
         let frame = WatchFrame::Entries {
             tree: index,
             cursor: Cursor::at(self.log, &*view, end)?,
-            batch: &self.packer.finish(),
+            batch: &packer.finish(),
         };
         Ok(Some(frame.encode()))
     }
@@ -175,13 +193,15 @@ impl WatchServer {
     /// Says a last thing about a tree.
     fn over(&mut self, index: u16, frame: &WatchFrame<'_>) -> Option<Bytes> {
         self.trees[usize::from(index)].place = Place::Over;
+        self.live -= 1;
         Some(frame.encode())
     }
 
     /// Packs one batch of what the watcher did not bring, from a position on. Returns the position
     /// before which the watcher then has everything.
     fn pack<V: EntryView + ?Sized>(
-        &mut self,
+        &self,
+        packer: &mut Packer,
         view: &V,
         tree: TreeId,
         position: u32,
@@ -191,7 +211,6 @@ impl WatchServer {
         let mut at = position;
         while let Some(range) = origins.next_for(tree, at..count, self.watcher.as_ref()) {
             at = range.start;
-            let packer = &mut self.packer;
             view.visit_encoded(range.clone(), &mut |id, entry| {
                 if !packer.has_room_for(entry.bytes.len()) {
                     return ControlFlow::Break(());

@@ -1,5 +1,9 @@
-//! Membership: requests to join and invites, kept in the store's metadata. What to do with a request
+//! Membership: requests to join and invites, from whom trees are accepted, and where the peers of a
+//! tree can be reached; kept in the store's metadata. What to do with a request
 //! is decided by [`eidetica_proto::joining`]; grants are written as entries of the tree.
+
+pub(crate) mod accepted;
+pub(crate) mod records;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,14 @@
 //! What the engine has not taken yet.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{PublicKey, TreeId};
+use eidetica_proto::Address;
+use eidetica_proto::peer_book::AddressOrigin;
 use tokio::sync::Notify;
 
 /// Most ranges in one slot that are remembered as brought by a peer. What exceeds it counts as of
@@ -15,6 +18,10 @@ const BROUGHT_RANGES_MAX: usize = 16;
 /// Most peers, or pairs of a peer and a tree, that are remembered as heard from. Being heard from
 /// ends a wait sooner and nothing else.
 const HEARD_MAX: usize = 16_384;
+
+/// Most addresses of peers that are remembered, in about 4 MiB. Those that exceed it are learned
+/// when they are told again.
+const LEARNED_MAX: usize = 4_096;
 
 /// Collects facts until the engine takes them: one slot for each tree, never a queue.
 #[derive(Debug, Default)]
@@ -36,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) heard: BTreeSet<PublicKey>,
     /// Trees that peers asked about.
     pub(crate) heard_about: BTreeSet<(PublicKey, TreeId)>,
+    /// Addresses of peers that were learned, and how.
+    pub(crate) learned: BTreeMap<(PublicKey, Address), AddressOrigin>,
     /// The engine has ended.
     is_closed: bool,
 }
@@ -135,10 +144,23 @@ impl Board {
         });
     }
 
-    pub(super) fn heard_about(&self, peer: PublicKey, tree: TreeId) {
+    pub(super) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
         self.add(|facts| {
-            if facts.heard_about.len() < HEARD_MAX {
-                facts.heard_about.insert((peer, tree));
+            let room = HEARD_MAX.saturating_sub(facts.heard_about.len());
+            let trees = trees.into_iter().take(room);
+            facts.heard_about.extend(trees.map(|tree| (peer, tree)));
+        });
+    }
+
+    pub(super) fn address_learned(&self, peer: PublicKey, address: Address, from: AddressOrigin) {
+        self.add(|facts| {
+            let known = facts.learned.len();
+            match facts.learned.entry((peer, address)) {
+                Entry::Occupied(mut known) => *known.get_mut() = from.min(*known.get()),
+                Entry::Vacant(free) if known < LEARNED_MAX => {
+                    free.insert(from);
+                }
+                Entry::Vacant(_) => {}
             }
         });
     }

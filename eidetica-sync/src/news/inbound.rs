@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{PublicKey, TreeId};
+use eidetica_proto::Address;
+use eidetica_proto::peer_book::AddressOrigin;
 
 use super::board::Board;
 
@@ -77,9 +79,14 @@ impl InboundWatches {
         self.board.heard(peer);
     }
 
-    /// Tells that a peer asked about a tree.
-    pub(crate) fn heard_about(&self, peer: PublicKey, tree: TreeId) {
-        self.board.heard_about(peer, tree);
+    /// Tells that a peer asked about trees.
+    pub(crate) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
+        self.board.heard_about(peer, trees);
+    }
+
+    /// Tells an address of a peer: one that it said itself, or one in a record that it signed.
+    pub(crate) fn address_learned(&self, peer: PublicKey, address: Address, from: AddressOrigin) {
+        self.board.address_learned(peer, address, from);
     }
 }
 

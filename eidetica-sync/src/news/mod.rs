@@ -25,7 +25,7 @@ use eidetica_dag::{PublicKey, Role, TreeId};
 use eidetica_proto::origins::Origins;
 
 pub(crate) use self::board::{Board, Facts};
-pub(crate) use self::inbound::InboundWatches;
+pub(crate) use self::inbound::{InboundWatch, InboundWatches};
 pub(crate) use self::watchers::WatchNews;
 use self::watchers::Watchers;
 use crate::event::{Origin, Publisher};

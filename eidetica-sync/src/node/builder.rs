@@ -11,12 +11,14 @@ use crate::client::peer_client::PeerClient;
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
+use crate::membership::records::Records;
 use crate::news::News;
 use crate::platform::random::Random;
 use crate::server::push::PushAcceptor;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::server::request_limits::{PushLimit, QueueLimit};
 use crate::server::service::Server;
+use crate::server::watch::WatchAnswerer;
 use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::transport::manager::TransportManager;
@@ -74,12 +76,18 @@ impl NodeBuilder {
         let writer = Arc::new(writer);
         let membership = Membership::new(store.clone(), writer.clone(), news.clone());
         let membership = Arc::new(membership);
+        let records = Records::new(store.clone(), key.clone(), news.clone());
+        let records = Arc::new(records);
         let service = Arc::new(Server {
             store: store.clone(),
             auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
-            joins: JoinLimit::default(),
+            records,
+            news: news.clone(),
+            joins: QueueLimit::one_by_one(),
+            questions: QueueLimit::questions(),
+            watches: WatchAnswerer::new(store.clone(), news.clone()),
             pushes: PushAcceptor {
                 store: store.clone(),
                 news: news.clone(),

@@ -22,6 +22,7 @@ use crate::transport::manager::TransportManager;
 
 mod builder;
 pub(crate) mod error;
+mod giving;
 mod joining;
 mod read;
 mod sync;

@@ -2,6 +2,10 @@
 //! a file of its own. What to answer is decided by [`eidetica_proto::answer`] and
 //! [`eidetica_proto::joining`]; this room reads, writes and waits for them.
 
+mod checks;
+#[cfg(test)]
+mod contact_tests;
+mod greeting;
 #[cfg(feature = "http")]
 pub(crate) mod json_api;
 pub(crate) mod push;
@@ -11,3 +15,5 @@ pub(crate) mod request_limits;
 pub(crate) mod service;
 pub(crate) mod sync_answer;
 pub(crate) mod trees;
+mod views;
+pub(crate) mod watch;

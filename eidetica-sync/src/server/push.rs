@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eidetica_dag::Role;
-use eidetica_proto::answer::{acknowledge, check_access, refusal_of};
+use eidetica_proto::answer::{acknowledge, refusal_of};
 use eidetica_proto::message::SendEntries;
+use eidetica_proto::push::check_push;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
 
 use crate::event::{Origin, Transfer};
+use crate::membership::accepted::accepts_trees_from;
 use crate::news::News;
 use crate::platform::blocking;
 use crate::server::refused::Refused;
@@ -40,7 +41,11 @@ impl PushAcceptor {
         let _permit = self.limit.acquire(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
         let checked = blocking::run(move || {
-            check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?;
+            let accepts = key
+                .map(|key| accepts_trees_from(&*store, &key))
+                .transpose()?;
+            let accepts = |_: &_| accepts == Some(true);
+            check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
             Ok::<_, Refused>(())
         });
         checked.await?;

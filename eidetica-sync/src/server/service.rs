@@ -4,23 +4,31 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use eidetica_dag::Role;
+use eidetica_proto::answer::check_access;
 use eidetica_proto::joining::nobody_joins;
-use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
+use eidetica_proto::message::{Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{
-    ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind, WireError,
+    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind,
+    WireError,
 };
 use futures::StreamExt;
 
 use crate::membership::Membership;
+use crate::membership::records::Records;
+use crate::news::News;
 use crate::platform::blocking;
+use crate::server::checks::check_trees;
+use crate::server::greeting::{addresses_for, learn, place_of};
 use crate::server::push::PushAcceptor;
 use crate::server::refused::Refused;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::JoinLimit;
+use crate::server::request_limits::QueueLimit;
 use crate::server::sync_answer::sync_tree;
 use crate::server::trees::list_trees;
+use crate::server::watch::WatchAnswerer;
 use crate::store::Store;
 use crate::transport::frame_streams::single_frame;
 use crate::transport::manager::TransportManager;
@@ -32,8 +40,12 @@ pub(crate) struct Server {
     /// Weak, because the servers of the manager hold this service.
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) membership: Arc<Membership>,
-    pub(crate) joins: JoinLimit,
+    pub(crate) records: Arc<Records>,
+    pub(crate) news: News,
+    pub(crate) joins: QueueLimit,
+    pub(crate) questions: QueueLimit,
     pub(crate) pushes: PushAcceptor,
+    pub(crate) watches: WatchAnswerer,
 }
 
 #[async_trait]
@@ -117,16 +129,14 @@ impl Server {
         request: Request,
         parts: FrameStream,
     ) -> Result<FrameStream, Refused> {
+        self.note_contact(caller, &request);
         match request {
-            Request::Hello(_) => {
-                let own = match self.manager.upgrade() {
-                    Some(manager) => manager.get_all_server_addresses_async().await,
-                    None => Vec::new(),
-                };
+            Request::Hello(hello) => {
+                learn(&self.news, caller, hello);
                 let hello = Hello {
                     key: self.auth.key(),
                     versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
-                    addresses: own.into_iter().map(|(_, address)| address).collect(),
+                    addresses: addresses_for(caller, self.own_addresses().await),
                 };
                 Ok(reply(Reply::Hello(hello)))
             }
@@ -140,12 +150,20 @@ impl Server {
                 let header = self.pushes.accept(caller, send, parts).await?;
                 Ok(single_frame(header))
             }
-            request @ (Request::Watch(_)
-            | Request::CheckTrees(_)
-            | Request::Peers(_)
-            | Request::Unknown(_)) => {
-                Err(WireError::unsupported("a request of kind", request.kind()).into())
+            Request::Watch(watch) => {
+                let Some(manager) = self.manager.upgrade() else {
+                    return Err(Refused::Gone);
+                };
+                Ok(self.watches.answer(caller, watch, manager.stops()).await)
             }
+            Request::CheckTrees(check) => {
+                let _permit = self.questions.acquire().await?;
+                let (store, key) = (self.store.clone(), caller.key);
+                let checked = blocking::run(move || check_trees(&store, key, &check)).await?;
+                Ok(reply(Reply::Checked(checked)))
+            }
+            Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
+            Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(nobody_joins)?;
                 let _permit = self.joins.acquire().await?;
@@ -153,6 +171,59 @@ impl Server {
                 let joined = blocking::run(move || membership.join(&key, &join)).await??;
                 Ok(reply(Reply::Join(joined)))
             }
+        }
+    }
+}
+
+impl Server {
+    async fn own_addresses(&self) -> Vec<Address> {
+        let own = match self.manager.upgrade() {
+            Some(manager) => manager.get_all_server_addresses_async().await,
+            None => Vec::new(),
+        };
+        own.into_iter().map(|(_, address)| address).collect()
+    }
+
+    /// Takes the address records that a caller tells of a tree that it may read, and returns those
+    /// that are known here.
+    async fn swap_records(&self, caller: &Caller, peers: Peers) -> Result<Reply, Refused> {
+        let _permit = self.questions.acquire().await?;
+        let own = self.own_addresses().await;
+        let (store, records) = (self.store.clone(), self.records.clone());
+        let (key, place) = (caller.key, place_of(caller));
+        blocking::run(move || {
+            let Peers {
+                tree,
+                records: told,
+            } = peers;
+            check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Read)?;
+            records.take(tree, told, place)?;
+            let known = records.tell(tree, key.as_ref(), place, &own)?;
+            Ok(Reply::Peers(known))
+        })
+        .await
+    }
+
+    /// Tells the engine which peer makes contact, and about which trees: a tree that the peer lacked
+    /// may have come to it. That a tree is absent here makes no difference.
+    fn note_contact(&self, caller: &Caller, request: &Request) {
+        let Some(key) = caller.key else {
+            return;
+        };
+        let inbound = self.news.inbound();
+        inbound.heard(key);
+        match request {
+            Request::SyncTree(sync) => inbound.heard_about(key, [sync.tree]),
+            Request::SendEntries(send) => inbound.heard_about(key, [send.tree]),
+            Request::Join(join) => inbound.heard_about(key, [join.tree]),
+            Request::Peers(peers) => inbound.heard_about(key, [peers.tree]),
+            Request::Watch(watch) => {
+                inbound.heard_about(key, watch.trees.iter().map(|(tree, _)| *tree));
+            }
+            Request::CheckTrees(check) => {
+                inbound.heard_about(key, check.trees.iter().map(|(tree, _)| *tree));
+            }
+            Request::Hello(_) | Request::ListTrees(_) | Request::Unknown(_) => {}
         }
     }
 }
