@@ -57,6 +57,7 @@ pub fn rows() -> Vec<Row> {
         test("eidetica-dag", &["test-utils"], &[], true),
         lint("eidetica-proto", &[], &[]),
         test("eidetica-proto", &["test-utils"], &[], true),
+        test("eidetica-proto", &["zstd"], &["test-utils"], false),
         wasm(),
         lint("eidetica-transport-http", &[], &[]),
         test("eidetica-transport-http", &["tls"], &[], false),
