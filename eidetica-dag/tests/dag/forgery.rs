@@ -72,7 +72,7 @@ fn assert_stops_at(entries: &[SignedEntry], index: usize) {
 }
 
 #[test]
-fn an_entry_that_stands_twice_in_a_batch_is_judged_each_time() {
+fn an_entry_that_is_twice_in_a_batch_is_judged_each_time() {
     let entries = chain(&[Genuine(ANN), Genuine(ANN), Genuine(ANN)]);
     let twice: Vec<_> = entries.iter().chain(&entries).cloned().collect();
     let checked = verify_batch(twice);
@@ -94,7 +94,7 @@ fn a_forged_tip_in_anothers_name_is_found() {
     assert_stops_at(&chain(&[Genuine(ANN), Genuine(ANN), Fake(BEN)]), 3);
 }
 
-/// Whoever alters an entry in the middle of a run changes its id, and the run breaks there.
+/// Altering an entry in the middle of a run changes its id, and the run breaks there.
 #[test]
 fn an_altered_entry_in_mid_run_is_found() {
     let mut entries = chain(&[Genuine(ANN), Genuine(ANN), Genuine(ANN)]);
@@ -207,7 +207,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Mallory forges entries anywhere in a tree and writes or forges everything on top of them, for
-    /// nobody else would. The first forged entry is always found.
+    /// no other author would. The first forged entry is always found.
     #[test]
     fn the_first_forged_entry_is_always_found(
         shape in prop::sample::select(Shape::ALL.to_vec()),
@@ -395,7 +395,7 @@ fn an_unproven_entry_is_not_stored_alone() {
     ];
     let outcome = dag.append(batch);
     assert_eq!(outcome.stored, 0..2);
-    let refusal = outcome.refused.expect("it stands for nothing");
+    let refusal = outcome.refused.expect("it proves nothing");
     assert_eq!(
         (refusal.id, refusal.rule),
         (fake.get().id(), Rule::Unproven)
