@@ -27,36 +27,6 @@ pub struct Shape {
     pub run: usize,
 }
 
-impl Shape {
-    /// Returns words that [`Shape::parse`] reads.
-    pub fn words(self) -> String {
-        let Self {
-            entries,
-            payload_bytes,
-            authors,
-            run,
-        } = self;
-        format!("{entries} {payload_bytes} {authors} {run}")
-    }
-
-    /// Reads the words of a shape.
-    pub fn parse(words: &[&str]) -> Result<Self, String> {
-        let numbers = words
-            .iter()
-            .map(|word| word.parse().ok())
-            .collect::<Option<Vec<usize>>>();
-        match numbers.as_deref() {
-            Some(&[entries, payload_bytes, authors, run]) => Ok(Self {
-                entries,
-                payload_bytes,
-                authors,
-                run,
-            }),
-            _ => Err(format!("{words:?} is no shape")),
-        }
-    }
-}
-
 /// A signed history.
 pub struct History {
     pub tree: TreeId,
@@ -182,14 +152,9 @@ impl Text {
         let mut random = Random::new(7);
         let mut letter = |of: &[u8]| char::from(of[random.below(of.len() as u32) as usize]);
         // Frequent words are short, as in every language.
-        let words = (0..WORDS).map(|rank| {
-            let syllables = 1 + rank.checked_ilog2().unwrap_or(0) / 4;
-            let mut word = String::new();
-            for _ in 0..syllables {
-                word.extend([letter(STARTS), letter(VOWELS), letter(STARTS)]);
-            }
-            word
-        });
+        let syllables = |rank: usize| 1 + rank.checked_ilog2().unwrap_or(0) / 4;
+        let mut syllable = |_| [letter(STARTS), letter(VOWELS), letter(STARTS)];
+        let words = (0..WORDS).map(|rank| (0..syllables(rank)).flat_map(&mut syllable).collect());
         let words = words.collect();
         Self { random, words }
     }
@@ -233,32 +198,5 @@ mod tests {
         assert_eq!(steps.concat(), history.entries);
         let mut dag = MemoryDag::new(history.tree);
         assert_eq!(dag.append(history.entries).stored, 0..100);
-    }
-
-    #[test]
-    fn words_describe_a_shape() {
-        let shape = Shape {
-            entries: 9,
-            payload_bytes: 8,
-            authors: 7,
-            run: 6,
-        };
-        let words = shape.words();
-        assert_eq!(
-            Shape::parse(&words.split(' ').collect::<Vec<_>>()),
-            Ok(shape)
-        );
-        assert!(Shape::parse(&["9"]).is_err());
-    }
-
-    #[test]
-    fn text_compresses_as_prose_does() {
-        let mut text = Text::new();
-        let lines: Vec<u8> = (0..1_000).flat_map(|_| text.line(200)).collect();
-        let deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-        let mut deflated = deflated;
-        std::io::Write::write_all(&mut deflated, &lines).unwrap();
-        let ratio = deflated.finish().unwrap().len() as f64 / lines.len() as f64;
-        assert!((0.35..0.5).contains(&ratio), "{ratio}");
     }
 }

@@ -1,10 +1,8 @@
 //! `cargo xtask bench <what>`: measures the program and its parts, and checks their targets.
 
 mod bootstrap;
-mod interrupt;
 
 use clap::Subcommand;
-use xtask_support::run as run_command;
 
 use crate::workspace;
 
@@ -58,45 +56,40 @@ struct Rest {
 
 /// Runs a benchmark.
 pub fn run(options: &Options) -> Result<(), String> {
-    let (line, rest) = match &options.what {
+    const BENCH: &str = "run --locked --release --package eidetica-bench --";
+    let (line, name, rest) = match &options.what {
         What::List => {
-            list();
+            for what in What::augment_subcommands(clap::Command::new("bench")).get_subcommands() {
+                let about = what
+                    .get_about()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                println!("{:<14}{about}", what.get_name());
+            }
             return Ok(());
         }
         What::Bootstrap(options) => return bootstrap::run(options),
         What::Micro(rest) => (
-            "bench --locked --package eidetica-bench --bench micro --".into(),
+            "bench --locked --package eidetica-bench --bench micro --",
+            None,
             rest,
         ),
         // A workspace of its own, so that nothing else resolves or builds what it depends on.
         What::Peers(rest) => (
-            "run --locked --release --manifest-path xtask/peers/Cargo.toml --".into(),
+            "run --locked --release --manifest-path xtask/peers/Cargo.toml --",
+            None,
             rest,
         ),
-        What::Negotiation(rest) => (program("negotiation"), rest),
-        What::Transfer(rest) => (program("transfer"), rest),
-        What::Latency(rest) => (program("latency"), rest),
-        What::Hostile(rest) => (program("hostile"), rest),
+        What::Negotiation(rest) => (BENCH, Some("negotiation"), rest),
+        What::Transfer(rest) => (BENCH, Some("transfer"), rest),
+        What::Latency(rest) => (BENCH, Some("latency"), rest),
+        What::Hostile(rest) => (BENCH, Some("hostile"), rest),
     };
     let mut cargo = workspace::cargo();
-    cargo.args(line.split(' ')).args(&rest.rest);
+    cargo.args(line.split(' ')).args(name).args(&rest.rest);
     if let What::Peers(_) = options.what {
         // Below the workspace's target folder, so that one `cargo clean` removes both.
         cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
     }
-    run_command(&mut cargo)
-}
-
-fn program(what: &str) -> String {
-    format!("run --locked --release --package eidetica-bench -- {what}")
-}
-
-fn list() {
-    for what in What::augment_subcommands(clap::Command::new("bench")).get_subcommands() {
-        let about = what
-            .get_about()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        println!("{:<14}{about}", what.get_name());
-    }
+    xtask_support::run(&mut cargo)
 }

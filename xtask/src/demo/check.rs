@@ -2,95 +2,77 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dump::{Dump, Id, Said, short};
-use super::history::Lineage;
-use super::sha256::sha256;
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
 
-/// How many ids are named when two stores differ: the first ones lead to the cause.
-const IDS_NAMED_MAX: usize = 5;
+use super::history::Lineage;
+use super::store::{Dump, Id, Said, short};
 
 /// Returns what is wrong within one store.
 ///
 /// Hashes are computed anew, and what the lines claim is compared with what the signed bytes say.
-/// Every parent must stand before its children; heights and tips are computed from the parents.
+/// Every parent must come before its children; heights and tips are computed from the parents.
 pub fn check_store(dump: &Dump, tree: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let mut heights: BTreeMap<Id, u64> = BTreeMap::new();
-    let mut has_child: BTreeSet<Id> = BTreeSet::new();
+    let mut tips: BTreeSet<Id> = BTreeSet::new();
     let mut before: Option<(u64, Id)> = None;
     let root = dump.entries.first().map(|entry| entry.id);
-    let mut problem = |id: &Id, text: &str| {
-        problems.push(format!("{}: entry {}: {text}", dump.store, short(id)));
-    };
     for entry in &dump.entries {
         let id = &entry.id;
-        if sha256(&entry.encoded) != *id {
-            problem(id, "its id is not the SHA-256 hash of its bytes");
-        }
+        let mut check = |holds: bool, wrong: &str| {
+            if !holds {
+                problems.push(format!("{}: entry {}: {wrong}", dump.store, short(id)));
+            }
+        };
+        check(
+            Sha256::digest(&entry.encoded)[..] == id[..],
+            "its id is not the hash of its bytes",
+        );
         match Said::read(&entry.encoded) {
-            None => problem(id, "its bytes are not those of an entry"),
+            None => check(false, "its bytes are not those of an entry"),
             Some(said) => {
-                if said.parents != entry.parents {
-                    problem(id, "its bytes name other parents than the log");
-                }
-                if said.height != entry.height {
-                    problem(id, "its bytes name another height than the log");
-                }
-                if said.tree != root.filter(|root| root != id) {
-                    problem(id, "it belongs to another tree");
-                }
+                check(
+                    said.parents == entry.parents,
+                    "its bytes name other parents",
+                );
+                check(said.height == entry.height, "its bytes name another height");
+                let tree = root.filter(|root| root != id);
+                check(said.tree == tree, "it belongs to another tree");
             }
         }
         let mut height = 0;
         for parent in &entry.parents {
-            has_child.insert(*parent);
-            match heights.get(parent) {
-                Some(above) => height = height.max(above + 1),
-                None => problem(
-                    id,
-                    &format!("its parent {} is not before it", short(parent)),
-                ),
-            }
+            tips.remove(parent);
+            check(heights.contains_key(parent), "a parent is not before it");
+            height = height.max(heights.get(parent).map_or(0, |height| height + 1));
         }
-        if entry.parents.is_empty() && Some(*id) != root {
-            problem(id, "it has no parents and is not the root");
-        }
-        if height != entry.height {
-            let text = format!("its height is {height}, and it claims {}", entry.height);
-            problem(id, &text);
-        }
-        if before.is_some_and(|before| before >= (entry.height, *id)) {
-            problem(id, "it does not stand in the order of heights and ids");
-        }
-        before = Some((entry.height, *id));
-        if heights.insert(*id, height).is_some() {
-            problem(id, "it is there twice");
-        }
+        check(
+            !entry.parents.is_empty() || Some(*id) == root,
+            "it has no parents and is no root",
+        );
+        check(
+            height == entry.height,
+            "its height does not follow from its parents",
+        );
+        let place = Some((entry.height, *id));
+        check(before < place, "it is not in the order of heights and ids");
+        before = place;
+        check(heights.insert(*id, height).is_none(), "it is there twice");
+        tips.insert(*id);
     }
-    if root.map(|root| super::dump::hex(&root)).as_deref() != Some(tree) {
+    if root.map(|root| HEXLOWER.encode(&root)).as_deref() != Some(tree) {
         problems.push(format!(
             "{}: the first entry is not the root of {tree}",
             dump.store
         ));
     }
-    let ids: BTreeSet<Id> = heights.into_keys().collect();
-    let computed: BTreeSet<Id> = ids.difference(&has_child).copied().collect();
-    let printed: BTreeSet<Id> = dump.tips.iter().copied().collect();
-    if printed.len() != dump.tips.len() {
-        problems.push(format!("{}: a tip is printed twice", dump.store));
-    }
-    for id in computed.difference(&printed) {
+    let mut printed = dump.tips.clone();
+    printed.sort_unstable();
+    if !printed.iter().eq(&tips) {
         problems.push(format!(
-            "{}: {} has no child and is not among the tips",
-            dump.store,
-            short(id)
-        ));
-    }
-    for id in printed.difference(&computed) {
-        problems.push(format!(
-            "{}: the tip {} has children or is not there",
-            dump.store,
-            short(id)
+            "{}: the tips are not the entries without children",
+            dump.store
         ));
     }
     problems
@@ -103,8 +85,8 @@ pub fn check_equal(dumps: &[Dump]) -> Vec<String> {
         return problems;
     };
     let parents = |dump: &Dump| -> BTreeMap<Id, Vec<Id>> {
-        let entries = dump.entries.iter();
-        entries
+        dump.entries
+            .iter()
             .map(|entry| (entry.id, entry.parents.clone()))
             .collect()
     };
@@ -112,40 +94,30 @@ pub fn check_equal(dumps: &[Dump]) -> Vec<String> {
     let here = parents(first);
     for other in others {
         let there = parents(other);
-        let names = (&first.store, &other.store);
-        let lost: Vec<&Id> = here.keys().filter(|id| !there.contains_key(*id)).collect();
-        problems.extend(lacks(names.1, names.0, &lost, "entries"));
-        let lost: Vec<&Id> = there.keys().filter(|id| !here.contains_key(*id)).collect();
-        problems.extend(lacks(names.0, names.1, &lost, "entries"));
-        for (id, parents) in &here {
-            if there.get(id).is_some_and(|other| other != parents) {
-                let text = format!(
-                    "{} and {}: entry {} has other parents",
-                    names.0,
-                    names.1,
+        let ids = here.keys().chain(there.keys()).collect::<BTreeSet<_>>();
+        for id in ids {
+            let wrong = match (here.get(id), there.get(id)) {
+                (None, _) => format!("{} lacks entry {}", first.store, short(id)),
+                (_, None) => format!("{} lacks entry {}", other.store, short(id)),
+                (here, there) if here == there => continue,
+                _ => format!(
+                    "{} and {}: parents of {}",
+                    first.store,
+                    other.store,
                     short(id)
-                );
-                problems.push(text);
-            }
+                ),
+            };
+            problems.push(wrong);
         }
-        let (here, there) = (tips(first), tips(other));
-        let lost: Vec<&Id> = here.difference(&there).collect();
-        problems.extend(lacks(names.1, names.0, &lost, "tips"));
-        let lost: Vec<&Id> = there.difference(&here).collect();
-        problems.extend(lacks(names.0, names.1, &lost, "tips"));
+        for id in tips(first).symmetric_difference(&tips(other)) {
+            let id = short(id);
+            problems.push(format!(
+                "{} and {}: only one has tip {id}",
+                first.store, other.store
+            ));
+        }
     }
     problems
-}
-
-fn lacks(who: &str, whose: &str, lost: &[&Id], what: &str) -> Option<String> {
-    let named: Vec<String> = lost
-        .iter()
-        .take(IDS_NAMED_MAX)
-        .map(|id| short(id))
-        .collect();
-    let more = if lost.len() > named.len() { " …" } else { "" };
-    let (number, named) = (lost.len(), named.join(" "));
-    (number > 0).then(|| format!("{who} lacks {number} {what} of {whose}: {named}{more}"))
 }
 
 /// Returns in what a store differs from the git history that was imported, and how many commits it
@@ -155,40 +127,41 @@ fn lacks(who: &str, whose: &str, lost: &[&Id], what: &str) -> Option<String> {
 /// entries of the commit's parents, or the root of the tree for a commit without parents.
 pub fn check_git(dump: &Dump, lineage: &Lineage) -> (u64, Vec<String>) {
     let mut problems = Vec::new();
-    let mut entry_of: BTreeMap<String, Id> = BTreeMap::new();
-    let mut commits = Vec::new();
+    let mut check = |holds: bool, commit: &str, wrong: &str| {
+        if !holds {
+            problems.push(format!("{}: commit {commit} {wrong}", dump.store));
+        }
+    };
+    let mut made = BTreeMap::new();
     for entry in &dump.entries {
         if let Some(commit) = Said::read(&entry.encoded).and_then(|said| commit_in(said.data?)) {
-            if entry_of.insert(commit.clone(), entry.id).is_some() {
-                problems.push(format!("{}: commit {commit} is there twice", dump.store));
-            }
-            commits.push((commit, entry));
+            check(
+                made.insert(commit.clone(), entry).is_none(),
+                &commit,
+                "is there twice",
+            );
         }
     }
     let root = dump.entries.first().map(|entry| entry.id);
-    for (commit, entry) in &commits {
+    for (commit, entry) in &made {
         let Some(parents) = lineage.parents.get(commit) else {
-            problems.push(format!("{}: git has no commit {commit}", dump.store));
+            check(false, commit, "is unknown to git");
             continue;
         };
         let expected: BTreeSet<Option<Id>> = match parents.is_empty() {
             true => BTreeSet::from([root]),
-            false => parents.iter().map(|it| entry_of.get(it).copied()).collect(),
+            false => parents
+                .iter()
+                .map(|it| made.get(it).map(|entry| entry.id))
+                .collect(),
         };
         let parents: BTreeSet<Option<Id>> = entry.parents.iter().copied().map(Some).collect();
-        if parents != expected {
-            problems.push(format!(
-                "{}: commit {commit} has other parents in git",
-                dump.store
-            ));
-        }
+        check(parents == expected, commit, "has other parents in git");
     }
     for commit in &lineage.expected {
-        if !entry_of.contains_key(commit) {
-            problems.push(format!("{}: commit {commit} is missing", dump.store));
-        }
+        check(made.contains_key(commit), commit, "is missing");
     }
-    (commits.len() as u64, problems)
+    (made.len() as u64, problems)
 }
 
 /// Returns the commit from which an entry was made, if it says that it was.
@@ -199,6 +172,161 @@ fn commit_in(payload: &[u8]) -> Option<String> {
     is_id.then(|| id.to_owned())
 }
 
+/// Every kind of difference is planted, and must be found.
 #[cfg(test)]
-#[path = "check_tests.rs"]
-mod tests;
+mod tests {
+    use super::super::store::{DumpEntry, ENTRY_VERSION};
+    use super::*;
+
+    /// The commits of the test's history, each an entry's payload.
+    fn commit(letter: char) -> String {
+        letter.to_string().repeat(40)
+    }
+
+    /// Writes an entry as the program does, with a signature that is not checked here.
+    fn entry(tree: Option<Id>, mut parents: Vec<Id>, height: u64, payload: &str) -> DumpEntry {
+        parents.sort_unstable();
+        let mut encoded = vec![ENTRY_VERSION as u8, u8::from(tree.is_some())];
+        encoded.extend(tree.iter().flatten());
+        encoded.push(parents.len() as u8);
+        encoded.extend(parents.iter().flatten());
+        encoded.extend([height as u8, 0xac, 0x02]);
+        encoded.extend([7; 32]);
+        match tree {
+            Some(_) => encoded.extend([0, payload.len() as u8]),
+            None => encoded.push(2),
+        }
+        encoded.extend(payload.as_bytes());
+        encoded.extend([9; 64]);
+        DumpEntry {
+            id: Sha256::digest(&encoded).into(),
+            parents,
+            height,
+            encoded,
+        }
+    }
+
+    /// Root, then commit a, then b and c beside each other, then d on both and a note on c.
+    fn diamond(store: &str) -> Dump {
+        let root = entry(None, vec![], 0, "name");
+        let tree = Some(root.id);
+        let said = |letter| format!("commit {}\nauthor", commit(letter));
+        let a = entry(tree, vec![root.id], 1, &said('a'));
+        let b = entry(tree, vec![a.id], 2, &said('b'));
+        let c = entry(tree, vec![a.id], 2, &said('c'));
+        let d = entry(tree, vec![b.id, c.id], 3, &said('d'));
+        let note = entry(tree, vec![c.id], 3, "commit message wanted");
+        let tips = vec![d.id, note.id];
+        let mut entries = vec![root, a, b, c, d, note];
+        entries.sort_by_key(|entry| (entry.height, entry.id));
+        Dump {
+            store: store.into(),
+            entries,
+            tips,
+        }
+    }
+
+    fn lineage() -> Lineage {
+        let parents = [('a', ""), ('b', "a"), ('c', "a"), ('d', "cb")];
+        let parents = parents.map(|(id, above)| (commit(id), above.chars().map(commit).collect()));
+        Lineage {
+            parents: parents.into(),
+            expected: "abcd".chars().map(commit).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_right_has_no_problems() {
+        let dump = diamond("A");
+        assert!(check_store(&dump, &HEXLOWER.encode(&dump.entries[0].id)).is_empty());
+        assert!(check_equal(&[dump.clone(), diamond("B"), diamond("C")]).is_empty());
+        assert_eq!(check_git(&dump, &lineage()), (4, vec![]));
+    }
+
+    #[test]
+    fn what_is_wrong_within_a_store_is_found() {
+        type Change = fn(&mut Dump);
+        let changes: [(Change, &str); 13] = [
+            (|it| it.entries[1].encoded.push(0), "not the hash"),
+            (|it| drop(it.entries.remove(1)), "a parent is not before it"),
+            (|it| it.entries.swap(1, 2), "a parent is not before it"),
+            (|it| it.entries.swap(2, 3), "order of heights and ids"),
+            (
+                |it| it.entries[2].parents = vec![it.entries[0].id],
+                "name other parents",
+            ),
+            (|it| it.entries[2].height = 9, "name another height"),
+            (
+                |it| it.entries[2] = entry(Some(it.entries[0].id), vec![it.entries[1].id], 9, ""),
+                "height does not follow",
+            ),
+            (|it| it.tips.truncate(1), "the tips are not"),
+            (|it| it.tips.push(it.entries[1].id), "the tips are not"),
+            (|it| it.tips.push(it.tips[0]), "the tips are not"),
+            (
+                |it| {
+                    it.entries
+                        .push(entry(Some([3; 32]), vec![it.entries[1].id], 2, "stray"))
+                },
+                "another tree",
+            ),
+            (|it| it.entries.clear(), "not the root"),
+            (|it| it.entries.insert(2, it.entries[1].clone()), "twice"),
+        ];
+        for (change, expected) in changes {
+            let mut dump = diamond("A");
+            let tree = HEXLOWER.encode(&dump.entries[0].id);
+            change(&mut dump);
+            let problems = check_store(&dump, &tree).join("\n");
+            assert!(problems.contains(expected), "{expected}: {problems}");
+        }
+        assert!(check_store(&diamond("A"), &"00".repeat(32))[0].contains("not the root"));
+    }
+
+    #[test]
+    fn differences_between_stores_are_found() {
+        type Change = fn(&mut Dump);
+        let changes: [(Change, &str); 3] = [
+            (|it| drop(it.entries.pop()), "B lacks entry"),
+            (|it| it.entries[2].parents.clear(), "C and B: parents of"),
+            (|it| it.tips.truncate(1), "C and B: only one has tip"),
+        ];
+        for (change, expected) in changes {
+            let mut other = diamond("B");
+            change(&mut other);
+            let problems = check_equal(&[diamond("C"), diamond("A"), other.clone()]);
+            assert!(problems[0].contains(expected), "{expected}: {problems:?}");
+            assert!(
+                !check_equal(&[other, diamond("C")]).is_empty(),
+                "{expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn differences_from_git_are_found() {
+        type Change = fn(&mut Lineage);
+        let changes: [(Change, &str); 4] = [
+            (
+                |it| it.parents.get_mut(&commit('d')).unwrap().truncate(1),
+                "other parents in git",
+            ),
+            (
+                |it| it.parents.get_mut(&commit('b')).unwrap().clear(),
+                "other parents in git",
+            ),
+            (|it| drop(it.parents.remove(&commit('d'))), "unknown to git"),
+            (|it| it.expected.extend([commit('e')]), "is missing"),
+        ];
+        for (change, expected) in changes {
+            let mut git = lineage();
+            change(&mut git);
+            let problems = check_git(&diamond("A"), &git).1.join("\n");
+            assert!(problems.contains(expected), "{expected}: {problems}");
+        }
+        assert_eq!(
+            commit_in(format!("commit {}1\nx", commit('a')).as_bytes()),
+            None
+        );
+    }
+}

@@ -340,11 +340,15 @@ mod tests {
     #[test]
     fn lines_input_and_errors_arrive() {
         let supervisor = Supervisor::start("test-lines", false).unwrap();
-        let input = Input::Bytes(b"a\nb\n".to_vec());
-        let fine = shell(&supervisor, "cat; echo done", input)
-            .finish(60)
-            .unwrap();
-        assert_eq!(fine.success().unwrap(), ["a", "b", "done"]);
+        let fine = shell(
+            &supervisor,
+            "cat; echo done",
+            Input::Bytes(b"a\nb\n".to_vec()),
+        );
+        assert_eq!(
+            fine.finish(60).unwrap().success().unwrap(),
+            ["a", "b", "done"]
+        );
         let failed = shell(&supervisor, "echo why >&2; exit 3", Input::Nothing);
         let text = failed.finish(60).unwrap().success().unwrap_err();
         assert!(
@@ -377,13 +381,8 @@ mod tests {
         let supervisor = Supervisor::start("test-supervisor", false).unwrap();
         let folder = supervisor.folder().to_owned();
         fs::write(folder.join("file"), "x").unwrap();
-        let cat = || {
-            Command::new("cat")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-        };
-        let (mut left, mut ended) = (cat().unwrap(), cat().unwrap());
+        let cat = || Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (mut left, mut ended) = (cat(), cat());
         supervisor.report("started", ended.id());
         supervisor.report("started", left.id());
         supervisor.report("ended", ended.id());
@@ -394,13 +393,5 @@ mod tests {
         drop(stdin);
         assert!(ended.wait().unwrap().success());
         assert!(!folder.exists());
-    }
-
-    #[test]
-    fn the_folder_stays_on_request() {
-        let supervisor = Supervisor::start("test-keep", true).unwrap();
-        let folder = supervisor.folder().to_owned();
-        drop(supervisor);
-        fs::remove_dir(&folder).unwrap();
     }
 }
