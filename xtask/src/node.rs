@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask_support::now;
-use xtask_support::process::{Finished, Input, Running, Supervisor};
+use xtask_support::process::{Finished, Running, Supervisor};
 
 use crate::workspace;
 
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// Starts the program on this node's store.
-    fn start(&self, args: &[&str], input: Input) -> Result<Running, String> {
+    fn start(&self, args: &[&str], input: Vec<u8>) -> Result<Running, String> {
         let number = self.processes.replace(self.processes.get() + 1);
         let (log, what) = (
             format!("{}-{number}.log", self.name),
@@ -99,13 +99,12 @@ impl Node {
         );
         let mut command = Command::new(&self.program);
         command.arg("--store").arg(&self.store).args(args);
-        Running::start(&self.supervisor, what, &mut command, &log, input)
+        Running::start(&self.supervisor, what, &mut command, &log, Some(input))
     }
 
     /// Runs the program to its end, whatever its exit code.
     pub fn run(&self, args: &[&str]) -> Result<Finished, String> {
-        self.start(args, Input::Nothing)?
-            .finish(COMMAND_SECONDS_MAX)
+        self.start(args, vec![])?.finish(COMMAND_SECONDS_MAX)
     }
 
     /// Runs the program, which must succeed, and returns the lines that it prints.
@@ -129,7 +128,7 @@ impl Node {
     /// Appends an entry for each line.
     pub fn append(&self, tree: &str, lines: &[String]) -> Result<(), String> {
         let text = (lines.join("\n") + "\n").into_bytes();
-        let running = self.start(&["append", tree, "--lines"], Input::Bytes(text))?;
+        let running = self.start(&["append", tree, "--lines"], text)?;
         let (given, made) = (
             lines.len(),
             running.finish(COMMAND_SECONDS_MAX)?.success()?.len(),
@@ -156,7 +155,7 @@ impl Node {
 
     /// Starts a server on loopback, and waits until it listens.
     pub fn serve(&self) -> Result<Serving, String> {
-        let mut running = self.start(&["serve", "--loopback"], Input::Nothing)?;
+        let mut running = self.start(&["serve", "--loopback"], vec![])?;
         let until = now() + Duration::from_secs(SERVE_SECONDS_MAX);
         let (mut addresses, mut tickets) = (Vec::new(), Vec::new());
         while let Some(line) = running.line(until)? {
@@ -180,7 +179,7 @@ impl Node {
     pub fn begin_sync(&self, verb: &str, ticket: &str, via: &str) -> Result<Running, String> {
         self.start(
             &[verb, ticket, "--via", via, "--json", "--loopback"],
-            Input::Nothing,
+            vec![],
         )
     }
 

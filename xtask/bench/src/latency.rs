@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
             authors: 3,
             run: 100,
         };
-        let history = History::sign(shape).map_err(failed)?;
+        let history = History::sign(shape);
         for &transport in &options.via {
             let measured = runtime()?.block_on(measure(&history, transport, options.rounds))?;
             for ((kind, written), (walls, bytes)) in KINDS.into_iter().zip(measured) {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use xtask_support::report::{Table, decimals};
 use xtask_support::{failed, now};
 
-use crate::clock::thread_cpu;
+use crate::clock::process_cpu;
 use crate::history::History;
 
 /// The steps, in the order of a transfer.
@@ -75,10 +75,10 @@ impl Limits {
     }
 
     fn time<T>(&mut self, step: usize, work: impl FnOnce() -> T) -> T {
-        let (before, cpu) = (now(), thread_cpu());
+        let (before, cpu) = (now(), process_cpu());
         let result = work();
         let (wall, on_cpu) = &mut self.spent[step];
-        *on_cpu += thread_cpu() - cpu;
+        *on_cpu += process_cpu() - cpu;
         *wall += before.elapsed();
         result
     }

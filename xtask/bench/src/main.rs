@@ -65,12 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_lines_are_understood_or_refused() {
+    fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        let fine = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        assert!(fine("x transfer --entries 9 --via http --repeat 2"));
-        assert!(fine("x latency --entries 1000,100000 --via iroh"));
-        assert!(!fine("x negotiation --pairs 0"));
-        assert!(!fine("x hostile --via memory"));
     }
 }

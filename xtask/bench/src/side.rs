@@ -15,7 +15,7 @@ use eidetica_sync::proto::Address;
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use xtask_support::process::{Input, Running, Supervisor, memory_kib};
+use xtask_support::process::{Running, Supervisor, memory_kib};
 use xtask_support::{failed, now};
 
 use crate::clock::process_cpu;
@@ -53,7 +53,7 @@ impl Side {
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.args(["side", name, transport.name()]).args(file);
         let (what, log) = (format!("the {name} side"), format!("{name}.log"));
-        let running = Running::start(supervisor, what, &mut command, &log, Input::Lines)?;
+        let running = Running::start(supervisor, what, &mut command, &log, None)?;
         Ok(Self { running })
     }
 

@@ -56,7 +56,7 @@ struct Bootstrap {
 
 /// Measures each step alone, and then bootstraps between stores in memory and on disk.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let history = History::sign(options.shape).map_err(failed)?;
+    let history = History::sign(options.shape);
     let supervisor = Supervisor::start("transfer", false)?;
     let full = supervisor.folder().join("full");
     let limits = Limits::measure(&history, &full)?;

@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn writers_share_a_base_and_differ_and_sync() {
-        for recipe in RECIPES.iter().filter(|recipe| !recipe.1.contains("000")) {
+        for recipe in [&RECIPES[0], &RECIPES[5], &RECIPES[9]] {
             let mut random = Random::new(7);
             let (world, scene) = recipe.scene(&mut random);
             let [asker, answerer] = scene.pairs.draw(&world, &mut random);
@@ -310,7 +310,11 @@ mod tests {
             let exchange = sync(&world, heads, SyncOptions::default(), *b"any seed").unwrap();
             assert!(exchange.missing > 0, "{}: {exchange:?}", scene.name);
             assert_eq!(exchange.request_bytes.len(), exchange.round_trips as usize);
-            assert!((1..10_000).contains(&exchange.response_bytes), "{}: {exchange:?}", scene.name);
+            assert!(
+                (1..10_000).contains(&exchange.response_bytes),
+                "{}: {exchange:?}",
+                scene.name
+            );
         }
     }
 

@@ -20,12 +20,7 @@ pub struct Options {
 /// Every benchmark. One that needs the library is a module of `xtask/bench` and two lines here.
 #[derive(Subcommand)]
 enum What {
-    /// Lists the benchmarks
-    List,
     Bootstrap(bootstrap::Options),
-    /// Parts alone: differences, filters, entries, signatures, batches
-    #[command(disable_help_flag = true)]
-    Micro(Rest),
     /// Round trips, bytes and redundant entries of syncs on histories of every shape
     #[command(disable_help_flag = true)]
     Negotiation(Rest),
@@ -56,40 +51,26 @@ struct Rest {
 
 /// Runs a benchmark.
 pub fn run(options: &Options) -> Result<(), String> {
-    const BENCH: &str = "run --locked --release --package eidetica-bench --";
-    let (line, name, rest) = match &options.what {
-        What::List => {
-            for what in What::augment_subcommands(clap::Command::new("bench")).get_subcommands() {
-                let about = what
-                    .get_about()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                println!("{:<14}{about}", what.get_name());
-            }
-            return Ok(());
-        }
+    let (name, rest) = match &options.what {
         What::Bootstrap(options) => return bootstrap::run(options),
-        What::Micro(rest) => (
-            "bench --locked --package eidetica-bench --bench micro --",
-            None,
-            rest,
-        ),
-        // A workspace of its own, so that nothing else resolves or builds what it depends on.
-        What::Peers(rest) => (
-            "run --locked --release --manifest-path xtask/peers/Cargo.toml --",
-            None,
-            rest,
-        ),
-        What::Negotiation(rest) => (BENCH, Some("negotiation"), rest),
-        What::Transfer(rest) => (BENCH, Some("transfer"), rest),
-        What::Latency(rest) => (BENCH, Some("latency"), rest),
-        What::Hostile(rest) => (BENCH, Some("hostile"), rest),
+        What::Negotiation(rest) => ("negotiation", rest),
+        What::Transfer(rest) => ("transfer", rest),
+        What::Latency(rest) => ("latency", rest),
+        What::Hostile(rest) => ("hostile", rest),
+        What::Peers(rest) => ("peers", rest),
     };
     let mut cargo = workspace::cargo();
-    cargo.args(line.split(' ')).args(name).args(&rest.rest);
-    if let What::Peers(_) = options.what {
-        // Below the workspace's target folder, so that one `cargo clean` removes both.
-        cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+    cargo.args(["run", "--locked", "--release"]);
+    match name {
+        // A workspace of its own, so that nothing else resolves or builds what it depends on. Its
+        // target folder is below this one's, so that one `cargo clean` removes both.
+        "peers" => {
+            cargo.args(["--manifest-path", "xtask/peers/Cargo.toml", "--"]);
+            cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+        }
+        name => {
+            cargo.args(["--package", "eidetica-bench", "--", name]);
+        }
     }
-    xtask_support::run(&mut cargo)
+    xtask_support::run(cargo.args(&rest.rest))
 }

@@ -8,113 +8,102 @@ use sha2::{Digest, Sha256};
 use super::history::Lineage;
 use super::store::{Dump, Id, Said, short};
 
+/// What is wrong with a store.
+struct Problems<'a>(&'a str, Vec<String>);
+
+impl Problems<'_> {
+    fn unless(&mut self, holds: bool, what: &str, wrong: &str) {
+        if !holds {
+            self.1.push(format!("{}: {what} {wrong}", self.0));
+        }
+    }
+}
+
 /// Returns what is wrong within one store.
 ///
 /// Hashes are computed anew, and what the lines claim is compared with what the signed bytes say.
 /// Every parent must come before its children; heights and tips are computed from the parents.
 pub fn check_store(dump: &Dump, tree: &str) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut problems = Problems(&dump.store, Vec::new());
     let mut heights: BTreeMap<Id, u64> = BTreeMap::new();
     let mut tips: BTreeSet<Id> = BTreeSet::new();
     let mut before: Option<(u64, Id)> = None;
     let root = dump.entries.first().map(|entry| entry.id);
     for entry in &dump.entries {
         let id = &entry.id;
-        let mut check = |holds: bool, wrong: &str| {
-            if !holds {
-                problems.push(format!("{}: entry {}: {wrong}", dump.store, short(id)));
-            }
-        };
-        check(
-            Sha256::digest(&entry.encoded)[..] == id[..],
-            "its id is not the hash of its bytes",
-        );
-        match Said::read(&entry.encoded) {
-            None => check(false, "its bytes are not those of an entry"),
-            Some(said) => {
-                check(
-                    said.parents == entry.parents,
-                    "its bytes name other parents",
-                );
-                check(said.height == entry.height, "its bytes name another height");
-                let tree = root.filter(|root| root != id);
-                check(said.tree == tree, "it belongs to another tree");
-            }
-        }
+        let said = Said::read(&entry.encoded);
+        let (parents, is_root) = (&entry.parents, Some(*id) == root);
         let mut height = 0;
-        for parent in &entry.parents {
+        let mut is_after_parents = true;
+        for parent in parents {
             tips.remove(parent);
-            check(heights.contains_key(parent), "a parent is not before it");
+            is_after_parents &= heights.contains_key(parent);
             height = height.max(heights.get(parent).map_or(0, |height| height + 1));
         }
-        check(
-            !entry.parents.is_empty() || Some(*id) == root,
-            "it has no parents and is no root",
-        );
-        check(
-            height == entry.height,
-            "its height does not follow from its parents",
-        );
+        let says = |check: &dyn Fn(&Said<'_>) -> bool| said.as_ref().is_some_and(check);
         let place = Some((entry.height, *id));
-        check(before < place, "it is not in the order of heights and ids");
+        for (holds, wrong) in [
+            (
+                Sha256::digest(&entry.encoded)[..] == id[..],
+                "is not the hash of its bytes",
+            ),
+            (
+                says(&|it| it.parents == *parents),
+                "names other parents in its bytes",
+            ),
+            (
+                says(&|it| it.height == entry.height),
+                "names another height in its bytes",
+            ),
+            (
+                says(&|it| it.tree == root.filter(|_| !is_root)),
+                "belongs to another tree",
+            ),
+            (is_after_parents, "comes before a parent"),
+            (parents.is_empty() == is_root, "is one of several roots"),
+            (
+                height == entry.height,
+                "has a height that does not follow from its parents",
+            ),
+            (before < place, "is not in the order of heights and ids"),
+            (heights.insert(*id, height).is_none(), "is there twice"),
+        ] {
+            problems.unless(holds, &short(id), wrong);
+        }
         before = place;
-        check(heights.insert(*id, height).is_none(), "it is there twice");
         tips.insert(*id);
     }
-    if root.map(|root| HEXLOWER.encode(&root)).as_deref() != Some(tree) {
-        problems.push(format!(
-            "{}: the first entry is not the root of {tree}",
-            dump.store
-        ));
-    }
+    let is_root = root.map(|root| HEXLOWER.encode(&root)).as_deref() == Some(tree);
+    problems.unless(is_root, "the first entry", "is not the root");
     let mut printed = dump.tips.clone();
     printed.sort_unstable();
-    if !printed.iter().eq(&tips) {
-        problems.push(format!(
-            "{}: the tips are not the entries without children",
-            dump.store
-        ));
-    }
-    problems
+    problems.unless(
+        printed.iter().eq(&tips),
+        "the tips",
+        "are not the entries without children",
+    );
+    problems.1
 }
 
 /// Returns in what the other stores differ from the first one.
 pub fn check_equal(dumps: &[Dump]) -> Vec<String> {
-    let mut problems = Vec::new();
-    let Some((first, others)) = dumps.split_first() else {
-        return problems;
-    };
-    let parents = |dump: &Dump| -> BTreeMap<Id, Vec<Id>> {
-        dump.entries
+    type Facts = BTreeSet<(&'static str, Id, Vec<Id>)>;
+    let facts = |dump: &Dump| -> Facts {
+        let entries = dump
+            .entries
             .iter()
-            .map(|entry| (entry.id, entry.parents.clone()))
+            .map(|it| ("entry", it.id, it.parents.clone()));
+        entries
+            .chain(dump.tips.iter().map(|tip| ("tip", *tip, vec![])))
             .collect()
     };
-    let tips = |dump: &Dump| -> BTreeSet<Id> { dump.tips.iter().copied().collect() };
-    let here = parents(first);
-    for other in others {
-        let there = parents(other);
-        let ids = here.keys().chain(there.keys()).collect::<BTreeSet<_>>();
-        for id in ids {
-            let wrong = match (here.get(id), there.get(id)) {
-                (None, _) => format!("{} lacks entry {}", first.store, short(id)),
-                (_, None) => format!("{} lacks entry {}", other.store, short(id)),
-                (here, there) if here == there => continue,
-                _ => format!(
-                    "{} and {}: parents of {}",
-                    first.store,
-                    other.store,
-                    short(id)
-                ),
-            };
-            problems.push(wrong);
-        }
-        for id in tips(first).symmetric_difference(&tips(other)) {
-            let id = short(id);
-            problems.push(format!(
-                "{} and {}: only one has tip {id}",
-                first.store, other.store
-            ));
+    let mut problems = Vec::new();
+    let (first, name) = (facts(&dumps[0]), &dumps[0].store);
+    for other in &dumps[1..] {
+        for (what, id, parents) in first.symmetric_difference(&facts(other)) {
+            let (id, other, parents) = (short(id), &other.store, parents.len());
+            let text = format!("only one of {name} and {other} has {what} {id}, {parents} parents");
+            problems.push(text);
         }
     }
     problems
@@ -126,42 +115,31 @@ pub fn check_equal(dumps: &[Dump]) -> Vec<String> {
 /// Each payload says from which commit its entry was made. The parents of an entry must be the
 /// entries of the commit's parents, or the root of the tree for a commit without parents.
 pub fn check_git(dump: &Dump, lineage: &Lineage) -> (u64, Vec<String>) {
-    let mut problems = Vec::new();
-    let mut check = |holds: bool, commit: &str, wrong: &str| {
-        if !holds {
-            problems.push(format!("{}: commit {commit} {wrong}", dump.store));
-        }
-    };
+    let mut problems = Problems(&dump.store, Vec::new());
     let mut made = BTreeMap::new();
     for entry in &dump.entries {
         if let Some(commit) = Said::read(&entry.encoded).and_then(|said| commit_in(said.data?)) {
-            check(
-                made.insert(commit.clone(), entry).is_none(),
-                &commit,
-                "is there twice",
-            );
+            let is_first = made.insert(commit.clone(), entry).is_none();
+            problems.unless(is_first, &commit, "is there twice");
         }
     }
     let root = dump.entries.first().map(|entry| entry.id);
     for (commit, entry) in &made {
         let Some(parents) = lineage.parents.get(commit) else {
-            check(false, commit, "is unknown to git");
+            problems.unless(false, commit, "is unknown to git");
             continue;
         };
         let expected: BTreeSet<Option<Id>> = match parents.is_empty() {
             true => BTreeSet::from([root]),
-            false => parents
-                .iter()
-                .map(|it| made.get(it).map(|entry| entry.id))
-                .collect(),
+            false => parents.iter().map(|it| Some(made.get(it)?.id)).collect(),
         };
         let parents: BTreeSet<Option<Id>> = entry.parents.iter().copied().map(Some).collect();
-        check(parents == expected, commit, "has other parents in git");
+        problems.unless(parents == expected, commit, "has other parents in git");
     }
     for commit in &lineage.expected {
-        check(made.contains_key(commit), commit, "is missing");
+        problems.unless(made.contains_key(commit), commit, "is missing");
     }
-    (made.len() as u64, problems)
+    (made.len() as u64, problems.1)
 }
 
 /// Returns the commit from which an entry was made, if it says that it was.
@@ -247,18 +225,18 @@ mod tests {
     fn what_is_wrong_within_a_store_is_found() {
         type Change = fn(&mut Dump);
         let changes: [(Change, &str); 13] = [
-            (|it| it.entries[1].encoded.push(0), "not the hash"),
-            (|it| drop(it.entries.remove(1)), "a parent is not before it"),
-            (|it| it.entries.swap(1, 2), "a parent is not before it"),
+            (|it| it.entries[1].encoded.push(0), "is not the hash"),
+            (|it| drop(it.entries.remove(1)), "comes before a parent"),
+            (|it| it.entries.swap(1, 2), "comes before a parent"),
             (|it| it.entries.swap(2, 3), "order of heights and ids"),
             (
                 |it| it.entries[2].parents = vec![it.entries[0].id],
-                "name other parents",
+                "names other parents",
             ),
-            (|it| it.entries[2].height = 9, "name another height"),
+            (|it| it.entries[2].height = 9, "names another height"),
             (
                 |it| it.entries[2] = entry(Some(it.entries[0].id), vec![it.entries[1].id], 9, ""),
-                "height does not follow",
+                "does not follow",
             ),
             (|it| it.tips.truncate(1), "the tips are not"),
             (|it| it.tips.push(it.entries[1].id), "the tips are not"),
@@ -287,9 +265,9 @@ mod tests {
     fn differences_between_stores_are_found() {
         type Change = fn(&mut Dump);
         let changes: [(Change, &str); 3] = [
-            (|it| drop(it.entries.pop()), "B lacks entry"),
-            (|it| it.entries[2].parents.clear(), "C and B: parents of"),
-            (|it| it.tips.truncate(1), "C and B: only one has tip"),
+            (|it| drop(it.entries.pop()), "C and B has entry"),
+            (|it| it.entries[2].parents.clear(), "C and B has entry"),
+            (|it| it.tips.truncate(1), "C and B has tip"),
         ];
         for (change, expected) in changes {
             let mut other = diamond("B");

@@ -131,8 +131,8 @@ mod tests {
             let package = kept.to_string_lossy().replace('-', "_");
             let package = package.split('/').next().unwrap();
             let expected = format!(
-                "#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| {{\n    \
-                 {package}::testing::fuzz::{target}(data);\n}});\n"
+                "#![no_main]\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| \
+                 {package}::testing::fuzz::{target}(data));\n"
             );
             let file = fuzz.join(format!("fuzz_targets/{target}.rs"));
             assert_eq!(fs::read_to_string(file).unwrap(), expected);

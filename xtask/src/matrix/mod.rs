@@ -7,9 +7,6 @@ mod run;
 pub use rows::gaps;
 use rows::{Row, rows};
 use run::{Report, run_rows};
-use xtask_support::output;
-
-use crate::workspace;
 
 /// Checks and tests every crate with every meaningful set of features
 ///
@@ -51,21 +48,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     verdict(&report)
 }
 
-/// Names the tools and runs every row.
+/// Runs every row.
 pub fn ci() -> Result<(), String> {
-    for tool in [
-        "cargo",
-        "cargo clippy",
-        "cargo fmt",
-        "cargo nextest",
-        "cargo deny",
-    ] {
-        let mut command = workspace::cargo();
-        command.args(tool.split(' ').skip(1)).arg("--version");
-        let version = output(&mut command).ok();
-        let line = version.as_deref().and_then(|text| text.lines().next());
-        println!("{tool}: {}", line.unwrap_or("not installed"));
-    }
     run(&Options {
         keep_going: true,
         ..Options::default()
