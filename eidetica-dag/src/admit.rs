@@ -4,18 +4,18 @@
 //! is pure: it looks at a view and says what to write. A store calls it inside the transaction that
 //! carries the answer out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::access::{AccessChange, AccessId, AccessState, Role};
+use crate::access::{AccessChange, AccessId, AccessKey, AccessState, Ledger, Role};
 use crate::arrival::Arrival;
 use crate::entry::Body;
 use crate::id::{EntryId, IdHashing, IdMap, TreeId};
 use crate::key::PublicKey;
 use crate::signed::SignedEntry;
 use crate::verify::{VerifiedEntry, verify_batch};
-use crate::view::{CHECKPOINT_INTERVAL, EntryView, Node};
+use crate::view::{EntryView, Node, is_checkpoint};
 
 /// The broken rule of an entry that will never be stored in this tree, by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -67,11 +67,19 @@ pub struct Changes {
     pub first: Arrival,
     /// The entries in the order of their numbers.
     pub entries: Vec<(Node, SignedEntry)>,
-    /// Access states to put behind those that there are.
-    pub access: Vec<Arc<AccessState>>,
-    /// Every tip of the tree after the change, ascending.
-    pub tips: Vec<Arrival>,
-    /// Checkpoints that the change passes: their index, and the tips at that moment.
+    /// Access states to add after those that there are, with their names.
+    pub access: Vec<(AccessKey, AccessState)>,
+    /// The number of the first entry of `ledger` that is to be added.
+    pub ledger_first: u32,
+    /// The ledger after the change.
+    pub ledger: Arc<Ledger>,
+    /// The entries among these that are tips, ascending.
+    pub tips_added: Vec<Arrival>,
+    /// The stored tips that are none any longer, ascending.
+    pub tips_removed: Vec<Arrival>,
+    /// How many tips there are after the change.
+    pub tip_count: u32,
+    /// Checkpoints that the change passes: how many entries there are at each, and the tips then.
     pub checkpoints: Vec<(u32, Vec<Arrival>)>,
 }
 
@@ -144,7 +152,7 @@ fn admit_unchecked<V: EntryView + ?Sized>(
         match admitter.judge(entry.get())? {
             Verdict::Duplicate => duplicates += 1,
             Verdict::Waits => waiting.push(entry),
-            Verdict::Numbered(node, state) => admitter.number(node, state, entry.into_inner()),
+            Verdict::Numbered(node, after) => admitter.number(node, after, entry.into_inner())?,
             Verdict::Refused(rule) => {
                 refused = Some(Refusal {
                     id: entry.get().id(),
@@ -167,10 +175,20 @@ fn admit_unchecked<V: EntryView + ?Sized>(
     Ok(Admission { changes, outcome })
 }
 
+/// What an entry does to access.
+enum AccessAfter {
+    /// A state that is known holds after it, the one that its node has.
+    Known,
+    /// It joins states to one that is added under the number that its node has.
+    Joined(AccessState),
+    /// It changes this state.
+    Changed(AccessState),
+}
+
 enum Verdict {
     Duplicate,
     Waits,
-    Numbered(Node, Option<AccessState>),
+    Numbered(Node, AccessAfter),
     Refused(Rule),
 }
 
@@ -178,23 +196,36 @@ struct Admitter<'v, V: EntryView + ?Sized> {
     view: &'v V,
     tree: TreeId,
     first: u32,
-    tips: BTreeSet<Arrival>,
+    tips_added: BTreeSet<Arrival>,
+    tips_removed: BTreeSet<Arrival>,
+    tip_count: u32,
+    last_checkpoint: u32,
     numbers: IdMap<Arrival>,
     entries: Vec<(Node, SignedEntry)>,
-    access: Vec<Arc<AccessState>>,
+    access: Vec<(AccessKey, AccessState)>,
+    access_ids: BTreeMap<AccessKey, AccessId>,
+    ledger_first: u32,
+    ledger: Arc<Ledger>,
     checkpoints: Vec<(u32, Vec<Arrival>)>,
 }
 
 impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
     fn new(view: &'v V, tree: TreeId, batch_len: usize) -> Result<Self, V::Error> {
+        let ledger = view.ledger()?;
         Ok(Self {
             view,
             tree,
             first: view.entry_count(),
-            tips: view.tips()?.into_iter().collect(),
+            tips_added: BTreeSet::new(),
+            tips_removed: BTreeSet::new(),
+            tip_count: view.tip_count(),
+            last_checkpoint: view.last_checkpoint(view.entry_count())?.unwrap_or(0),
             numbers: IdMap::with_capacity_and_hasher(batch_len, IdHashing::default()),
             entries: Vec::with_capacity(batch_len),
             access: Vec::new(),
+            access_ids: BTreeMap::new(),
+            ledger_first: ledger.len(),
+            ledger,
             checkpoints: Vec::new(),
         })
     }
@@ -221,9 +252,9 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
         self.view.access_count() + self.access.len() as u32
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, V::Error> {
+    fn access(&self, id: AccessId) -> Result<AccessState, V::Error> {
         match id.0.checked_sub(self.view.access_count()) {
-            Some(index) => Ok(self.access[index as usize].clone()),
+            Some(index) => Ok(self.access[index as usize].1.clone()),
             None => self.view.access(id),
         }
     }
@@ -244,17 +275,16 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             return Ok(Verdict::Refused(Rule::TreeFull));
         }
         let said = entry.entry();
-        if let Body::Genesis(genesis) = &said.body {
+        if matches!(said.body, Body::Genesis(_)) {
             // Its id is the tree's, so it is the root: a tree that has it already was a duplicate.
-            let mut state = AccessState::of_root(said.author);
-            state.apply(Arrival(at), &genesis.access);
             let node = Node {
                 id: entry.id(),
                 parents: Vec::new(),
                 height: 0,
                 access: AccessId(self.access_count()),
             };
-            return Ok(Verdict::Numbered(node, Some(state)));
+            let nothing = AccessAfter::Changed(AccessState::default());
+            return Ok(Verdict::Numbered(node, nothing));
         }
 
         let mut parents = Vec::with_capacity(said.parents.len());
@@ -280,15 +310,7 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             }));
         }
 
-        // The usual case: all parents agree on the state, which is then the state after this entry.
-        let (before, mut before_id) = match states.as_slice() {
-            [one] => (self.access(*one)?, Some(*one)),
-            _ => {
-                let joined = join(&states, |id| self.access(id), |at| self.change(at))?;
-                let known = self.find_access(&joined)?;
-                (Arc::new(joined), known)
-            }
-        };
+        let (before, known) = self.before(&states)?;
         let needed = role_needed(&said.body);
         if !before.allows(Some(&said.author), needed) {
             return Ok(Verdict::Refused(Rule::NotAllowed {
@@ -296,61 +318,99 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
                 needed,
             }));
         }
-        let mut state = None;
-        if let Body::Access(changes) = &said.body {
-            // Every other change is an ancestor, so this one is last in the order of heights.
-            let mut after = AccessState::clone(&before);
-            after.apply(Arrival(at), changes);
-            state = Some(after);
-            before_id = None;
-        } else if before_id.is_none() {
-            state = Some(Arc::unwrap_or_clone(before));
-        }
-        let access = before_id.unwrap_or(AccessId(self.access_count()));
-        Ok(Verdict::Numbered(
-            Node {
-                id: entry.id(),
-                parents,
-                height: actual,
-                access,
-            },
-            state,
-        ))
+        let is_change = matches!(said.body, Body::Access(_));
+        let (access, after) = match known {
+            _ if is_change => (None, AccessAfter::Changed(before)),
+            Some(known) => (Some(known), AccessAfter::Known),
+            None => (None, AccessAfter::Joined(before)),
+        };
+        let node = Node {
+            id: entry.id(),
+            parents,
+            height: actual,
+            access: access.unwrap_or(AccessId(self.access_count())),
+        };
+        Ok(Verdict::Numbered(node, after))
     }
 
-    fn number(&mut self, node: Node, state: Option<AccessState>, entry: SignedEntry) {
-        let at = Arrival(self.first + self.entries.len() as u32);
-        for parent in &node.parents {
-            self.tips.remove(parent);
+    /// Joins the states of an entry's parents, and returns the number of the join if there is such a
+    /// state.
+    fn before(&self, parents: &[AccessId]) -> Result<(AccessState, Option<AccessId>), V::Error> {
+        // The usual case: all parents agree on the state, which is then the state after this entry.
+        if let [one] = parents {
+            return Ok((self.access(*one)?, Some(*one)));
         }
-        self.tips.insert(at);
+        let states = parents
+            .iter()
+            .map(|id| self.access(*id))
+            .collect::<Result<Vec<_>, _>>()?;
+        let largest = states.iter().max_by_key(|state| state.change_count());
+        if let Some(largest) = largest
+            && states.iter().all(|state| largest.contains(state))
+        {
+            let known = states.iter().position(|state| state == largest);
+            return Ok((largest.clone(), known.map(|index| parents[index])));
+        }
+        let key = AccessKey::of(&AccessState::joined_heads(&states));
+        let known = match self.access_ids.get(&key) {
+            Some(known) => Some(*known),
+            None => self.view.find_access(&key)?,
+        };
+        match known {
+            Some(known) => Ok((self.access(known)?, Some(known))),
+            None => Ok((AccessState::join(&self.ledger, &states), None)),
+        }
+    }
+
+    fn number(
+        &mut self,
+        node: Node,
+        after: AccessAfter,
+        entry: SignedEntry,
+    ) -> Result<(), V::Error> {
+        let at = Arrival(self.first + self.entries.len() as u32);
+        let added = match after {
+            AccessAfter::Known => None,
+            AccessAfter::Joined(state) => Some(state),
+            AccessAfter::Changed(before) => {
+                let said = entry.entry();
+                let what = (at, node.id, node.height, said.author);
+                Some(self.ledger.push(&before, what, changes_of(&said.body)))
+            }
+        };
+        if let Some(state) = added {
+            let key = state.key();
+            self.access_ids.insert(key, node.access);
+            self.access.push((key, state));
+        }
+        for parent in &node.parents {
+            self.take_tip(*parent)?;
+        }
+        self.tips_added.insert(at);
+        self.tip_count += 1;
         self.numbers.insert(node.id, at);
-        self.access.extend(state.map(Arc::new));
         self.entries.push((node, entry));
         let stored = at.0 + 1;
-        if stored.is_multiple_of(CHECKPOINT_INTERVAL) {
-            let tips = self.tips.iter().copied().collect();
-            self.checkpoints.push((stored / CHECKPOINT_INTERVAL, tips));
+        if is_checkpoint(stored, self.last_checkpoint, self.tip_count) {
+            // As many entries have arrived as there are tips, so this costs little for each of them.
+            let mut tips = self.view.tips()?;
+            tips.retain(|tip| !self.tips_removed.contains(tip));
+            tips.extend(&self.tips_added);
+            self.checkpoints.push((stored, tips));
+            self.last_checkpoint = stored;
         }
+        Ok(())
     }
 
-    /// Returns the height, the id and the changes of the entry with this number.
-    fn change(&self, at: Arrival) -> Result<Change, V::Error> {
-        match self.pending(at) {
-            Some((node, entry)) => Ok(Change::of(node, entry)),
-            None => stored_change(self.view, at),
-        }
-    }
-
-    /// Finds a state with the same changes. There are few states, and this is asked only where
-    /// branches with different states are merged.
-    fn find_access(&self, wanted: &AccessState) -> Result<Option<AccessId>, V::Error> {
-        for id in (0..self.access_count()).rev().map(AccessId) {
-            if self.access(id)?.changed_by == wanted.changed_by {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
+    /// Notes that an entry has a child.
+    fn take_tip(&mut self, at: Arrival) -> Result<(), V::Error> {
+        let was_tip = if at.0 >= self.first {
+            self.tips_added.remove(&at)
+        } else {
+            self.view.is_tip(at)? && self.tips_removed.insert(at)
+        };
+        self.tip_count -= u32::from(was_tip);
+        Ok(())
     }
 
     fn missing(&self, waiting: &[VerifiedEntry]) -> Result<Vec<EntryId>, V::Error> {
@@ -372,7 +432,11 @@ impl<'v, V: EntryView + ?Sized> Admitter<'v, V> {
             first: Arrival(self.first),
             entries: self.entries,
             access: self.access,
-            tips: self.tips.into_iter().collect(),
+            ledger_first: self.ledger_first,
+            ledger: self.ledger,
+            tips_added: self.tips_added.into_iter().collect(),
+            tips_removed: self.tips_removed.into_iter().collect(),
+            tip_count: self.tip_count,
             checkpoints: self.checkpoints,
         }
     }
@@ -392,69 +456,5 @@ pub(crate) fn changes_of(body: &Body) -> &[AccessChange] {
         Body::Access(changes) => changes,
         Body::Genesis(genesis) => &genesis.access,
         Body::Data(_) | Body::Extension { .. } => &[],
-    }
-}
-
-/// One entry's changes of access, with what orders it.
-pub(crate) struct Change {
-    height: u32,
-    id: EntryId,
-    author: PublicKey,
-    changes: Vec<AccessChange>,
-}
-
-impl Change {
-    pub(crate) fn of(node: &Node, entry: &SignedEntry) -> Self {
-        let changes = changes_of(&entry.entry().body).to_vec();
-        Self {
-            height: node.height,
-            id: node.id,
-            author: entry.entry().author,
-            changes,
-        }
-    }
-}
-
-fn stored_change<V: EntryView + ?Sized>(view: &V, at: Arrival) -> Result<Change, V::Error> {
-    Ok(Change::of(&view.node(at)?, &view.entry(at)?))
-}
-
-/// Joins the states of several branches: all their changes, replayed in the order of (height, id).
-pub(crate) fn join<E>(
-    states: &[AccessId],
-    access: impl Fn(AccessId) -> Result<Arc<AccessState>, E>,
-    change: impl Fn(Arrival) -> Result<Change, E>,
-) -> Result<AccessState, E> {
-    let mut by = BTreeSet::new();
-    for state in states {
-        by.extend(access(*state)?.changed_by.iter().copied());
-    }
-    let mut changes = by
-        .into_iter()
-        .map(|at| Ok((at, change(at)?)))
-        .collect::<Result<Vec<_>, E>>()?;
-    changes.sort_unstable_by_key(|(_, change)| (change.height, change.id));
-    let root = &changes
-        .first()
-        .expect("every state begins with the root's")
-        .1;
-    let mut joined = AccessState::of_root(root.author);
-    for (at, change) in &changes {
-        joined.apply(*at, &change.changes);
-    }
-    Ok(joined)
-}
-
-/// Joins stored states; an empty list, that of an empty tree, allows nobody anything.
-pub(crate) fn joined_access<V: EntryView + ?Sized>(
-    view: &V,
-    mut states: Vec<AccessId>,
-) -> Result<AccessState, V::Error> {
-    states.sort_unstable();
-    states.dedup();
-    match states.as_slice() {
-        [] => Ok(AccessState::default()),
-        [one] => Ok(AccessState::clone(&*view.access(*one)?)),
-        _ => join(&states, |id| view.access(id), |at| stored_change(view, at)),
     }
 }

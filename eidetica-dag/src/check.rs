@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::access::{AccessId, AccessState, Role};
-use crate::admit::{Change, changes_of, join, role_needed};
+use crate::access::{AccessId, AccessState, Ledger, Role};
+use crate::admit::{changes_of, role_needed};
 use crate::arrival::Arrival;
 use crate::entry::{Body, EntryError};
 use crate::id::{EntryId, TreeId};
@@ -16,7 +16,7 @@ use crate::key::PublicKey;
 use crate::set::ArrivalSet;
 use crate::signed::SignedEntry;
 use crate::verify;
-use crate::view::{CHECKPOINT_INTERVAL, EntryView, LANDMARK_INTERVAL, Node};
+use crate::view::{EntryView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
 /// How many entries are held to check their signatures together: long enough that most runs of one
 /// author lie within, and a few megabytes at usual sizes.
@@ -156,11 +156,11 @@ pub enum Problem {
         /// What the nodes say.
         actual: Vec<Arrival>,
     },
-    /// A checkpoint is not what the tips were.
-    #[error("checkpoint {index} is not what the tips were")]
+    /// A checkpoint is not what the tips were, is missing, or should not be there.
+    #[error("the checkpoint at {stored} entries is not what the tips were")]
     WrongCheckpoint {
-        /// The index of the checkpoint.
-        index: u32,
+        /// How many entries there were.
+        stored: u32,
     },
     /// An entry that the index of landmarks must have is not in it.
     #[error("entry {id} (number {}): it is missing from the landmarks", at.0)]
@@ -204,6 +204,8 @@ pub fn check<V: EntryView + ?Sized>(
         problems: Vec::new(),
         tips: BTreeSet::new(),
         landmarks: ArrivalSet::with_room_for(view.entry_count()),
+        ledger: view.ledger()?,
+        checkpoints: BTreeSet::new(),
         highest: 0,
         chunk: Chunk::default(),
     };
@@ -229,6 +231,9 @@ struct Checker<'v, V: EntryView + ?Sized> {
     tips: BTreeSet<Arrival>,
     /// The entries that must be in the index of landmarks.
     landmarks: ArrivalSet,
+    ledger: Arc<Ledger>,
+    /// The checkpoints that there must be.
+    checkpoints: BTreeSet<u32>,
     highest: u32,
     chunk: Chunk,
 }
@@ -367,16 +372,18 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         let id = node.id;
         let stored = node.access;
         let said = entry.entry();
-        let mut states: Vec<AccessId> = parents.iter().map(|parent| parent.access).collect();
-        states.sort_unstable();
-        states.dedup();
-        let before = match states.as_slice() {
-            [] => Arc::new(AccessState::of_root(said.author)),
-            [one] => self.state(*one)?,
-            _ => Arc::new(join(&states, |id| self.state(id), |at| self.change(at))?),
-        };
+        let mut ids: Vec<AccessId> = parents.iter().map(|parent| parent.access).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let states = ids
+            .iter()
+            .map(|id| self.state(*id))
+            .collect::<Result<Vec<_>, _>>()?;
+        // A root is allowed what it does: it names the tree.
+        let is_root = said.tree.is_none();
+        let before = AccessState::join(&self.ledger, &states);
         let needed = role_needed(&said.body);
-        if !before.allows(Some(&said.author), needed) {
+        if !is_root && !before.allows(Some(&said.author), needed) {
             let author = said.author;
             self.problems.push(Problem::NotAllowed {
                 at,
@@ -385,12 +392,14 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
                 needed,
             });
         }
-        let holds = if matches!(said.body, Body::Data(_) | Body::Extension { .. }) {
-            states == [stored] || self.is_state(stored, &before)?
-        } else {
-            let mut after = Arc::unwrap_or_clone(before);
-            after.apply(at, changes_of(&said.body));
-            self.is_state(stored, &after)?
+        let after = self.state(stored);
+        let holds = match after {
+            Err(Stop::View(error)) => return Err(Stop::View(error)),
+            Err(Stop::Damaged) => false,
+            Ok(after) if matches!(said.body, Body::Access(_) | Body::Genesis(_)) => {
+                self.is_change(&after, &before, at, entry)
+            }
+            Ok(after) => after == before,
         };
         if !holds {
             self.problems.push(Problem::WrongAccess { at, id, stored });
@@ -398,28 +407,38 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
         Ok(())
     }
 
-    /// Tells whether the state with this number is there and is this one.
-    fn is_state(&self, id: AccessId, wanted: &AccessState) -> Result<bool, V::Error> {
-        Ok(id.0 < self.view.access_count() && *self.view.access(id)? == *wanted)
+    /// Tells whether a state is that of an entry which changes access on top of another state.
+    fn is_change(
+        &self,
+        after: &AccessState,
+        before: &AccessState,
+        at: Arrival,
+        entry: &SignedEntry,
+    ) -> bool {
+        let [head] = after.heads() else {
+            return false;
+        };
+        let said = entry.entry();
+        self.ledger.get(*head).is_some_and(|kept| {
+            kept.at == at
+                && kept.id == entry.id()
+                && kept.height == said.height
+                && kept.author == said.author
+                && *kept.changes == *changes_of(&said.body)
+                && *kept.follows == *before.heads()
+        })
     }
 
-    /// Returns a state that can be worked with: whose changes are entries that are there.
-    fn state(&self, id: AccessId) -> Result<Arc<AccessState>, Stop<V::Error>> {
+    /// Returns a state that can be worked with: one that is there and has changes.
+    fn state(&self, id: AccessId) -> Result<AccessState, Stop<V::Error>> {
         if id.0 >= self.view.access_count() {
             return Err(Stop::Damaged);
         }
         let state = self.view.access(id)?;
-        let count = self.view.entry_count();
-        if state.changed_by.is_empty() || state.changed_by.iter().any(|at| at.0 >= count) {
+        if state.heads().is_empty() {
             return Err(Stop::Damaged);
         }
         Ok(state)
-    }
-
-    fn change(&self, at: Arrival) -> Result<Change, Stop<V::Error>> {
-        let encoded = self.view.encoded(at)?;
-        let entry = SignedEntry::decode(encoded).map_err(|_| Stop::Damaged)?;
-        Ok(Change::of(&self.view.node(at)?, &entry))
     }
 
     /// Moves the tips past an entry and checks the checkpoint there.
@@ -433,10 +452,12 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
             self.landmarks.insert(at);
         }
         let stored = at.0 + 1;
-        if stored.is_multiple_of(CHECKPOINT_INTERVAL) {
-            let index = stored / CHECKPOINT_INTERVAL;
-            if !self.tips.iter().eq(&self.view.checkpoint(index)?) {
-                self.problems.push(Problem::WrongCheckpoint { index });
+        let last = self.checkpoints.last().copied().unwrap_or(0);
+        if is_checkpoint(stored, last, self.tips.len() as u32) {
+            self.checkpoints.insert(stored);
+            let is_there = self.view.last_checkpoint(stored)? == Some(stored);
+            if !is_there || !self.tips.iter().eq(&self.view.checkpoint(stored)?) {
+                self.problems.push(Problem::WrongCheckpoint { stored });
             }
         }
         Ok(())
@@ -462,9 +483,19 @@ impl<V: EntryView + ?Sized> Checker<'_, V> {
 
     fn check_tips(&mut self) -> Result<(), V::Error> {
         let stored = self.view.tips()?;
-        if !self.tips.iter().eq(&stored) {
+        if !self.tips.iter().eq(&stored) || self.view.tip_count() as usize != stored.len() {
             let actual = self.tips.iter().copied().collect();
             self.problems.push(Problem::WrongTips { stored, actual });
+        }
+        let mut below = self.view.entry_count();
+        while let Some(stored) = self.view.last_checkpoint(below)? {
+            if !self.checkpoints.contains(&stored) {
+                self.problems.push(Problem::WrongCheckpoint { stored });
+            }
+            let Some(next) = stored.checked_sub(1) else {
+                break;
+            };
+            below = next.min(below);
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ mod id;
 mod key;
 mod memory;
 mod set;
+mod shared_set;
 mod signed;
 #[cfg(feature = "test-utils")]
 pub mod testing;
@@ -80,7 +81,10 @@ mod verify;
 mod view;
 pub mod walk;
 
-pub use access::{AccessChange, AccessId, AccessState, Role, Subject};
+pub use access::{
+    AccessChange, AccessId, AccessKey, AccessState, Contests, KeptState, Ledger, LedgerEntry,
+    Outlook, Role, Subject,
+};
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
 pub use arrival::Arrival;
 pub use assembler::Assembler;
@@ -97,10 +101,12 @@ pub use key::{
 };
 pub use memory::{MemoryDag, Prefix};
 pub use set::ArrivalSet;
+pub use shared_set::SharedSet;
 pub use signed::SignedEntry;
 pub use verify::{
     Forged, UNPROVEN_BYTES_MAX, UnprovenEntries, Verification, VerifiedEntry, verify_batch,
 };
 pub use view::{
-    CHECKPOINT_INTERVAL, DagView, EntryView, LANDMARK_INTERVAL, Node, current_access, tip_ids,
+    CHECKPOINT_INTERVAL, DagView, EntryView, LANDMARK_INTERVAL, Node, current_access,
+    is_checkpoint, tip_ids,
 };

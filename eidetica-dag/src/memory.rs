@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, KeptState, Ledger};
 use crate::admit::{AppendOutcome, Changes, admit};
 use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
 use crate::id::{EntryId, IdMap, TreeId};
+use crate::shared_set::SharedSet;
 use crate::signed::SignedEntry;
 use crate::verify::VerifiedEntry;
 use crate::view::{DagView, EntryView, LANDMARK_INTERVAL, Node};
@@ -30,10 +31,12 @@ pub struct MemoryDag {
     /// Where each entry's encoding stands.
     places: Vec<Place>,
     numbers: IdMap<Arrival>,
-    tips: Vec<Arrival>,
-    checkpoints: Vec<Vec<Arrival>>,
+    tips: SharedSet,
+    checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<Arrival>>,
-    access: Vec<Arc<AccessState>>,
+    access: Vec<KeptState>,
+    access_ids: BTreeMap<AccessKey, AccessId>,
+    ledger: Arc<Ledger>,
 }
 
 /// The place of an entry's encoding.
@@ -49,10 +52,12 @@ struct Place {
 pub struct Prefix {
     /// How many entries it had.
     pub entry_count: u32,
-    /// What its tips were, ascending.
-    pub tips: Vec<Arrival>,
+    /// The numbers of its tips.
+    pub tips: SharedSet,
     /// How many access states it had.
     pub access_count: u32,
+    /// What its ledger was.
+    pub ledger: Arc<Ledger>,
 }
 
 impl MemoryDag {
@@ -64,10 +69,12 @@ impl MemoryDag {
             appended: Vec::new(),
             places: Vec::new(),
             numbers: IdMap::default(),
-            tips: Vec::new(),
-            checkpoints: Vec::new(),
+            tips: SharedSet::new(),
+            checkpoints: BTreeMap::new(),
             landmarks: BTreeMap::new(),
             access: Vec::new(),
+            access_ids: BTreeMap::new(),
+            ledger: Arc::default(),
         }
     }
 
@@ -111,10 +118,19 @@ impl MemoryDag {
             self.places.push(Place { append, start, end });
         }
         self.appended.push(encoded.into());
-        self.access.extend(changes.access);
-        self.tips = changes.tips;
-        self.checkpoints
-            .extend(changes.checkpoints.into_iter().map(|(_, tips)| tips));
+        for (key, state) in changes.access {
+            let id = AccessId(self.access.len() as u32);
+            self.access_ids.insert(key, id);
+            self.access.push(state.keep());
+        }
+        self.ledger = changes.ledger;
+        for tip in changes.tips_removed {
+            self.tips.remove(tip.0);
+        }
+        for tip in changes.tips_added {
+            self.tips.insert(tip.0);
+        }
+        self.checkpoints.extend(changes.checkpoints);
     }
 
     /// Returns what to remember of this moment.
@@ -123,6 +139,7 @@ impl MemoryDag {
             entry_count: self.entry_count(),
             tips: self.tips.clone(),
             access_count: self.access.len() as u32,
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -134,8 +151,21 @@ impl DagView for MemoryDag {
         self.nodes.len() as u32
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self
+            .tips
+            .iter_from(from.0)
+            .take(limit)
+            .map(Arrival)
+            .collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        Ok(self.tips.contains(at.0))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -146,8 +176,13 @@ impl DagView for MemoryDag {
         Ok(self.nodes[at.index()].clone())
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.checkpoints[index as usize - 1].clone())
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let last = self.checkpoints.range(..=stored).next_back();
+        Ok(last.map(|(stored, _)| *stored))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[&stored].clone())
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -163,8 +198,17 @@ impl DagView for MemoryDag {
         self.access.len() as u32
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
-        Ok(self.access[id.0 as usize].clone())
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
+        let kept = &self.access[id.0 as usize];
+        Ok(AccessState::of_kept(&self.ledger, kept, &[]))
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        Ok(self.access_ids.get(key).copied())
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        Ok(self.ledger.clone())
     }
 }
 

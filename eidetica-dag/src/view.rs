@@ -5,15 +5,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, Ledger};
 use crate::arrival::Arrival;
 use crate::encoding::EncodedEntry;
 use crate::id::EntryId;
 use crate::signed::SignedEntry;
 
-/// How many arrivals lie between two checkpoints. A walk looks at up to this many entries more
-/// than it must; a checkpoint costs four bytes for each tip.
+/// How many arrivals lie between two checkpoints, in a tree with no more tips than that. A walk looks
+/// at up to this many entries more than it must.
 pub const CHECKPOINT_INTERVAL: u32 = 512;
+
+/// Tells whether there is a checkpoint when a tree has `stored` entries and `tips` tips, and the
+/// checkpoint before was at `last` entries (zero: there was none).
+///
+/// A checkpoint costs four bytes for each tip, and there is none before as many entries have arrived.
+/// So all checkpoints together cost at most four bytes for each entry, and a walk in a tree with many
+/// tips looks at up to as many entries more as there are tips.
+pub const fn is_checkpoint(stored: u32, last: u32, tips: u32) -> bool {
+    let arrived = stored - last;
+    arrived >= CHECKPOINT_INTERVAL && arrived >= tips
+}
 
 /// Heights that are multiples of this are kept in the index of landmarks: about 3 % of the entries.
 pub const LANDMARK_INTERVAL: u32 = 32;
@@ -42,8 +53,20 @@ pub trait DagView {
     /// Returns how many entries there are. The next one to arrive gets this number.
     fn entry_count(&self) -> u32;
 
-    /// Returns the tips, which are the entries without children, ascending by number.
-    fn tips(&self) -> Result<Vec<Arrival>, Self::Error>;
+    /// Returns up to `limit` of the tips, which are the entries without children: those from the number
+    /// `from` on, ascending.
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Self::Error>;
+
+    /// Returns how many tips there are.
+    fn tip_count(&self) -> u32;
+
+    /// Tells whether the entry with this number is a tip.
+    fn is_tip(&self, at: Arrival) -> Result<bool, Self::Error>;
+
+    /// Returns every tip, ascending by number. A tree can have as many as it has entries.
+    fn tips(&self) -> Result<Vec<Arrival>, Self::Error> {
+        self.tips_from(Arrival(0), usize::MAX)
+    }
 
     /// Returns the number of an entry, or `None` if it is not here.
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Self::Error>;
@@ -51,9 +74,13 @@ pub trait DagView {
     /// Returns the node with this number.
     fn node(&self, at: Arrival) -> Result<Node, Self::Error>;
 
-    /// Returns what the tips were when `index * CHECKPOINT_INTERVAL` entries were stored, ascending
-    /// by number. `index` is at least 1, and the tree has that many entries.
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Self::Error>;
+    /// Returns the last checkpoint at or below `stored` entries: how many entries there were. See
+    /// [`is_checkpoint`].
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Self::Error>;
+
+    /// Returns what the tips were at a checkpoint, when there were `stored` entries, ascending by
+    /// number.
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Self::Error>;
 
     /// Returns up to `limit` ids of entries at `height`, a multiple of [`LANDMARK_INTERVAL`], in
     /// the order of arrival.
@@ -63,7 +90,13 @@ pub trait DagView {
     fn access_count(&self) -> u32;
 
     /// Returns the access state with this number.
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Self::Error>;
+    fn access(&self, id: AccessId) -> Result<AccessState, Self::Error>;
+
+    /// Returns the number of the access state of this name, or `None` if there is none.
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Self::Error>;
+
+    /// Returns every change of access that there is.
+    fn ledger(&self) -> Result<Arc<Ledger>, Self::Error>;
 }
 
 /// A view that can also give back the entries themselves.
@@ -107,15 +140,10 @@ pub fn tip_ids<V: DagView + ?Sized>(view: &V) -> Result<Vec<EntryId>, V::Error> 
 }
 
 /// Returns the access state that holds when all tips are taken together: what a peer may do with
-/// the tree as it stands here.
+/// the tree as it is here. It does not cost more where there are more tips.
 ///
 /// # Errors
 /// Those of the view.
-pub fn current_access<V: EntryView + ?Sized>(view: &V) -> Result<AccessState, V::Error> {
-    let tips = view.tips()?;
-    let states = tips
-        .into_iter()
-        .map(|tip| Ok(view.node(tip)?.access))
-        .collect::<Result<Vec<_>, _>>()?;
-    crate::admit::joined_access(view, states)
+pub fn current_access<V: DagView + ?Sized>(view: &V) -> Result<AccessState, V::Error> {
+    Ok(view.ledger()?.current())
 }

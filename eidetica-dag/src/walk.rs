@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
-use crate::view::{CHECKPOINT_INTERVAL, DagView, Node};
+use crate::view::{DagView, Node};
 
 /// Where a walk begins.
 #[derive(Debug, Clone, Copy)]
@@ -66,10 +66,17 @@ pub fn difference_by<V: DagView + ?Sized>(
     };
     // How many entries in question lie ahead; not counted where all are.
     let mut open = in_question.as_ref().map_or(usize::MAX, ArrivalSet::len);
+    let mut checkpoint = view.last_checkpoint(count)?;
 
     for at in (0..count).rev().map(Arrival) {
-        if open == 0 || all_known_below(view, at, &mut known, &mut denied, &mut is_known)? {
+        if open == 0 {
             break;
+        }
+        if let Some(stored) = checkpoint.filter(|stored| *stored == at.0 + 1) {
+            if all_known_below(view, stored, &mut known, &mut denied, &mut is_known)? {
+                break;
+            }
+            checkpoint = view.last_checkpoint(stored - 1)?;
         }
         let asked_for = in_question.as_ref().is_none_or(|marks| marks.contains(at));
         if asked_for && in_question.is_some() {
@@ -94,19 +101,15 @@ pub fn difference_by<V: DagView + ?Sized>(
     Ok(missing)
 }
 
-/// Tells whether a scan that has come down to `at` is at a checkpoint below which all is known.
+/// Tells whether all is known below the checkpoint at `stored` entries.
 fn all_known_below<V: DagView + ?Sized>(
     view: &V,
-    at: Arrival,
+    stored: u32,
     known: &mut ArrivalSet,
     denied: &mut ArrivalSet,
     is_known: &mut impl FnMut(Arrival, &Node) -> bool,
 ) -> Result<bool, V::Error> {
-    let stored = at.0 + 1;
-    if !stored.is_multiple_of(CHECKPOINT_INTERVAL) {
-        return Ok(false);
-    }
-    for tip in view.checkpoint(stored / CHECKPOINT_INTERVAL)? {
+    for tip in view.checkpoint(stored)? {
         if known.contains(tip) {
             continue;
         }

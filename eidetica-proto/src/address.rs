@@ -1,19 +1,19 @@
-//! Where a peer can be reached, as text that only its transport understands.
+//! Addresses of peers, as text that only their transport understands.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest address in bytes, its kind included. An iroh ticket with a dozen direct addresses and
+/// Longest address in bytes, including its kind. An iroh ticket with a dozen direct addresses and
 /// two relays takes about 300.
 pub const ADDRESS_BYTES_MAX: usize = 1024;
 
-/// Where a peer can be reached: `kind:value`, such as `http:127.0.0.1:8080` or
+/// The address of a peer: `kind:value`, such as `http:127.0.0.1:8080` or
 /// `iroh:<endpoint ticket>`.
 ///
-/// The kind says which transport understands the value. Nothing else does, so a transport can
-/// change what it writes there without anybody else noticing.
+/// The kind names the transport that understands the value. Nothing else reads the value, so a
+/// transport can change its form freely.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Address {
@@ -26,13 +26,13 @@ pub struct Address {
 #[non_exhaustive]
 pub enum AddressError {
     /// There is no `:` between a kind and a value.
-    #[error("an address is kind:value, such as http:127.0.0.1:8080, but this is {0:?}")]
+    #[error("{0:?} is not an address: expected kind:value, such as http:127.0.0.1:8080")]
     NoKind(String),
-    /// The kind is not made of lower-case letters, digits and `-`.
-    #[error("the kind of an address is made of a-z, 0-9 and '-', but this is {0:?}")]
+    /// The kind contains other characters than lower-case letters, digits and `-`.
+    #[error("the kind of an address consists of a-z, 0-9 and '-', but this is {0:?}")]
     BadKind(String),
-    /// The value is empty, or has white space or control characters in it.
-    #[error("the value of an address is not empty and has no white space, but this is {0:?}")]
+    /// The value is empty, or contains white space or control characters.
+    #[error("the value of an address is empty or contains white space: {0:?}")]
     BadValue(String),
     /// The text is longer than [`ADDRESS_BYTES_MAX`].
     #[error("an address has at most {ADDRESS_BYTES_MAX} bytes, but this one has {0}")]
@@ -43,7 +43,7 @@ impl Address {
     /// Makes the address `kind:value`.
     ///
     /// # Errors
-    /// Says which part is not of the right form.
+    /// The variant names the malformed part.
     pub fn new(kind: &str, value: &str) -> Result<Self, AddressError> {
         let bytes = kind.len() + 1 + value.len();
         if bytes > ADDRESS_BYTES_MAX {
@@ -62,12 +62,12 @@ impl Address {
         })
     }
 
-    /// Returns what stands before the first `:`.
+    /// Returns the part before the first `:`.
     pub fn kind(&self) -> &str {
         &self.text[..self.kind_bytes]
     }
 
-    /// Returns what stands behind the first `:`.
+    /// Returns the part after the first `:`.
     pub fn value(&self) -> &str {
         &self.text[self.kind_bytes + 1..]
     }

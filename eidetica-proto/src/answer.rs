@@ -11,6 +11,7 @@ use bytes::Bytes;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, PublicKey, Role, current_access};
 
+use crate::cursor::{Cursor, LogId};
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::filter::FilterMatcher;
 use crate::message::{Reply, ResponseHeader, Sample, Stored, SyncReply, SyncTree, WANTS_MAX};
@@ -63,7 +64,7 @@ pub struct SyncAnswer {
 /// eight. Beyond that most branches differ, and each needs a sample of its own.
 const UNKNOWN_TIPS_MAX: usize = 32;
 
-/// Chooses what the asker lacks.
+/// Chooses what the asker lacks; `log` is the store's.
 ///
 /// If all its tips are known here, that is exact. If not, and there is a filter, an entry in the
 /// filter counts as known, and so do the ancestors of known entries. Ids that are wanted are sent
@@ -73,6 +74,7 @@ const UNKNOWN_TIPS_MAX: usize = 32;
 /// A malformed filter or sketch is the asker's fault.
 pub fn answer_sync<V: EntryView + ?Sized>(
     view: &V,
+    log: LogId,
     request: &SyncTree,
 ) -> Result<SyncAnswer, AnswerError<V::Error>> {
     let answer = |reply, entries| SyncAnswer {
@@ -80,11 +82,18 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         entries,
     };
     let digest = TipDigest::of_view(view).map_err(AnswerError::View)?;
-    if request.wants.is_empty() && digest == request.tips.digest() {
-        return Ok(answer(SyncReply::Equal, None));
+    let cursor = Cursor::at_end(log, view).map_err(AnswerError::View)?;
+    if request.wants.is_empty() && request.tips.digest() == Some(digest) {
+        return Ok(answer(SyncReply::Equal(cursor), None));
+    }
+    if let Sample::Unknown(kind) = request.sample {
+        return Err(WireError::unsupported("a sample of kind", kind).into());
     }
     let mut tips = match &request.tips {
         TipSet::Digest(_) => return Ok(answer(SyncReply::SendFilter, None)),
+        TipSet::Unknown(kind) => {
+            return Err(WireError::unsupported("a set of tips of kind", *kind).into());
+        }
         TipSet::Listed(ids) => AskersTips::Listed {
             found: numbers(view, ids)?,
             count: ids.len(),
@@ -110,7 +119,7 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         AskersTips::Listed { .. } => EndTips::Listed(own_tips),
         AskersTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
     };
-    let selection = EntrySelection::new(missing, end);
+    let selection = EntrySelection::new(missing, end, cursor);
     let reply = SyncReply::Entries(selection.entry_count());
     Ok(answer(reply, Some(selection)))
 }
@@ -215,18 +224,20 @@ fn missing<V: EntryView + ?Sized>(
 }
 
 /// Answers a `SendEntries` on a view taken after everything was stored: what is acknowledged is
-/// durable.
+/// durable. `log` is the store's.
 ///
 /// # Errors
 /// Those of the view.
 pub fn acknowledge<V: EntryView + ?Sized>(
     receiver: &EntryReceiver,
     view: &V,
+    log: LogId,
 ) -> Result<Bytes, V::Error> {
     let stored = Stored {
         stored: u32::try_from(receiver.counts().stored).unwrap_or(u32::MAX),
         tips: TipDigest::of_view(view)?,
         missing: receiver.missing().take(WANTS_MAX).collect(),
+        cursor: Cursor::at_end(log, view)?,
     };
     Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
 }

@@ -3,39 +3,82 @@
 use eidetica_dag::{EntryId, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::PROTOCOL_VERSION;
 pub use crate::batch_error::BatchError;
+use crate::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 
 /// Longest text of an error on the wire, in bytes. It is for people; programs go by the code.
 pub const ERROR_TEXT_BYTES_MAX: usize = 512;
 
-/// Why a peer refuses a request.
+/// Why a peer refuses a request. On the wire it is a number, and later versions may add some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "u16", into = "u16")]
 #[non_exhaustive]
 pub enum ErrorCode {
     /// The request is not a message of this protocol: the asker's fault.
     Malformed,
-    /// The request's protocol version is not spoken here.
+    /// The peer does not speak the protocol version of the request.
     UnsupportedVersion,
-    /// There is no such tree here, **or the asker may not read it**: the two are the same answer.
+    /// The peer has no such tree, **or the asker may not read it**: the two are the same answer.
     NotFound,
-    /// The asker may read the tree and not write to it.
+    /// The asker may read the tree but not write to it.
     ReadOnly,
     /// Something is larger or more than a limit allows.
     TooLarge,
-    /// An entry that was sent breaks a rule. Those before it are stored; it and its descendants
-    /// never will be.
+    /// An entry that was sent breaks a rule. Those before it are stored; it and its descendants are
+    /// never stored by any replica.
     EntryRefused,
     /// The peer has too much to do: ask again later.
     Busy,
     /// The peer failed, through no fault of the asker.
     Internal,
-    /// The request does not prove who asks: its signature is of somebody else, over another
-    /// request or for another peer, it was made before, or it has none where one is needed.
+    /// The request does not prove who asks: its signature is of another key, over another request
+    /// or for another peer, the request was made before, or it has no signature and needs one.
     Unproven,
     /// The request was signed for another epoch of the peer, or for a time that is not now: sign it
     /// again with what the answer's proof says.
     StaleProof,
+    /// The peer does not know this kind of request, or some value in it: it is of a later version.
+    Unsupported,
+    /// A later version's code, of which only the number is known.
+    Unknown(u16),
+}
+
+impl From<u16> for ErrorCode {
+    fn from(number: u16) -> Self {
+        match number {
+            0 => Self::Malformed,
+            1 => Self::UnsupportedVersion,
+            2 => Self::NotFound,
+            3 => Self::ReadOnly,
+            4 => Self::TooLarge,
+            5 => Self::EntryRefused,
+            6 => Self::Busy,
+            7 => Self::Internal,
+            8 => Self::Unproven,
+            9 => Self::StaleProof,
+            10 => Self::Unsupported,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl From<ErrorCode> for u16 {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::Malformed => 0,
+            ErrorCode::UnsupportedVersion => 1,
+            ErrorCode::NotFound => 2,
+            ErrorCode::ReadOnly => 3,
+            ErrorCode::TooLarge => 4,
+            ErrorCode::EntryRefused => 5,
+            ErrorCode::Busy => 6,
+            ErrorCode::Internal => 7,
+            ErrorCode::Unproven => 8,
+            ErrorCode::StaleProof => 9,
+            ErrorCode::Unsupported => 10,
+            ErrorCode::Unknown(number) => number,
+        }
+    }
 }
 
 /// A refusal as it stands on the wire.
@@ -72,11 +115,23 @@ impl WireError {
 
     /// The answer to a request of another version.
     pub fn unsupported_version(asked: u16) -> Self {
-        let text = format!("version {asked} is not spoken here, version {PROTOCOL_VERSION} is");
+        let text = format!(
+            "version {asked} is not supported; this peer speaks {}",
+            spoken()
+        );
         Self::new(ErrorCode::UnsupportedVersion, text)
     }
 
-    /// Says that this side failed, without saying how: that is nobody else's business.
+    /// The answer to a request with something in it that only a later version knows.
+    pub fn unsupported(what: &str, kind: u16) -> Self {
+        let text = format!(
+            "{what} {kind} is not supported; this peer speaks {}",
+            spoken()
+        );
+        Self::new(ErrorCode::Unsupported, text)
+    }
+
+    /// Says that this side failed, without details that are not the asker's concern.
     pub fn internal() -> Self {
         Self::new(
             ErrorCode::Internal,
@@ -85,13 +140,32 @@ impl WireError {
     }
 }
 
+/// Names the versions that this side speaks.
+fn spoken() -> String {
+    match PROTOCOL_VERSION_MIN == PROTOCOL_VERSION {
+        true => format!("version {PROTOCOL_VERSION}"),
+        false => format!("versions {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}"),
+    }
+}
+
 /// What a peer did that the protocol forbids. The exchange ends with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerFault {
     /// A frame is not a message of this protocol.
-    #[error("the peer sent a frame that is no message of this protocol")]
+    #[error("the peer sent a frame that is not a message of this protocol")]
     NotAMessage,
-    /// A message is well formed and out of place.
+    /// A response is of a version that was not asked for.
+    #[error("the peer answered in version {0} of the protocol, which this side did not offer")]
+    OtherVersion(u16),
+    /// A message has a kind that only a later version knows, where it cannot be passed over.
+    #[error("the peer sent {what} of kind {kind}, which this version does not know")]
+    UnknownKind {
+        /// What has the kind.
+        what: &'static str,
+        /// The kind.
+        kind: u16,
+    },
+    /// A message is well formed but out of place.
     #[error("the peer sent {got} where {wanted} belongs")]
     OutOfPlace {
         /// What came.
@@ -111,13 +185,13 @@ pub enum PeerFault {
     /// An entry breaks a rule of the tree.
     #[error("the peer sent an entry that may not be in the tree: {0}")]
     RefusedEntry(#[from] Refusal),
-    /// More entries wait for their parents than anyone has to keep.
+    /// More entries wait for their parents than the limit allows.
     #[error("the peer sent too many entries without their parents")]
     TooManyWaiting,
     /// The peer was asked for entries below its own tips and did not send them.
     #[error("the peer did not send {0}, though it lies below its tips")]
     Withheld(EntryId),
-    /// The peer says what cannot be, in a list that is too long, not ascending or out of range.
+    /// A list is too long, does not ascend or has a value out of range.
     #[error("the peer sent a malformed list: {0}")]
     BadList(&'static str),
     /// A filter cannot be read.

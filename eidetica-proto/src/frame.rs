@@ -1,11 +1,9 @@
-//! Frames: how messages are told apart in a stream of bytes.
+//! Frames: messages in a stream of bytes.
 //!
 //! A frame is its length (four bytes, little-endian) and that many bytes. Transports carry frames
 //! without looking into them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-
-use crate::transport::TransportError;
 
 /// Most bytes in one frame, its length prefix not counted: an entry of the largest size, and
 /// 4 KiB for what a batch puts around it.
@@ -14,14 +12,19 @@ pub const FRAME_BYTES_MAX: usize = (1 << 20) + 4096;
 /// Length of the prefix that gives a frame's length.
 pub const FRAME_PREFIX_BYTES: usize = 4;
 
-/// A frame that claims more than [`FRAME_BYTES_MAX`] bytes: the other side breaks the protocol.
-/// Nothing was allocated for it.
+/// A frame claims more than [`FRAME_BYTES_MAX`] bytes: the other side breaks the protocol. Nothing
+/// was allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {claimed_bytes} bytes was announced, the most is {FRAME_BYTES_MAX}")]
+#[error("a frame of {claimed_bytes} bytes exceeds the limit of {FRAME_BYTES_MAX}")]
 pub struct FrameTooLarge {
     /// The length that the prefix gave.
     pub claimed_bytes: usize,
 }
+
+/// A stream ended within a frame: it was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stream ended in the middle of a frame")]
+pub struct FrameIncomplete;
 
 /// Returns the prefix to write before `frame`.
 ///
@@ -49,8 +52,8 @@ pub fn encode_frame(frame: &[u8]) -> Result<Bytes, FrameTooLarge> {
 
 /// Cuts a stream of bytes, fed in pieces of any size, into frames.
 ///
-/// Feed with [`FrameDecoder::feed`], then call [`FrameDecoder::poll_frame`] until it gives `None`.
-/// When the stream has ended, [`FrameDecoder::finish`] tells whether it ended between two frames.
+/// Feed it with [`FrameDecoder::feed`], then call [`FrameDecoder::poll_frame`] until it returns
+/// `None`. When the stream has ended, [`FrameDecoder::finish`] checks that it ended between two frames.
 /// A decoder never holds more than one frame and the last piece fed.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
@@ -68,12 +71,12 @@ impl FrameDecoder {
         self.buffer.put_slice(bytes);
     }
 
-    /// Returns how many bytes it holds of frames that were not given out.
+    /// Returns the number of bytes that it holds of frames not given out.
     pub fn buffered_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Returns how many bytes of memory it takes for them.
+    /// Returns the bytes of memory allocated for them.
     pub fn capacity_bytes(&self) -> usize {
         self.buffer.capacity()
     }
@@ -81,7 +84,7 @@ impl FrameDecoder {
     /// Returns the next frame, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameTooLarge`], as soon as the prefix is there. The stream is of no use after that.
+    /// [`FrameTooLarge`], as soon as the prefix is there. The stream cannot be read after that.
     pub fn poll_frame(&mut self) -> Result<Option<Bytes>, FrameTooLarge> {
         let Some(prefix) = self.buffer.first_chunk::<FRAME_PREFIX_BYTES>() else {
             return Ok(None);
@@ -97,17 +100,15 @@ impl FrameDecoder {
         Ok(Some(self.buffer.split_to(claimed_bytes).freeze()))
     }
 
-    /// Tells whether the stream, now at its end, ended between two frames.
+    /// Checks that the stream, now at its end, ended between two frames.
     ///
     /// # Errors
-    /// A [`TransportError`] of a lost connection, if it ended within one.
-    pub fn finish(&self) -> Result<(), TransportError> {
+    /// [`FrameIncomplete`], if it ended within one.
+    pub fn finish(&self) -> Result<(), FrameIncomplete> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        Err(TransportError::connection_lost(
-            "the stream ended in the middle of a frame",
-        ))
+        Err(FrameIncomplete)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Who may join a tree: what becomes of a [`Join`], and what an admin has to remember for it.
 //!
-//! [`judge`] decides, the driver carries it out. A joiner that has the role already is told so. One
-//! that shows an invite gets the invite's role. All others wait for an admin, whether the tree is
-//! here or not: nobody learns from the answer which trees there are. An invite that is not good
-//! gets the answer that a tree which is not here gets.
+//! [`judge`] decides, the driver carries it out. A joiner that already has the role gets that answer.
+//! One that shows an invite gets the invite's role. All others wait for an admin, whether the tree
+//! is here or not, so that the answer does not reveal which trees there are. An invalid invite gets
+//! the same answer as an absent tree.
 
 use eidetica_dag::{PublicKey, Role};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ErrorCode, WireError};
 use crate::message::{Join, JoinReply};
 
-/// How long a request is kept, in milliseconds: two weeks, the length of an admin's holiday.
-/// Whoever still wants to join then asks again.
+/// How long a request is kept, in milliseconds: two weeks, the length of an admin's holiday. After
+/// that the joiner has to ask again.
 pub const REQUEST_KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 
 /// Most requests that wait for one tree, rejected ones included: more than an admin reads. One
@@ -37,17 +37,17 @@ pub const INVITE_KEYS_MAX: usize = 2_000;
 /// Most invites of one tree that are kept at a time.
 pub const INVITES_PER_TREE_MAX: usize = 256;
 
-/// An invite, as the one who made it remembers it. Its secret is not in it.
+/// An invite, as its maker remembers it. Its secret is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invite {
     /// The role that it grants.
     pub role: Role,
-    /// From when on it grants nothing, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     pub expires_ms: u64,
     /// How many more keys may use it.
     pub uses_left: u32,
     /// The keys that have used it, or were revoked since it was made. None of them can use it, so
-    /// whoever is revoked stays out.
+    /// a revoked key stays out.
     pub used_by: Vec<PublicKey>,
 }
 
@@ -63,7 +63,7 @@ impl Invite {
 pub struct Waiting {
     /// The role that is asked for.
     pub role: Role,
-    /// What the asker says of itself. Nothing in it is proved.
+    /// What the asker says about itself. Nothing in it is proved.
     pub note: String,
     /// When it was first made, in milliseconds since 1970.
     pub asked_ms: u64,
@@ -118,7 +118,7 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
             .invite
             .filter(|invite| invite.is_good(known.key, known.now_ms));
         return match (good, known.role) {
-            // It has as much as the invite gives, so the use is left to somebody else.
+            // It has as much as the invite gives, so the use is left to another key.
             (Some(invite), Some(role)) if role >= invite.role => {
                 Verdict::Reply(JoinReply::Granted(role))
             }
@@ -148,9 +148,9 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
     }
 }
 
-/// The answer to a joiner that does not say who it is.
+/// The answer to a joiner that does not prove a key.
 pub fn nobody_joins() -> WireError {
-    let text = "whoever joins must prove a key: sign the request";
+    let text = "join requests must be signed";
     WireError::new(ErrorCode::Unproven, text)
 }
 
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_invite_is_not_told() {
+    fn refusals_do_not_say_what_is_wrong_with_an_invite() {
         let key = key(1).public();
         let expired = Invite {
             expires_ms: NOW_MS,
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_waits_once_and_not_for_ever() {
+    fn a_request_waits_once_and_expires() {
         let key = key(1).public();
         assert_eq!(
             judge(&join(Role::Read, false), known(&key)),
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(
             judge(&join(Role::Write, false), again),
             pending,
-            "nobody makes more of what an admin has looked at"
+            "what an admin has seen does not change"
         );
         let late = Known {
             now_ms: NOW_MS + REQUEST_KEPT_MS,
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_one_is_told_until_it_expires() {
+    fn a_rejection_is_repeated_until_it_expires() {
         let key = key(1).public();
         let rejected = Waiting {
             rejected: true,

@@ -30,7 +30,7 @@
 //! use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 //! use eidetica_proto::message::{Request, RequestHeader};
 //! use eidetica_proto::{
-//!     EntryReceiver, ReceiveStep, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
+//!     EntryReceiver, LogId, ReceiveStep, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
 //! };
 //!
 //! /// Receives the entries in these frames and stores them.
@@ -60,6 +60,8 @@
 //! let drawn = draw("A-B-C    B-X");
 //! let (mut ours, mut theirs) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
 //! let tree = drawn.tree();
+//! // Names the log of the answering store.
+//! let log = LogId::from_bytes(*b"8 random");
 //!
 //! let mut session = SyncSession::new(tree, SyncOptions::default(), *b"8 random");
 //! let mut response = VecDeque::new();
@@ -69,7 +71,7 @@
 //!         Step::Exchange { header, entries } => match RequestHeader::decode(&header)?.request {
 //!             Request::SyncTree(request) => {
 //!                 check_access(&theirs, None, Role::Read)?;
-//!                 let answer = answer_sync(&theirs, &request)?;
+//!                 let answer = answer_sync(&theirs, log, &request)?;
 //!                 response.push_back(answer.header);
 //!                 if let Some(selection) = answer.entries {
 //!                     let mut outgoing = selection.outgoing();
@@ -88,7 +90,7 @@
 //!                 let mut receiver = EntryReceiver::new(tree);
 //!                 receiver.begin(send.entries);
 //!                 receive(&mut receiver, &mut frames, &mut theirs)?;
-//!                 response.push_back(acknowledge(&receiver, &theirs)?);
+//!                 response.push_back(acknowledge(&receiver, &theirs, log)?);
 //!             }
 //!             _ => unreachable!("a session sends no other requests"),
 //!         },
@@ -113,28 +115,35 @@ pub mod answer;
 pub mod backoff;
 pub mod batch;
 mod batch_error;
+pub mod check;
 mod compression;
 pub mod coordinator;
+pub mod cursor;
 pub mod error;
 pub mod filter;
 pub mod frame;
 pub mod joining;
 pub mod message;
+pub mod origins;
 mod outgoing;
 pub mod peer_book;
+pub mod peers;
 pub mod proof;
+pub mod push;
 pub mod quota;
 mod received;
 pub mod receiver;
 pub mod report;
 pub mod schedule;
 pub mod session;
+pub mod source;
 mod sync_fault;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
+pub mod watch;
 
 pub use eidetica_dag;
 /// The keys that a connection can prove: all that a transport has to know of identity.
@@ -144,6 +153,7 @@ pub use address::{Address, AddressError};
 pub use address_race::AddressRace;
 pub use backoff::{Backoff, BackoffPolicy};
 pub use coordinator::Coordinator;
+pub use cursor::{Cursor, LogId};
 pub use error::{ErrorCode, PeerFault, WireError};
 pub use filter::{Filter, FilterBudget, FilterError, FilterMatcher};
 pub use outgoing::{EntrySelection, Outgoing};
@@ -159,5 +169,8 @@ pub use transport::{
     Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
 };
 
-/// The protocol version spoken here. It stands in iroh's ALPN and in HTTP's path.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// The highest protocol version that this crate speaks. It is part of iroh's ALPN and of HTTP's path.
+pub const PROTOCOL_VERSION: u16 = 2;
+
+/// The lowest protocol version that this crate speaks.
+pub const PROTOCOL_VERSION_MIN: u16 = 2;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, tip_ids};
 
 use crate::batch::Packer;
+use crate::cursor::Cursor;
 use crate::message::Part;
 use crate::tips::{EndTips, TIPS_MAX};
 
@@ -17,15 +18,16 @@ use crate::tips::{EndTips, TIPS_MAX};
 #[derive(Debug, Clone)]
 pub struct EntrySelection {
     entries: Arc<ArrivalSet>,
-    end: EndTips,
+    end: (EndTips, Cursor),
 }
 
 impl EntrySelection {
-    /// Selects `entries`, to be followed by the tips as the message names them.
-    pub fn new(entries: ArrivalSet, end: EndTips) -> Self {
+    /// Selects `entries`, to be followed by the tips as the message names them and by the end of the
+    /// log.
+    pub fn new(entries: ArrivalSet, tips: EndTips, cursor: Cursor) -> Self {
         Self {
             entries: Arc::new(entries),
-            end,
+            end: (tips, cursor),
         }
     }
 
@@ -54,7 +56,7 @@ pub struct Outgoing {
     entries: Arc<ArrivalSet>,
     next: Option<Arrival>,
     packer: Packer,
-    end: Option<EndTips>,
+    end: Option<(EndTips, Cursor)>,
 }
 
 impl Outgoing {
@@ -86,7 +88,8 @@ impl Outgoing {
         if !self.packer.is_empty() {
             return Ok(Some(self.batch()));
         }
-        Ok(self.end.take().map(|tips| (Part::End { tips }.encode(), 0)))
+        let end = self.end.take();
+        Ok(end.map(|(tips, cursor)| (Part::End { tips, cursor }.encode(), 0)))
     }
 
     fn batch(&mut self) -> (Bytes, usize) {

@@ -1,7 +1,7 @@
 //! Who asks and who answers, proved by signatures, where the connection itself proves neither.
 //!
-//! Over iroh both sides know each other's key before the first frame. Over HTTP nobody knows
-//! anybody, so there both streams of an exchange begin with one more frame:
+//! Over iroh both sides know each other's key before the first frame. Over HTTP neither does, so
+//! there both streams of an exchange begin with one more frame:
 //!
 //! ```text
 //! asker    -> answerer   RequestProof    header   parts …
@@ -9,18 +9,21 @@
 //! ```
 //!
 //! The asker signs its header for one answerer, one start of that answerer, one moment and one
-//! nonce. So nobody can show the request to another server, to the same one again, or later. The
-//! answerer signs its header together with the header that it answers, so that nobody can show the
-//! answer to another question. What comes behind the headers is not signed once more: entries prove
+//! nonce. So the request is of no use at another server, at the same one again, or later. The
+//! answerer signs its header together with the header that it answers, so that the answer is of no
+//! use to another question. What follows the headers is not signed once more: entries prove
 //! themselves, and whatever else is altered there is found by the next sync.
 //!
-//! An answerer remembers the nonces of a short time and forgets them when it starts anew; therefore
+//! An answerer remembers the nonces of a short time and forgets them when it restarts; therefore
 //! each start has its own random **epoch**, and a request that was signed for an earlier one is
 //! refused. The asker learns the epoch, and by how much the two clocks differ, from the
 //! [`ResponseProof`] of any answer: see [`KnownPeer`]. At first contact it learns both, and
 //! perhaps the key, by a greeting that it does not sign: [`Asker::Challenge`].
 //!
-//! Signatures do not hide anything. Whoever listens on a plain HTTP connection reads all of it.
+//! Signatures do not hide anything. On a plain HTTP connection, all of it can be read on the way.
+//!
+//! The frame is written in the lowest protocol version that the asker speaks; the header after it
+//! tells the others.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +31,8 @@ use bytes::Bytes;
 use eidetica_dag::{PublicKey, Purpose, SecretKey, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::PROTOCOL_VERSION;
 use crate::error::{ErrorCode, WireError};
+use crate::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 
 /// Length of a nonce in bytes: two of them are never the same by chance.
 pub const NONCE_BYTES: usize = 16;
@@ -47,9 +50,12 @@ pub const REQUEST_AHEAD_MAX_MS: u64 = 5_000;
 /// second come from others, dated ahead as far as is allowed.
 pub const NONCES_MAX: usize = 1 << 17;
 
-/// Longest frame before a header, in bytes: longer than any proof, and so short that it costs nothing
-/// to keep one for everybody who connects.
+/// Longest frame before a header, in bytes: longer than any proof, and short enough to keep one for
+/// each connection.
 pub const PROOF_BYTES_MAX: usize = 256;
+
+/// How many kinds of [`Asker`] this version knows.
+const ASKER_KINDS: u16 = 3;
 
 /// A number that is used once.
 pub type Nonce = [u8; NONCE_BYTES];
@@ -60,7 +66,7 @@ pub type Epoch = [u8; 8];
 /// The frame before the header of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestProof {
-    /// The protocol version that the asker speaks.
+    /// The lowest protocol version that the asker speaks.
     pub version: u16,
     /// Who asks.
     pub asker: Asker,
@@ -69,15 +75,15 @@ pub struct RequestProof {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Asker {
-    /// Nobody in particular, and it does not matter who answers. The answer has no
+    /// An asker without a key, and it does not matter who answers. The answer has no
     /// [`ResponseProof`].
     Anonymous,
-    /// Nobody in particular, but whoever answers shall prove who it is.
+    /// An asker without a key, that wants the answerer to prove who it is.
     Challenge {
         /// Makes the answer one to this request.
         nonce: Nonce,
     },
-    /// Whoever holds this key.
+    /// The holder of this key.
     Signed(Signed),
 }
 
@@ -123,14 +129,14 @@ pub struct KnownPeer {
 /// Why an answer does not prove what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
-    /// Its first frame is no proof.
+    /// Its first frame is not a proof.
     #[error("the answer does not begin with a proof of who gives it")]
     NotAProof,
     /// The signature is not over this request and this answer: one of them was altered on the way.
-    #[error("the answer's signature does not verify: somebody altered it, or the request")]
+    #[error("the answer's signature does not verify: it, or the request, was altered on the way")]
     BadSignature,
-    /// Somebody else answered.
-    #[error("{0} answered, and not the peer that was asked")]
+    /// Another peer answered.
+    #[error("{0} answered, not the peer that was asked")]
     SomebodyElse(PublicKey),
 }
 
@@ -145,7 +151,7 @@ pub struct Proving {
 /// Makes the frame before the header of a request whose asker proves nothing and wants no proof.
 pub fn anonymous() -> Bytes {
     encode(&RequestProof {
-        version: PROTOCOL_VERSION,
+        version: PROTOCOL_VERSION_MIN,
         asker: Asker::Anonymous,
     })
 }
@@ -173,7 +179,7 @@ impl Proving {
     }
 
     fn with(asker: Asker, expected: Option<PublicKey>, header: Bytes) -> Self {
-        let version = PROTOCOL_VERSION;
+        let version = PROTOCOL_VERSION_MIN;
         Self {
             proof: encode(&RequestProof { version, asker }),
             header,
@@ -215,7 +221,7 @@ impl Signed {
     /// make the same message.
     fn message(&self, answerer: &PublicKey, header: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(128 + header.len());
-        message.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+        message.extend_from_slice(&PROTOCOL_VERSION_MIN.to_le_bytes());
         message.extend_from_slice(answerer.as_bytes());
         message.extend_from_slice(self.key.as_bytes());
         message.extend_from_slice(&self.epoch);
@@ -227,11 +233,11 @@ impl Signed {
 }
 
 impl ResponseProof {
-    /// What is signed: see [`Signed::message`]. The lengths part the frames. The request's proof is
-    /// among them, so that nobody in between gets the answer to somebody else for the asker.
+    /// What is signed: see [`Signed::message`]. The lengths separate the frames. The request's proof
+    /// is among them, so that an answer to another asker is of no use to this one.
     fn message(&self, proof: &[u8], request: &[u8], response: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(384 + request.len() + response.len());
-        message.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+        message.extend_from_slice(&PROTOCOL_VERSION_MIN.to_le_bytes());
         message.extend_from_slice(self.key.as_bytes());
         message.extend_from_slice(&self.epoch);
         message.extend_from_slice(&self.now_ms.to_le_bytes());
@@ -277,12 +283,19 @@ impl Answering {
 /// is to be checked: hand that to [`Claim::check`].
 ///
 /// # Errors
-/// What to answer, without proof: who asks cannot be told.
+/// What to answer, without proof: it is not known who asks.
 pub fn read_request(frame: Bytes, header: Bytes) -> Result<(Answering, Claim), WireError> {
     let malformed = || WireError::new(ErrorCode::Malformed, "the request has no proof before it");
-    // The version is looked at first: behind another one, everything may be different.
+    // The version comes first: under another one, everything after it may be different.
     match postcard::take_from_bytes::<u16>(&frame) {
-        Ok((PROTOCOL_VERSION, _)) => {}
+        Ok((PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION, rest)) => {
+            match postcard::take_from_bytes::<u16>(rest) {
+                Ok((kind, _)) if kind >= ASKER_KINDS => {
+                    return Err(WireError::unsupported("a proof of kind", kind));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
         Ok((other, _)) => return Err(WireError::unsupported_version(other)),
         Err(_) => return Err(malformed()),
     }
@@ -309,7 +322,7 @@ pub struct Claim {
 
 impl Claim {
     /// Checks it for the answerer of this key and epoch; reads no memory of nonces yet, which
-    /// [`NonceMemory::take`] does for what comes back. `None` if nobody in particular asks.
+    /// [`NonceMemory::take`] does for what comes back. `None` if the asker has no key.
     ///
     /// # Errors
     /// What to answer.
@@ -380,7 +393,7 @@ impl NonceMemory {
     /// Uses up the nonce of a request, and returns the key that it proves.
     ///
     /// # Errors
-    /// What to answer: the request was here before, or is so old that nobody can tell.
+    /// What to answer: the request was here before, or is too old to tell.
     pub fn take(&mut self, now_ms: u64, proved: Proved) -> Result<PublicKey, WireError> {
         let oldest = now_ms.saturating_sub(REQUEST_AGE_MAX_MS);
         while let Some((used_ms, ..)) = self.used.first()
@@ -393,7 +406,7 @@ impl NonceMemory {
             return Err(stale());
         }
         if !(self.used).insert((proved.timestamp_ms, proved.nonce, proved.key)) {
-            let text = "this very request was made before; sign another one";
+            let text = "this request was made before; sign another one";
             return Err(WireError::new(ErrorCode::Unproven, text));
         }
         if self.used.len() > NONCES_MAX

@@ -3,6 +3,7 @@
 use eidetica_dag::{TreeId, Verification, verify_batch};
 
 use crate::batch::unpack;
+use crate::cursor::Cursor;
 use crate::error::{PeerFault, WireError};
 use crate::message::Part;
 use crate::tips::EndTips;
@@ -15,8 +16,13 @@ use crate::tips::EndTips;
 pub enum Received {
     /// Entries, parents before children.
     Entries(Verification),
-    /// The sender has sent everything; its tips.
-    End(EndTips),
+    /// The sender has sent everything.
+    End {
+        /// Its tips.
+        tips: EndTips,
+        /// The end of its log.
+        cursor: Cursor,
+    },
     /// The sender cannot go on.
     Failed(WireError),
 }
@@ -32,7 +38,11 @@ impl Received {
                 let entries = unpack(tree, batch)?;
                 Ok(Self::Entries(verify_batch(entries)))
             }
-            Part::End { tips } => Ok(Self::End(tips)),
+            Part::End { tips, cursor } => Ok(Self::End { tips, cursor }),
+            Part::Unknown(kind) => Err(PeerFault::UnknownKind {
+                what: "a part",
+                kind,
+            }),
             Part::Failed(error) => Ok(Self::Failed(error)),
         }
     }

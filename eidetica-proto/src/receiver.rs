@@ -9,6 +9,7 @@ use eidetica_dag::{
 };
 
 use crate::batch::BATCH_BYTES_MAX;
+use crate::cursor::Cursor;
 use crate::error::PeerFault;
 use crate::received::Received;
 use crate::sync_fault::SyncFault;
@@ -99,7 +100,7 @@ pub struct EntryReceiver {
     waiting_bytes: usize,
     retry_is_due: bool,
     missing: BTreeSet<EntryId>,
-    end_tips: Option<EndTips>,
+    end: Option<(EndTips, Cursor)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl EntryReceiver {
             waiting_bytes: 0,
             retry_is_due: false,
             missing: BTreeSet::new(),
-            end_tips: None,
+            end: None,
         }
     }
 
@@ -225,14 +226,14 @@ impl EntryReceiver {
                 self.counts.batch_bytes += frame_bytes as u64;
                 self.handle_entries(batch)?;
             }
-            Received::End(tips) => {
+            Received::End { tips, cursor } => {
                 self.counts.end_bytes += frame_bytes as u64;
                 self.handle_caught_up()?;
                 if self.phase == Phase::Announced && self.counts.received < self.counts.announced {
                     return Err(PeerFault::BadList("fewer entries than announced").into());
                 }
                 self.phase = Phase::Closed;
-                self.end_tips = Some(tips);
+                self.end = Some((tips, cursor));
             }
             Received::Failed(error) => return Err(error.into()),
         }
@@ -350,9 +351,19 @@ impl EntryReceiver {
         self.ready.append(&mut self.waiting);
     }
 
-    /// Returns the sender's tips, once, after it has sent everything.
-    pub(crate) fn take_end_tips(&mut self) -> Option<EndTips> {
-        self.end_tips.take()
+    /// Returns the sender's tips and the end of its log, once, after it has sent everything.
+    pub(crate) fn take_end(&mut self) -> Option<(EndTips, Cursor)> {
+        self.end.take()
+    }
+
+    /// Returns how many bytes of entries are ready to be stored.
+    pub(crate) fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
+    /// Returns how many bytes of entries are kept because no other entry vouches for them yet.
+    pub(crate) fn unproven_bytes(&self) -> usize {
+        self.unproven.bytes()
     }
 
     /// Tells whether any entry waits for a parent.

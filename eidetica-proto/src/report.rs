@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cursor::Cursor;
 use crate::receiver::ReceiveCounts;
 
 /// What a sync does.
@@ -50,6 +51,9 @@ pub struct Report {
     pub outcome: SyncOutcome,
     /// What it cost.
     pub stats: Stats,
+    /// A place in the peer's log before which this side has everything.
+    #[serde(skip)]
+    pub cursor: Cursor,
 }
 
 /// What a sync cost. Bytes are those of frames, without what the transport puts around them.

@@ -8,6 +8,7 @@ use std::mem;
 use bytes::Bytes;
 use eidetica_dag::{EntryId, EntryView, PublicKey, Role, TreeId, current_access, walk};
 
+use crate::cursor::Cursor;
 use crate::error::{ErrorCode, PeerFault};
 use crate::message::{
     Reply, Request, RequestHeader, ResponseHeader, SendEntries, Stored, SyncReply, WANTS_MAX,
@@ -74,6 +75,8 @@ pub struct SyncSession {
     /// sync: a sync that chased the tips of a busy peer would never end.
     peer_tips: Vec<EntryId>,
     to_send: u64,
+    /// A place in the peer's log before which this side has everything, once it has all that came.
+    cursor: Cursor,
     /// What is not counted by the receiver.
     stats: Stats,
 }
@@ -99,6 +102,7 @@ enum State {
     Acknowledged {
         peer_tips: TipDigest,
         peer_lacks: bool,
+        cursor: Cursor,
     },
     /// The sync is over.
     Done(SyncOutcome),
@@ -117,6 +121,7 @@ impl SyncSession {
             wants: BTreeSet::new(),
             peer_tips: Vec::new(),
             to_send: 0,
+            cursor: Cursor::NONE,
             stats: Stats::default(),
         }
     }
@@ -152,9 +157,10 @@ impl SyncSession {
     /// Returns what to do next.
     pub fn poll_step(&mut self) -> Step {
         if matches!(self.state, State::Receiving) && self.receiver.is_done() {
-            if let Some(tips) = self.receiver.take_end_tips()
+            if let Some((tips, cursor)) = self.receiver.take_end()
                 && self.wants.is_empty()
             {
+                self.cursor = cursor;
                 self.peer_tips = self.comparison.resolve(tips);
             }
             self.state = State::Pulled;
@@ -178,7 +184,12 @@ impl SyncSession {
             State::Done(outcome) => {
                 let outcome = *outcome;
                 let stats = self.stats();
-                Step::Done(Report { outcome, stats })
+                let cursor = self.cursor;
+                Step::Done(Report {
+                    outcome,
+                    stats,
+                    cursor,
+                })
             }
         }
     }
@@ -197,8 +208,13 @@ impl SyncSession {
             State::Acknowledged {
                 peer_tips,
                 peer_lacks,
+                cursor,
             } => {
-                self.state = State::Done(match TipDigest::of_view(view)? == peer_tips {
+                let is_equal = TipDigest::of_view(view)? == peer_tips;
+                if is_equal {
+                    self.cursor = cursor;
+                }
+                self.state = State::Done(match is_equal {
                     true => SyncOutcome::Equal,
                     false if peer_lacks => SyncOutcome::PeerLacksParents,
                     false => SyncOutcome::MovedOn,
@@ -283,7 +299,7 @@ impl SyncSession {
         } else if !current_access(view)?.allows(self.peer.as_ref(), Role::Read) {
             self.state = State::Done(SyncOutcome::PeerMayNotRead);
         } else {
-            let selection = EntrySelection::new(lacking, EndTips::Untold);
+            let selection = EntrySelection::new(lacking, EndTips::Untold, Cursor::NONE);
             let request = Request::SendEntries(SendEntries {
                 tree: self.tree,
                 entries: selection.entry_count(),
@@ -325,8 +341,15 @@ impl SyncSession {
 
     fn handle_sync_reply(&mut self, reply: SyncReply) -> Result<(), SyncFault> {
         self.state = match reply {
-            SyncReply::Equal if self.wants.is_empty() => State::Done(SyncOutcome::Equal),
-            SyncReply::Equal => {
+            SyncReply::Equal(cursor) if self.wants.is_empty() => {
+                self.cursor = cursor;
+                State::Done(SyncOutcome::Equal)
+            }
+            SyncReply::Unknown(kind) => {
+                let what = "an answer to a comparison";
+                return Err(PeerFault::UnknownKind { what, kind }.into());
+            }
+            SyncReply::Equal(_) => {
                 return Err(out_of_place("equal tips", "the entries asked for by id"));
             }
             SyncReply::Entries(count) => {
@@ -346,6 +369,7 @@ impl SyncSession {
         self.state = State::Acknowledged {
             peer_tips: stored.tips,
             peer_lacks: !stored.missing.is_empty(),
+            cursor: stored.cursor,
         };
     }
 

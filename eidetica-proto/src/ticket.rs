@@ -1,55 +1,59 @@
-//! Tickets: what one person gives another so that their devices find the same tree.
+//! Tickets: text that leads another device to a tree.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use eidetica_dag::{PublicKey, SecretKey, TreeId};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::address::{Address, AddressError};
 
-/// How many addresses a ticket holds at most: a handful for each transport. Whoever follows a
-/// ticket tries them all.
+/// Most addresses of a ticket: a handful for each transport. A peer that follows a ticket tries them
+/// all.
 pub const TICKET_ADDRESSES_MAX: usize = 16;
 
-/// Longest ticket in bytes: as many addresses as there may be, each as long as it may be, with
-/// every byte escaped. So whatever can be written can be read.
+/// Longest ticket in bytes: the most addresses, each of the greatest length, with every byte encoded.
+/// So every ticket that can be written can be read.
 pub const TICKET_BYTES_MAX: usize = 50 * 1024;
 
-/// Length of the secret of an invite in bytes: it is the secret half of a key.
+/// Length of the secret of an invite in bytes: the secret half of a key.
 pub const INVITE_SECRET_BYTES: usize = 32;
 
-/// What a ticket begins with.
+/// The prefix of every ticket.
 const SCHEME: &str = "eidetica:";
 
-/// Where a tree is to be had, and perhaps the right to have it:
+/// The characters to encode in values: those that would end or change a value. All others outside
+/// ASCII are encoded too.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'#').add(b'+');
+
+/// Where to find a tree, and optionally the right to read it:
 /// `eidetica:<tree>?peer=<key>&at=<address>&at=<address>&invite=<secret>`.
 ///
-/// Everything behind the tree may be missing. The tree, the key and the secret are 64 hexadecimal
-/// digits each. In values, space, `%`, `&`, `#`, `+` and control characters are written as
-/// `%` and two hexadecimal digits for each byte; so a ticket survives being pasted into a form, a
-/// chat or a URL.
+/// Everything after the tree is optional. The tree, the key and the secret are 64 hexadecimal digits
+/// each. In values, space, `%`, `&`, `#`, `+`, control characters and everything outside ASCII are
+/// percent-encoded, so a ticket survives being pasted into a form, a chat or a URL.
 ///
-/// Reading is strict about what it knows and passes over parameters that it does not, so that a
-/// later version may say more without its tickets being refused.
+/// Reading is strict about known parameters and ignores unknown ones, so that a later version may
+/// add some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     /// The tree.
     pub tree: TreeId,
-    /// Who is reached at the addresses.
+    /// The key of the peer at the addresses.
     pub peer: Option<PublicKey>,
-    /// Where to try, most promising first. At most [`TICKET_ADDRESSES_MAX`] are written.
+    /// The addresses to try, best first. At most [`TICKET_ADDRESSES_MAX`] are written.
     pub addresses: Vec<Address>,
-    /// What grants access at once.
+    /// The secret that grants access at once.
     pub invite: Option<InviteSecret>,
 }
 
-/// The secret of an invite: whoever has it may join. It is the secret half of a key, which signs who
-/// joins, so it never crosses the wire. Its `Debug` form does not show it.
+/// The secret of an invite: anyone who has it may join. It is the secret half of a key, which signs
+/// the joining key, so it never crosses the wire. Its `Debug` form does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InviteSecret([u8; INVITE_SECRET_BYTES]);
 
-/// Why a text is not a ticket. The texts never repeat the secret of an invite.
+/// Why a text is not a ticket. The messages never repeat the secret of an invite.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
@@ -60,42 +64,43 @@ pub enum TicketError {
     #[error("a ticket begins with \"{SCHEME}\": copy all of it")]
     NotATicket,
     /// What follows is not the id of a tree.
-    #[error("a ticket names its tree by 64 hexadecimal digits behind \"{SCHEME}\": copy all of it")]
+    #[error(
+        "\"{SCHEME}\" is not followed by the 64 hexadecimal digits of a tree: copy all of the ticket"
+    )]
     BadTree,
     /// A parameter has no `=`.
-    #[error("every parameter of a ticket is name=value, but number {0} has no \"=\"")]
+    #[error("parameter {0} of the ticket has no \"=\"")]
     BadParameter(usize),
-    /// A `%` is not followed by two hexadecimal digits, or what was escaped is not UTF-8.
-    #[error("the value of parameter number {0} is not escaped rightly: a \"%\" is written %25")]
+    /// A `%` is not followed by two hexadecimal digits, or the value is not UTF-8.
+    #[error("parameter {0} of the ticket is not percent-encoded: write \"%\" as %25")]
     BadEscape(usize),
     /// The value of `peer` is not a key.
-    #[error("the value of \"peer\" is not a public key, which is 64 hexadecimal digits")]
+    #[error("the value of \"peer\" is not a public key of 64 hexadecimal digits")]
     BadPeer,
     /// The value of an `at` is not an address.
-    #[error("address number {index} of the ticket: {error}")]
+    #[error("address {index} of the ticket: {error}")]
     BadAddress {
-        /// Which of the addresses, counted from one.
+        /// The number of the address, counted from one.
         index: usize,
-        /// What is wrong with it.
+        /// Its error.
         #[source]
         error: AddressError,
     },
     /// There are more than [`TICKET_ADDRESSES_MAX`] addresses.
-    #[error("a ticket has at most {TICKET_ADDRESSES_MAX} addresses: leave some out")]
+    #[error("a ticket has at most {TICKET_ADDRESSES_MAX} addresses: remove some")]
     TooManyAddresses,
     /// The value of `invite` is not a secret.
     #[error(
-        "the value of \"invite\" is not a secret, which is 64 hexadecimal digits: copy all of the \
-         ticket"
+        "the value of \"invite\" is not a secret of 64 hexadecimal digits: copy all of the ticket"
     )]
     BadInvite,
-    /// `peer` or `invite` stands there twice.
-    #[error("a ticket has {0:?} once at most")]
+    /// `peer` or `invite` occurs twice.
+    #[error("the ticket has {0:?} twice")]
     Repeated(&'static str),
 }
 
 impl Ticket {
-    /// Makes a ticket that only names a tree.
+    /// Makes a ticket that contains only a tree.
     pub fn new(tree: TreeId) -> Self {
         Self {
             tree,
@@ -117,7 +122,7 @@ impl InviteSecret {
         &self.0
     }
 
-    /// Returns the key that signs who joins.
+    /// Returns the key that signs the joining key.
     pub fn key(&self) -> SecretKey {
         SecretKey::from_bytes(&self.0)
     }
@@ -129,13 +134,13 @@ impl fmt::Debug for InviteSecret {
     }
 }
 
-/// Writes the ticket, secret included: to show it is to give it away.
+/// Writes the ticket, including the secret: anyone who sees it may join.
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}", self.tree)?;
         let mut mark = '?';
         let mut parameter = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| {
-            write!(f, "{mark}{name}={}", Escaped(value))?;
+            write!(f, "{mark}{name}={}", utf8_percent_encode(value, ESCAPED))?;
             mark = '&';
             Ok::<(), fmt::Error>(())
         };
@@ -168,7 +173,7 @@ impl FromStr for Ticket {
             let (name, value) = parameter
                 .split_once('=')
                 .ok_or(TicketError::BadParameter(number))?;
-            let value = || unescape(value).ok_or(TicketError::BadEscape(number));
+            let value = || decode(value).ok_or(TicketError::BadEscape(number));
             match name {
                 "peer" => {
                     let peer = value()?.parse().map_err(|_| TicketError::BadPeer)?;
@@ -212,40 +217,14 @@ fn parse_invite(digits: &str) -> Option<InviteSecret> {
     bytes.try_into().ok().map(InviteSecret)
 }
 
-/// A value, to be written with what would end or change it escaped.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control() || matches!(c, ' ' | '%' | '&' | '#' | '+') {
-                let mut bytes = [0; 4];
-                for byte in c.encode_utf8(&mut bytes).bytes() {
-                    write!(f, "%{byte:02X}")?;
-                }
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Undoes [`Escaped`]; escapes of other characters are understood too.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        if *first == b'%' {
-            let (digits, behind) = behind.split_first_chunk::<2>()?;
-            bytes.extend(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
-            rest = behind;
-        } else {
-            bytes.push(*first);
-            rest = behind;
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// Reads a percent-encoded value. Unlike URLs, tickets refuse a `%` without two digits.
+fn decode(text: &str) -> Option<String> {
+    let well_formed = text.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let value = percent_decode_str(text).decode_utf8().ok()?;
+    well_formed.then(|| value.into_owned())
 }
 
 #[cfg(test)]

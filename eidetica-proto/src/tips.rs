@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::filter::golomb::{Code, decode, encode};
+use crate::message::growing::growing_enum;
 
 /// Most tips that a request lists by their ids: an answerer that knows them all answers exactly,
 /// without a walk.
@@ -41,6 +42,11 @@ impl TipDigest {
         Self(hash.finalize().into())
     }
 
+    /// Returns the 32 bytes of the digest.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Digests the tips of a view.
     ///
     /// # Errors
@@ -50,23 +56,26 @@ impl TipDigest {
     }
 }
 
-/// The asker's tips, in a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TipSet {
-    /// The ids of all, ascending; at most [`TIPS_LISTED_MAX`].
-    Listed(Vec<EntryId>),
-    /// All that can be told is whether they are equal.
-    Digest(TipDigest),
-    /// Of more than [`TIPS_LISTED_MAX`].
-    Sketch(TipSketch),
+growing_enum! {
+    /// The asker's tips, in a request.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum TipSet {
+        /// The ids of all, ascending; at most [`TIPS_LISTED_MAX`].
+        0 => Listed(Vec<EntryId>),
+        /// Only their digest: the answerer can tell whether they are equal.
+        1 => Digest(TipDigest),
+        /// Of more than [`TIPS_LISTED_MAX`].
+        2 => Sketch(TipSketch),
+    }
 }
 
 impl TipSet {
-    /// Returns the digest of the tips.
-    pub fn digest(&self) -> TipDigest {
+    /// Returns the digest of the tips, or `None` if a later version named them.
+    pub fn digest(&self) -> Option<TipDigest> {
         match self {
-            Self::Listed(ids) => TipDigest::of(ids),
-            Self::Digest(digest) | Self::Sketch(TipSketch { digest, .. }) => *digest,
+            Self::Listed(ids) => Some(TipDigest::of(ids)),
+            Self::Digest(digest) | Self::Sketch(TipSketch { digest, .. }) => Some(*digest),
+            Self::Unknown(_) => None,
         }
     }
 }

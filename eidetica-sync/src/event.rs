@@ -1,4 +1,4 @@
-//! The events of a node, for programs and for the node's own parts.
+//! The events of a node, for programs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub enum Event {
         /// The result.
         result: Result<Report, Arc<SyncError>>,
     },
+    /// The listener was too slow and has missed this many events.
+    Lagged(u64),
 }
 
 /// Where entries came from.
@@ -63,10 +65,41 @@ pub enum Event {
 pub enum Origin {
     /// They were written by this node.
     Local,
-    /// They were fetched from the peer at this address.
-    Pulled(Address),
-    /// A peer pushed them; the string says where its connection came from.
-    Pushed(String),
+    /// A peer brought them.
+    Peer {
+        /// The peer's key, which it has proved.
+        key: PublicKey,
+        /// How they came.
+        how: Transfer,
+        /// The address at which this node asked, or where the peer's connection came from.
+        at: String,
+    },
+    /// A caller without a key pushed them.
+    Caller {
+        /// Where its connection came from.
+        at: String,
+    },
+}
+
+impl Origin {
+    /// Returns the peer that brought the entries, if it is known.
+    pub fn peer(&self) -> Option<PublicKey> {
+        match self {
+            Self::Peer { key, .. } => Some(*key),
+            Self::Local | Self::Caller { .. } => None,
+        }
+    }
+}
+
+/// How entries came from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// This node asked for them.
+    Pulled,
+    /// The peer sent them by itself.
+    Pushed,
+    /// They came in a watch.
+    Watched,
 }
 
 /// Publishes events to all listeners.
@@ -139,16 +172,13 @@ pub struct Events {
 impl Events {
     /// Waits for the next event, or returns `None` when the node is gone.
     ///
-    /// A listener that is too slow misses the oldest events.
+    /// A listener that is too slow misses the oldest events, and gets [`Event::Lagged`] in their
+    /// place.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "a slow listener has missed events");
-                }
-                Err(RecvError::Closed) => return None,
-            }
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => Some(Event::Lagged(missed)),
+            Err(RecvError::Closed) => None,
         }
     }
 

@@ -34,6 +34,7 @@ mod client;
 mod engine;
 mod event;
 mod membership;
+mod news;
 mod node;
 mod platform;
 mod server;
@@ -49,11 +50,11 @@ pub use eidetica_transport_iroh as iroh;
 
 pub use client::error::SyncError;
 pub use client::peer::Peer;
-pub use event::{Event, Events, Origin, Subscription};
+pub use event::{Event, Events, Origin, Subscription, Transfer};
 pub use membership::{InviteInfo, JoinRequest};
 pub use node::{
-    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync, SubscribeFrom,
-    TreeError, TreeInfo,
+    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Revocation, RunningSync,
+    SubscribeFrom, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
 pub use transport::manager::TransportManager;

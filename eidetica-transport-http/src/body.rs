@@ -1,4 +1,4 @@
-//! Bodies that go out: frames of ours, cut into pieces.
+//! Outgoing bodies: frames, cut into pieces.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,27 +10,33 @@ use eidetica_proto::frame::{FRAME_PREFIX_BYTES, frame_prefix};
 use eidetica_proto::{FrameStream, TransportError};
 use futures::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
-use crate::clock::{SendClock, lock};
+use crate::clock::SendClock;
 use crate::limits::PIECE_BYTES;
+use crate::sync::lock;
 
-/// Stands behind the last frame of a body, where the next frame's length would stand. No frame is
-/// that long.
+/// Follows the last frame of a body, in place of the next frame's length. No frame is that long.
 pub(crate) const END_MARK: [u8; FRAME_PREFIX_BYTES] = u32::MAX.to_le_bytes();
 
 /// The media type of a body of frames.
 pub(crate) const FRAMES_MEDIA_TYPE: &str = "application/vnd.eidetica.frames";
 
+/// Returns whether a body claims to be frames.
+pub(crate) fn is_frames(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
+    media_type == Some(FRAMES_MEDIA_TYPE.as_bytes())
+}
+
 /// Frames up to this length are copied together into one piece; longer ones are not copied.
 const COPIED_BYTES_MAX: usize = 8 << 10;
 
-/// Why a body ends without having ended: the connection is torn down on it. The reason for the
-/// people concerned is in [`Sending::failure`].
+/// A body was cut, so the connection is torn down. The reason is in [`Sending::failure`].
 #[derive(Debug, thiserror::Error)]
 #[error("the body was cut")]
 pub(crate) struct BodyCut;
 
-/// What the sender of a body knows of it while the connection has it.
+/// What the sender of a body keeps while the connection has the body.
 #[derive(Default)]
 pub(crate) struct Sending {
     pub(crate) clock: SendClock,
@@ -40,7 +46,7 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    /// Takes the error that the stream of frames ended with, if it did.
+    /// Takes the error that the stream of frames ended with, if any.
     pub(crate) fn failure(&self) -> Option<TransportError> {
         lock(&self.failure).take()
     }
@@ -52,16 +58,16 @@ impl Sending {
     }
 }
 
-/// A body that goes out.
+/// An outgoing body.
 pub(crate) struct OutgoingBody {
     frames: Option<FrameStream>,
-    /// What was copied together and not handed over.
+    /// Copied bytes that were not handed over.
     copied: BytesMut,
-    /// What is left of a long frame, whose prefix is in `copied`.
+    /// The rest of a long frame, whose prefix is in `copied`.
     long: Bytes,
     cut: bool,
     sending: Arc<Sending>,
-    /// What lives as long as the body.
+    /// Lives as long as the body.
     _guard: Option<Box<dyn Send>>,
 }
 
@@ -98,7 +104,7 @@ impl OutgoingBody {
         self.copied.is_empty() && self.long.is_empty()
     }
 
-    /// Takes what is ready to be handed over.
+    /// Takes the next piece to hand over.
     fn take_piece(&mut self) -> Option<Bytes> {
         let piece = match self.copied.is_empty() {
             false => self.copied.split().freeze(),
@@ -122,7 +128,8 @@ impl OutgoingBody {
         lock(&self.sending.failure).get_or_insert(error);
     }
 
-    /// Gathers frames until a piece is full, there is no further frame yet, or they end.
+    /// Gathers frames until a piece is full, no frame is ready, or the frames end. It never waits for
+    /// more once something is gathered.
     fn gather(&mut self, context: &mut Context<'_>) {
         while self.long.is_empty() && self.copied.len() < PIECE_BYTES {
             let Some(frames) = &mut self.frames else {
@@ -180,7 +187,7 @@ impl Body for OutgoingBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Known for a text only: it is all there from the start.
+        // Known only for text, which is all there from the start.
         match self.frames.is_none() && !self.cut {
             true => SizeHint::with_exact((self.copied.len() + self.long.len()) as u64),
             false => SizeHint::default(),

@@ -12,75 +12,41 @@ use eidetica_proto::{
 use futures::{Stream, StreamExt};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::response::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::address::Scheme;
-use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, Sending};
-use crate::builder::{Deadlines, HttpTransportBuilder, HttpVersion};
+use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, Sending, is_frames};
 use crate::clock::Refill;
-use crate::limits::{
-    ANSWER_WINDOW_BYTES, EXCHANGES_PER_CONNECTION_MAX, PING_INTERVAL, POOL_IDLE_CONNECTIONS_MAX,
-    POOL_IDLE_TIMEOUT, REFUSAL_TEXT_BYTES_MAX,
-};
+use crate::limits::REFUSAL_TEXT_BYTES_MAX;
+use crate::options::Deadlines;
+use crate::pool::{Place, Pools};
 use crate::reader::FrameReader;
-use crate::tasks::{Tasks, TasksExecutor};
-#[cfg(feature = "tls")]
-use crate::tls::Connector;
+use crate::settings::Settings;
+use crate::tasks::Tasks;
 use crate::{address, error};
-
-#[cfg(not(feature = "tls"))]
-type Connector = HttpConnector;
 
 /// The connections to servers, and what runs on them.
 pub(crate) struct Client {
-    pool: Pool<Connector, OutgoingBody>,
+    pools: Pools,
     tasks: Arc<Tasks>,
     deadlines: Deadlines,
     closed: Arc<AtomicBool>,
-    /// Tells those that wait for an answer that the client was closed.
+    /// Wakes the exchanges that wait for an answer when the client is closed.
     closing: watch::Sender<bool>,
 }
 
 impl Client {
-    pub(crate) fn new(settings: &HttpTransportBuilder) -> Self {
-        let (version, deadlines) = (settings.version, settings.deadlines);
+    pub(crate) fn new(settings: &Settings) -> Self {
         let tasks = Tasks::new();
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(deadlines.connect));
-        connector.set_nodelay(true);
-        #[cfg(feature = "tls")]
-        let connector = Connector::new(
-            connector,
-            settings.client_tls.clone(),
-            version,
-            deadlines.connect,
-        );
-        let mut pool = Pool::builder(TasksExecutor(Arc::downgrade(&tasks)));
-        pool.timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT.min(deadlines.idle / 2))
-            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS_MAX)
-            .http2_only(version == HttpVersion::Http2)
-            // Until the server says how many it takes.
-            .http2_initial_max_send_streams(EXCHANGES_PER_CONNECTION_MAX as usize)
-            .http2_initial_stream_window_size(ANSWER_WINDOW_BYTES)
-            // One exchange that is not read must leave room for all others.
-            .http2_initial_connection_window_size(
-                ANSWER_WINDOW_BYTES * EXCHANGES_PER_CONNECTION_MAX,
-            )
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_INTERVAL);
         Self {
-            pool: pool.build(connector),
+            pools: Pools::new(settings, &tasks),
             tasks,
-            deadlines,
+            deadlines: settings.deadlines,
             closed: Arc::default(),
             closing: watch::Sender::new(false),
         }
@@ -106,7 +72,9 @@ impl Client {
         let sending = CancelOnDrop(Arc::default());
         sending.0.clock.handed_over();
         let body = OutgoingBody::frames(request, Arc::clone(&sending.0), None);
-        let answer = self.pool.request(post(scheme, &authority, body)?);
+        let request = post(scheme, &authority, body)?;
+        let (pool, place) = self.pools.take(&authority);
+        let answer = pool.request(request);
         let answer = tokio::select! {
             biased;
             _ = closing.wait_for(|closed| *closed) => return Err(error::closed()),
@@ -130,14 +98,13 @@ impl Client {
         })?;
         let (head, body) = answer.into_parts();
         if head.status != StatusCode::OK || !is_frames(&head.headers) {
-            return Err(self
-                .refusal(address, head.status, &head.headers, body)
-                .await);
+            return Err(self.refusal(address, &head, body).await);
         }
         let frames = AnswerFrames {
             reader: Some(FrameReader::new(body, self.deadlines, Refill::ByFrames)),
             sending,
             closed: Arc::clone(&self.closed),
+            _place: place,
         };
         Ok(Response {
             peer: None,
@@ -145,7 +112,7 @@ impl Client {
         })
     }
 
-    /// Returns when it has been the peer's turn for too long.
+    /// Waits until it has been the peer's turn for too long.
     async fn nothing_happens(&self, sending: &Sending) {
         loop {
             let now = Instant::now();
@@ -159,29 +126,15 @@ impl Client {
         }
     }
 
-    /// Says what an answer without frames means.
-    async fn refusal(
-        &self,
-        address: &Address,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Incoming,
-    ) -> TransportError {
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let text = format!("{address} has no room for another exchange, try later");
-            return TransportError::new(TransportErrorKind::Busy, text);
-        }
-        let media_type = headers
-            .get(CONTENT_TYPE)
-            .map_or("no", |value| value.to_str().unwrap_or("an unreadable"));
+    /// Returns the error that an answer without frames means.
+    async fn refusal(&self, address: &Address, head: &Parts, body: Incoming) -> TransportError {
         let body = Limited::new(body, REFUSAL_TEXT_BYTES_MAX).collect();
         let text = match timeout(self.deadlines.connect, body).await {
             Ok(Ok(body)) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-            // It goes on too long, or breaks off: what it says matters to nobody.
+            // It is too long, or was cut: the status has to do.
             Ok(Err(_)) | Err(_) => String::new(),
         };
-        let why = format!("it answers {status} with {media_type} content {text:?}");
-        error::mismatch(address, &why)
+        error::refusal(address, head, &text)
     }
 }
 
@@ -198,18 +151,12 @@ fn post(
         .header(CONTENT_TYPE, FRAMES_MEDIA_TYPE)
         .body(body)
         .map_err(|error| {
-            let text = format!("{authority} cannot stand in a URL");
+            let text = format!("{authority} cannot be part of a URL");
             TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
         })
 }
 
-/// Tells whether a body claims to be frames.
-pub(crate) fn is_frames(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
-    media_type == Some(FRAMES_MEDIA_TYPE.as_bytes())
-}
-
-/// Stops sending a request that nobody waits for.
+/// Stops sending a request when its exchange is dropped.
 struct CancelOnDrop(Arc<Sending>);
 
 impl Drop for CancelOnDrop {
@@ -218,11 +165,12 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// The frames of an answer. The request is sent as long as they are read.
+/// The frames of an answer. Dropping them stops the request.
 struct AnswerFrames {
     reader: Option<FrameReader>,
     sending: CancelOnDrop,
     closed: Arc<AtomicBool>,
+    _place: Place,
 }
 
 impl Stream for AnswerFrames {

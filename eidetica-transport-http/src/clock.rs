@@ -1,38 +1,34 @@
 //! Deadlines for the two directions of a body.
 
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::builder::Deadlines;
 use crate::limits::PROGRESS_MIN_BYTES_PER_S;
+use crate::options::Deadlines;
+use crate::sync::lock;
 
-/// Takes a lock. No code panics while it holds one of this crate's.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Tells since when the other side has been expected to take what it was sent.
+/// Records since when it has been the other side's turn to take what it was sent.
 #[derive(Debug, Default)]
 pub(crate) struct SendClock {
     waiting_since: Mutex<Option<Instant>>,
 }
 
 impl SendClock {
-    /// Notes that bytes were handed to the connection: it is the other side's turn.
+    /// Records that bytes were handed to the connection: it is the other side's turn.
     pub(crate) fn handed_over(&self) {
         *lock(&self.waiting_since) = Some(Instant::now());
     }
 
-    /// Notes that the connection has room, and this side has nothing to send yet.
+    /// Records that the connection has room, and this side has nothing to send yet.
     pub(crate) fn producing(&self) {
         *lock(&self.waiting_since) = None;
     }
 
-    /// Returns since when the other side has been expected to move, if it is.
+    /// Returns since when it has been the other side's turn, if it is.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         *lock(&self.waiting_since)
     }
@@ -41,17 +37,16 @@ impl SendClock {
 /// What refills the time that a [`ReceiveClock`] has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refill {
-    /// Each byte is worth its share of a second, so that a body which trickles ends too. For
-    /// requests.
+    /// Each byte adds its share of a second, so that a body that trickles ends too. For requests.
     ByBytes,
-    /// A whole frame is worth the whole time, so that an answer may go on for days with a short
-    /// frame at times. Within a frame, as above. For answers.
+    /// A whole frame restores the whole time, so that an answer may go on for days with a short
+    /// frame now and then. Within a frame, as above. For answers.
     ByFrames,
 }
 
-/// Lets a body wait for its next bytes for a bounded time.
+/// Bounds the wait for the next bytes of a body.
 ///
-/// Only time spent waiting counts, not the time that this side takes to digest what arrived.
+/// Only time spent waiting counts, not the time that this side takes to process what arrived.
 #[derive(Debug)]
 pub(crate) struct ReceiveClock {
     refill: Refill,
@@ -77,7 +72,7 @@ impl ReceiveClock {
         }
     }
 
-    /// Notes whether the other side owes bytes now: it has begun something that it has at hand.
+    /// Records whether the other side owes bytes: it has begun something that it has at hand.
     pub(crate) fn within_frame(&mut self, within: bool) {
         match within {
             true => _ = self.frame_left.get_or_insert(self.stall),
@@ -85,7 +80,7 @@ impl ReceiveClock {
         }
     }
 
-    /// Waits. `Ready` when the time is up.
+    /// Waits until the time is up.
     pub(crate) fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = || Instant::now();
         let left = self
@@ -102,7 +97,7 @@ impl ReceiveClock {
         Poll::Ready(())
     }
 
-    /// Notes that bytes arrived.
+    /// Records that bytes arrived.
     pub(crate) fn received(&mut self, bytes: usize) {
         let waited = self.waiting_since.take().map(|since| since.elapsed());
         let waited = waited.unwrap_or_default();
@@ -113,7 +108,7 @@ impl ReceiveClock {
         self.frame_left = self.frame_left.map(|left| refilled(left, self.stall));
     }
 
-    /// Notes that a frame is whole.
+    /// Records that a frame is whole.
     pub(crate) fn framed(&mut self) {
         self.frame_left = None;
         if self.refill == Refill::ByFrames {

@@ -1,9 +1,9 @@
-//! What a service did not read of a request.
+//! Reads and discards the part of a request that its service did not read.
 //!
-//! An HTTP/1.1 server that closes a connection on which unread bytes wait makes the system throw
-//! away what the caller has not received yet (RFC 9112, section 9.6). So the rest of a request is
-//! read and thrown away, also for a while after its answer. It helps in another way: only who
-//! reads notices that the caller has gone.
+//! When an HTTP/1.1 server closes a connection with unread bytes, the system discards what the
+//! caller has not received yet (RFC 9112, section 9.6). So the rest of a request is read and
+//! discarded, for a while after its answer too. Besides, only a server that reads notices that the
+//! caller has left.
 
 use std::sync::Weak;
 
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::limits::{LINGER, LINGER_BYTES, LINGER_PAUSE};
 use crate::tasks::Tasks;
 
-/// Takes care of the unread rest of one request.
+/// Discards the unread rest of one request.
 pub(crate) struct Drain {
     answered: watch::Sender<bool>,
     tasks: Weak<Tasks>,
@@ -29,26 +29,26 @@ impl Drain {
         }
     }
 
-    /// Takes a body that nobody reads any further.
+    /// Takes a body that is not read any further.
     pub(crate) fn leave(&self, body: Incoming) {
         if body.is_end_stream() {
             return;
         }
         if let Some(tasks) = self.tasks.upgrade() {
-            tasks.spawn(throw_away(body, self.answered.subscribe()));
+            tasks.spawn(discard(body, self.answered.subscribe()));
         }
     }
 
-    /// Notes that the answer is over.
+    /// Records that the answer has ended.
     pub(crate) fn answered(&self) {
         self.answered.send_replace(true);
     }
 }
 
 /// Reads a body until it ends, or until [`LINGER`] after the answer.
-async fn throw_away(mut body: Incoming, mut answered: watch::Receiver<bool>) {
-    let long_over = async {
-        // Without a sender the exchange is over, too.
+async fn discard(mut body: Incoming, mut answered: watch::Receiver<bool>) {
+    let answered_for_long = async {
+        // An error means that the exchange has ended too.
         let _ = answered.wait_for(|answered| *answered).await;
         sleep(LINGER).await;
     };
@@ -57,13 +57,13 @@ async fn throw_away(mut body: Incoming, mut answered: watch::Receiver<bool>) {
         while let Some(Ok(piece)) = body.frame().await {
             bytes_read += piece.data_ref().map_or(0, |bytes| bytes.len());
             if bytes_read > LINGER_BYTES {
-                // The caller is slowed down to what costs nothing here.
+                // Slows the caller down to a rate that costs nothing here.
                 sleep(LINGER_PAUSE).await;
             }
         }
     };
     tokio::select! {
-        () = long_over => {}
+        () = answered_for_long => {}
         () = read => {}
     }
 }

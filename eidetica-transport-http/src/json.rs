@@ -1,15 +1,16 @@
-//! Answers for people and scripts.
+//! JSON answers and refusals.
 
 use eidetica_proto::PROTOCOL_VERSION;
-use eidetica_proto::transport::{InspectError, Inspection, Question};
 use hyper::StatusCode;
 use serde::Serialize;
+
+use crate::json_api::JsonApiError;
 
 /// An answer in JSON.
 pub(crate) struct Json {
     pub(crate) status: StatusCode,
     pub(crate) text: Vec<u8>,
-    /// The method that the path takes, if another was used.
+    /// The method that the path accepts, if the request used another.
     pub(crate) allow: Option<&'static str>,
 }
 
@@ -33,7 +34,7 @@ impl Json {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "an answer cannot be written as JSON");
+                tracing::error!(%error, "an answer could not be written as JSON");
                 Self {
                     status: StatusCode::INTERNAL_SERVER_ERROR,
                     text: Vec::new(),
@@ -56,7 +57,7 @@ impl Json {
     }
 
     pub(crate) fn wrong_method(allow: &'static str) -> Self {
-        let text = format!("this path takes {allow} only");
+        let text = format!("this path accepts only {allow}");
         let json = Self::error(StatusCode::METHOD_NOT_ALLOWED, &text);
         Self {
             allow: Some(allow),
@@ -65,8 +66,9 @@ impl Json {
     }
 
     pub(crate) fn other_version(version: &str) -> Self {
-        let error =
-            format!("version {PROTOCOL_VERSION} of the protocol is spoken here, not {version:?}");
+        let error = format!(
+            "this server speaks version {PROTOCOL_VERSION} of the protocol, not {version:?}"
+        );
         let refusal = Refusal {
             error: &error,
             protocol_versions: Some([PROTOCOL_VERSION]),
@@ -74,68 +76,18 @@ impl Json {
         Self::new(StatusCode::NOT_FOUND, &refusal)
     }
 
-    pub(crate) fn inspection(answer: Result<Inspection, InspectError>) -> Self {
+    /// Wraps the answer of a [`JsonApi`](crate::JsonApi).
+    pub(crate) fn answer(answer: Result<String, JsonApiError>) -> Self {
         match answer {
-            Ok(inspection) => Self::new(StatusCode::OK, &inspection),
-            Err(InspectError::NotFound) => Self::not_found(),
-            Err(error @ InspectError::Internal) => {
+            Ok(text) => Self {
+                status: StatusCode::OK,
+                text: text.into(),
+                allow: None,
+            },
+            Err(JsonApiError::NotFound) => Self::not_found(),
+            Err(error @ JsonApiError::Internal) => {
                 Self::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }
-        }
-    }
-}
-
-/// Returns the question that a path asks, its version taken off.
-pub(crate) fn question(path: &str) -> Option<Question> {
-    let mut parts = path.split('/');
-    let question = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
-        ("health", None, None, None) => Question::Health,
-        ("trees", None, None, None) => Question::Trees,
-        ("trees", Some(tree), Some("tips"), None) => Question::Tips(tree.parse().ok()?),
-        ("trees", Some(tree), Some("entries"), Some(entry)) => {
-            Question::Entry(tree.parse().ok()?, entry.parse().ok()?)
-        }
-        _ => return None,
-    };
-    parts.next().is_none().then_some(question)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_path_asks_its_question() {
-        let id = "ab".repeat(32);
-        let tree = id.parse().expect("an id");
-        let entry = id.parse().expect("an id");
-        let asks = |path: &str, question_asked| {
-            assert_eq!(question(path), Some(question_asked), "{path}");
-        };
-        asks("health", Question::Health);
-        asks("trees", Question::Trees);
-        asks(&format!("trees/{id}/tips"), Question::Tips(tree));
-        asks(
-            &format!("trees/{id}/entries/{id}"),
-            Question::Entry(tree, entry),
-        );
-    }
-
-    #[test]
-    fn other_paths_ask_nothing() {
-        let id = "ab".repeat(32);
-        for path in [
-            "".to_owned(),
-            "health/".to_owned(),
-            "trees/".to_owned(),
-            "trees/xyz/tips".to_owned(),
-            format!("trees/{id}"),
-            format!("trees/{id}/tips/"),
-            format!("trees/{id}/entries"),
-            format!("trees/{id}/entries/{id}/"),
-            format!("trees/{id}/entries/{id}/x"),
-        ] {
-            assert_eq!(question(&path), None, "{path}");
         }
     }
 }

@@ -1,34 +1,30 @@
 //! Carries Eidetica frames over HTTP.
 //!
-//! An exchange is one `POST /eidetica/v1/exchange`. Its body is the request's frames, the body of
-//! the answer is the answer's frames; both are streamed, so that whoever reads slowly slows the
-//! other side down and nobody holds a whole body. The version of the protocol stands in the path.
+//! An exchange is one `POST /eidetica/v2/exchange`. Its body is the frames of the request, the body
+//! of the answer is the frames of the answer. Both are streamed, so that a slow reader slows the
+//! other side down and no side holds a whole body. The path contains the version of the protocol.
 //!
-//! A body is the frames, each with its length before it, and then the **end mark**: four bytes
-//! `ff`, a length that no frame has. HTTP's own end of a body is not believed, because a body that
-//! was cut can look complete: behind a proxy that speaks HTTP/1.0 to the server, and after an
-//! HTTP/2 reset without error. So a body without its mark is a lost connection.
+//! A body is the frames, each after its length, and then the **end mark**: four bytes `ff`, a
+//! length that no frame has. HTTP's own end of a body is not trusted, because a body that was cut
+//! can look complete: through a proxy that speaks HTTP/1.0 to the server, and after an HTTP/2 reset
+//! without error. So a body without its mark is a lost connection.
 //!
-//! The server speaks HTTP/1.1 and HTTP/2 (by prior knowledge) on one port, and answers a few
-//! read-only questions in JSON for people and scripts:
+//! An answer may live for ever: each whole frame restores the caller's patience, each frame is sent
+//! as soon as it exists, and headers tell proxies not to hold it back.
 //!
-//! ```text
-//! GET /eidetica/v1/health
-//! GET /eidetica/v1/trees
-//! GET /eidetica/v1/trees/<tree>/tips
-//! GET /eidetica/v1/trees/<tree>/entries/<entry>
-//! ```
+//! The server speaks HTTP/1.1 and HTTP/2 (by prior knowledge) on one port. If it is given a
+//! [`JsonApi`], it also answers `GET` requests of people and scripts below `/eidetica/v2/`.
 //!
 //! # Secrecy
 //!
 //! Addresses are `http:host:port`, and with the feature `tls` also `https:host:port`.
 //!
-//! **Over `http`, whoever listens on the way reads everything**: the signatures of entries and
-//! requests prove who speaks, they hide nothing. Use `https`, or iroh, unless all that is sent is
-//! public or the network is trusted. A server speaks TLS with a certificate that an authority has
-//! signed, or with one that it makes itself and whose clients are given it (`ServerTls`,
-//! `ClientTls`); or a proxy before it does. TLS proves the server's name to the client; keys of
-//! peers are not proven by this transport, over `https` no more than over `http`.
+//! **Over `http`, anyone on the path reads everything**: the signatures of entries and requests
+//! prove who speaks, they hide nothing. Use `https` or iroh, unless all that is sent is public or
+//! the network is trusted. A server speaks TLS with a certificate that an authority has signed, or
+//! with its own, which its clients then need (`ServerTls`, `ClientTls`); or a proxy speaks TLS for
+//! it. TLS proves the server's name to the client. This transport does not prove the keys of peers,
+//! over `https` no more than over `http`.
 //!
 //! Every wait has a deadline ([`Deadlines`]) and everything that can pile up has a limit
 //! ([`limits`]). All tasks belong to the transport: none outlives
@@ -65,16 +61,26 @@ mod connection;
 mod drain;
 mod error;
 mod json;
+mod json_api;
 pub mod limits;
+mod options;
+mod pool;
+mod quota;
 mod reader;
 mod routes;
 mod server;
+mod serving;
+mod settings;
+mod stopping;
+mod sync;
 mod tasks;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
 
-pub use builder::{Deadlines, HttpTransportBuilder, HttpVersion};
+pub use builder::HttpTransportBuilder;
+pub use json_api::{JsonApi, JsonApiError};
+pub use options::{Deadlines, HttpVersion};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, ServerTls, TlsError};
 pub use transport::HttpTransport;

@@ -19,6 +19,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time that exchanges under way get to end when the server stops.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// Longest pause of an answer while the server stops. An answer that has begun and then pauses for
+/// longer waits for news and is cut; reading the next batch from a store takes a few milliseconds.
+pub const STOP_QUIET: Duration = Duration::from_millis(250);
+
 /// Least progress of a request's body while the server waits for it: 1 KiB/s. A modem did better;
 /// who is slower wants to hold the connection.
 pub const PROGRESS_MIN_BYTES_PER_S: u64 = 1024;
@@ -27,8 +31,9 @@ pub const PROGRESS_MIN_BYTES_PER_S: u64 = 1024;
 /// makes at least [`PROGRESS_MIN_BYTES_PER_S`].
 pub const PIECE_BYTES: usize = 32 << 10;
 
-/// Most connections kept that have had an answer. At some 64 KiB of buffers each, 16 MiB.
-pub const CONNECTIONS_MAX: usize = 256;
+/// Most connections kept that have had an answer: a thousand peers that wait for news over HTTP/1.1,
+/// and as many that ask. An idle connection costs about 20 KiB of buffers.
+pub const CONNECTIONS_MAX: usize = 2048;
 
 /// Most connections that have had no answer yet. One more, and the oldest of them is closed, of
 /// those from the address that has most: a flood of connections that say nothing ends here, and
@@ -47,8 +52,12 @@ pub const FRAME_FREE_BYTES: usize = 4 << 10;
 /// Most bytes read from a connection before somebody takes them, and the longest head.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 
-/// Most exchanges at once over one HTTP/2 connection.
+/// Most concurrent exchanges on one HTTP/2 connection.
 pub const EXCHANGES_PER_CONNECTION_MAX: u32 = 16;
+
+/// Most HTTP/2 connections of a client to one server: 64 concurrent exchanges, as many as an engine
+/// runs in all.
+pub const HTTP2_CONNECTIONS_MAX: usize = 4;
 
 /// How much of a request may arrive before it is read, for each HTTP/2 exchange.
 pub const REQUEST_WINDOW_BYTES: u32 = 256 << 10;

@@ -1,4 +1,4 @@
-//! Bodies that come in: pieces of the other side's, put together to frames.
+//! Incoming bodies: pieces, put together to frames.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use eidetica_proto::TransportError;
 use eidetica_proto::frame::FrameDecoder;
-use eidetica_proto::quota::Share;
 use futures::Stream;
 use hyper::body::{Body, Incoming};
 
 use crate::body::END_MARK;
-use crate::builder::Deadlines;
 use crate::clock::{ReceiveClock, Refill};
 use crate::drain::Drain;
 use crate::limits::FRAME_FREE_BYTES;
+use crate::options::Deadlines;
+use crate::quota::Share;
 
 /// Reads the frames of a body.
 pub(crate) struct FrameReader {
@@ -27,9 +27,9 @@ pub(crate) struct FrameReader {
     begun: bool,
     /// Whether the end mark was seen.
     complete: bool,
-    /// The memory for what is there of a frame.
+    /// The memory for the part of a frame that has arrived.
     memory: Option<Share>,
-    /// Where what is not read of the body goes.
+    /// Takes the unread rest of the body.
     drain: Option<Arc<Drain>>,
 }
 
@@ -47,20 +47,20 @@ impl FrameReader {
         }
     }
 
-    /// Leaves what is not read of the body there, instead of dropping it.
+    /// Leaves the unread rest of the body to `drain`, instead of dropping it.
     pub(crate) fn leaving_rest_to(mut self, drain: Arc<Drain>) -> Self {
         self.drain = Some(drain);
         self
     }
 
-    /// Takes the memory for frames that are not whole from there.
+    /// Counts the memory for frames that are not whole in `memory`.
     pub(crate) fn within(mut self, memory: Share) -> Self {
         self.memory = Some(memory);
         self
     }
 
-    /// Tells whether the other side has begun something that it has at hand. Only callers owe it:
-    /// what goes into an answer may not be known yet.
+    /// Returns whether the other side has begun something that it has at hand. Only callers owe
+    /// bytes: the rest of an answer may not exist yet.
     fn is_owed(&self) -> bool {
         let within = !self.begun || self.complete || self.decoder.buffered_bytes() > 0;
         within && self.refill == Refill::ByBytes
@@ -115,7 +115,7 @@ impl Stream for FrameReader {
                 && this.decoder.buffered_bytes() > FRAME_FREE_BYTES
                 && memory.poll_room(context).is_pending()
             {
-                // Not the caller's fault, so no clock runs.
+                // This is not the caller's fault, so no clock runs.
                 return Poll::Pending;
             }
             let owed = this.is_owed();
@@ -124,8 +124,8 @@ impl Stream for FrameReader {
                 break;
             };
             let piece = Pin::new(body).poll_frame(context);
-            // Behind the mark only HTTP's own end is awaited, so that the connection can be used
-            // again. Whatever comes instead changes nothing about the frames.
+            // After the mark, only HTTP's own end is awaited, so that the connection can be reused.
+            // Anything else changes nothing about the frames.
             if this.complete {
                 match piece {
                     Poll::Pending if this.clock.poll_deadline(context).is_pending() => {
@@ -144,7 +144,7 @@ impl Stream for FrameReader {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let text = "the connection broke in the middle of a body";
+                    let text = "the connection was lost in the middle of a body";
                     return this.fail(TransportError::connection_lost(text).with_source(error));
                 }
                 Poll::Ready(None) => {

@@ -1,24 +1,27 @@
-//! What each path and method is answered.
+//! Answers requests by path and method.
 
 use std::sync::Arc;
 
 use eidetica_proto::{Caller, PROTOCOL_VERSION};
 use futures::StreamExt;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::address::KIND;
-use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody};
-use crate::client::is_frames;
+use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, is_frames};
 use crate::clock::Refill;
 use crate::connection::{Connection, UnderWay};
 use crate::drain::Drain;
-use crate::json::{self, Json};
+use crate::json::Json;
 use crate::reader::FrameReader;
+use crate::stopping::cut_when_quiet;
 
-/// Where the paths of every version begin.
+/// The prefix of the paths of every version.
 const ROOT: &str = "/eidetica/v";
+
+/// Tells nginx, and proxies that follow it, to pass on each piece of an answer at once.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -27,37 +30,27 @@ pub(crate) async fn answer(
 ) -> Response<OutgoingBody> {
     let under_way = connection.begin();
     let drain = Arc::new(Drain::new(connection.tasks.clone()));
-    let path = match versioned(request.uri().path()) {
-        Ok(path) => Ok(path.to_owned()),
-        Err(refusal) => Err(refusal),
-    };
-    let json = match path.as_deref() {
-        Err(_) => None,
-        Ok("exchange") => match request.method() == Method::POST {
-            false => Some(Json::wrong_method("POST")),
-            true if !is_frames(request.headers()) => Some(Json::error(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "an exchange is a body of the type application/vnd.eidetica.frames",
-            )),
-            true => return exchange(connection, request, drain, under_way).await,
-        },
-        Ok(path) => Some(match json::question(path) {
+    let json = match unversioned(request.uri().path()) {
+        Err(refusal) => refusal,
+        Ok("exchange") if request.method() != Method::POST => Json::wrong_method("POST"),
+        Ok("exchange") if !is_frames(request.headers()) => Json::error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "an exchange is a body of the type application/vnd.eidetica.frames",
+        ),
+        Ok("exchange") => return exchange(connection, request, drain, under_way).await,
+        Ok(path) => match connection.json_api() {
             None => Json::not_found(),
             Some(_) if request.method() != Method::GET => Json::wrong_method("GET"),
-            Some(question) => Json::inspection(connection.service.inspect(question).await),
-        }),
-    };
-    let json = match (json, path) {
-        (Some(json), _) | (None, Err(json)) => json,
-        (None, Ok(_)) => Json::not_found(),
+            Some(api) => Json::answer(api.get(path).await),
+        },
     };
     drain.leave(request.into_body());
     connection.answered();
     text(json, drain, under_way)
 }
 
-/// Returns what stands behind the version in a path.
-fn versioned(path: &str) -> Result<&str, Json> {
+/// Returns what follows the version in a path.
+fn unversioned(path: &str) -> Result<&str, Json> {
     let Some((version, rest)) = path
         .strip_prefix(ROOT)
         .and_then(|path| path.split_once('/'))
@@ -86,6 +79,7 @@ async fn exchange(
         .leaving_rest_to(Arc::clone(&drain));
     let frames = connection.service.exchange(caller, reader.boxed()).await;
     connection.answered();
+    let frames = cut_when_quiet(frames, connection.stopping.clone());
     let sending = Arc::clone(&under_way.sending);
     let guard = Answering {
         _under_way: under_way,
@@ -93,8 +87,14 @@ async fn exchange(
     };
     let body = OutgoingBody::frames(frames, sending, Some(Box::new(guard)));
     let mut response = Response::new(body);
-    let media_type = HeaderValue::from_static(FRAMES_MEDIA_TYPE);
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES_MEDIA_TYPE));
+    // An answer may go on for hours, one short frame at a time.
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    );
     response
 }
 

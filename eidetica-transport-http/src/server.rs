@@ -1,10 +1,9 @@
-//! The answering side: who gets in, and how it ends.
+//! The answering side: accepts connections until it stops.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use eidetica_proto::quota::Quota;
 use eidetica_proto::{Address, Service, TransportError, TransportErrorKind};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -12,9 +11,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Scheme;
-use crate::builder::{Deadlines, HttpTransportBuilder};
-use crate::connection::{Connection, Shared};
+use crate::connection::{Connection, JsonApiSlot, Shared};
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
+use crate::options::Deadlines;
+use crate::quota::Quota;
+use crate::settings::Settings;
 use crate::tasks::Tasks;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
@@ -29,11 +30,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to listen at `bind`.
+    /// Starts to listen on `bind`.
     pub(crate) fn start(
         bind: SocketAddr,
         service: Arc<dyn Service>,
-        settings: &HttpTransportBuilder,
+        json_api: JsonApiSlot,
+        settings: &Settings,
     ) -> Result<Self, TransportError> {
         let listener = listen(bind).map_err(|error| listen_error(bind, error))?;
         let address = listener
@@ -41,12 +43,13 @@ impl Server {
             .map_err(|error| listen_error(bind, error))?;
         let tasks = Tasks::new();
         let stopping = watch::Sender::new(false);
-        let door = Door {
+        let acceptor = Acceptor {
             listener,
             shared: Shared {
                 newcomers: Quota::new(settings.newcomers_max),
                 answered: Arc::new(Semaphore::new(settings.connections_max)),
                 memory: Quota::new(settings.unfinished_bytes_max),
+                json_api,
             },
             service,
             deadlines: settings.deadlines,
@@ -59,20 +62,20 @@ impl Server {
             scheme: settings.server_scheme(),
             address,
             tasks,
-            accepting: tokio::spawn(door.accept()),
+            accepting: tokio::spawn(acceptor.accept()),
             stopping,
         })
     }
 
-    /// Returns where the server listens, as others see it.
+    /// Returns the address that the server listens on, as others see it.
     pub(crate) fn address(&self) -> Option<Address> {
         let ip = reachable_ip(self.address.ip());
         let value = SocketAddr::new(ip, self.address.port()).to_string();
         Address::new(self.scheme.as_str(), &value).ok()
     }
 
-    /// Lists the addresses that others are told.
-    pub(crate) fn addresses(&self, settings: &HttpTransportBuilder) -> Vec<Address> {
+    /// Returns the addresses to advertise.
+    pub(crate) fn addresses(&self, settings: &Settings) -> Vec<Address> {
         let port = self.address.port();
         let mut addresses = settings.advertised.clone();
         addresses.extend(settings.hosts.iter().filter_map(|host| {
@@ -82,7 +85,7 @@ impl Server {
             };
             let address = Address::new(self.scheme.as_str(), &value);
             if let Err(error) = &address {
-                tracing::warn!(host, %error, "a host cannot stand in an address");
+                tracing::warn!(host, %error, "a host cannot be part of an address");
             }
             address.ok()
         }));
@@ -92,17 +95,17 @@ impl Server {
         addresses
     }
 
-    /// Ends the server. Nothing of it is left when this returns.
+    /// Stops the server. When this returns, nothing of it is left.
     pub(crate) async fn stop(mut self, deadlines: Deadlines) {
         self.accepting.abort();
-        // It was cancelled, or had ended: either way the port is free.
+        // It was cancelled or has ended: either way the port is free.
         let _ = (&mut self.accepting).await;
         self.stopping.send_replace(true);
         if timeout(deadlines.stop_grace, self.tasks.idle())
             .await
             .is_err()
         {
-            tracing::debug!("exchanges outlasted the grace of the stop and are cut");
+            tracing::debug!("exchanges outlasted the grace time of the stop and are cut");
         }
         self.tasks.shut_down().await;
     }
@@ -126,12 +129,23 @@ fn listen(bind: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(ACCEPT_BACKLOG)
 }
 
+/// Sends small frames at once, and notices a caller that has gone without a word.
+fn configure(stream: &TcpStream, deadlines: Deadlines) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Heartbeats alone would fill the system's buffer for a quarter of an hour first.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(deadlines.idle))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = deadlines;
+    Ok(())
+}
+
 fn listen_error(bind: SocketAddr, error: io::Error) -> TransportError {
     let (kind, text) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             TransportErrorKind::AddressInUse,
             format!(
-                "port {} of {} is taken: choose another, or stop who has it",
+                "port {} of {} is in use: choose another, or stop the program that uses it",
                 bind.port(),
                 bind.ip()
             ),
@@ -142,11 +156,11 @@ fn listen_error(bind: SocketAddr, error: io::Error) -> TransportError {
         ),
         io::ErrorKind::PermissionDenied => (
             TransportErrorKind::Local,
-            format!("the system does not allow to listen at {bind}: choose a port from 1024 on"),
+            format!("permission denied to listen on {bind}: choose a port from 1024 on"),
         ),
         _ => (
             TransportErrorKind::Local,
-            format!("the system cannot listen at {bind}"),
+            format!("cannot listen on {bind}"),
         ),
     };
     TransportError::new(kind, text).with_source(error)
@@ -160,9 +174,9 @@ pub(crate) fn reachable_ip(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the address that this machine uses towards others, for a server that listens on all of
-/// them. Connecting a UDP socket sends nothing; the system only chooses the route. The targets are
-/// those reserved for documentation (RFC 5737, RFC 3849).
+/// Returns the address that this machine uses towards others, for a server that listens on all
+/// addresses. Connecting a UDP socket sends nothing; the system only chooses the route. The targets are
+/// reserved for documentation (RFC 5737, RFC 3849).
 fn outward_ip(unspecified: IpAddr) -> IpAddr {
     let (target, loopback): (IpAddr, IpAddr) = match unspecified {
         IpAddr::V4(_) => (
@@ -186,7 +200,7 @@ fn outward_ip(unspecified: IpAddr) -> IpAddr {
 }
 
 /// What the accepting task needs.
-struct Door {
+struct Acceptor {
     listener: TcpListener,
     shared: Shared,
     service: Arc<dyn Service>,
@@ -197,26 +211,26 @@ struct Door {
     stopping: watch::Receiver<bool>,
 }
 
-impl Door {
+impl Acceptor {
     async fn accept(self) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, remote)) => self.let_in(stream, remote),
+                Ok((stream, remote)) => self.serve(stream, remote),
                 Err(error) => {
-                    // The system lacks files or memory, or the caller has gone already.
-                    tracing::warn!(%error, "a connection was not accepted");
+                    // The system lacks files or memory, or the caller has left already.
+                    tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
-    fn let_in(&self, stream: TcpStream, remote: SocketAddr) {
+    fn serve(&self, stream: TcpStream, remote: SocketAddr) {
         let Some(tasks) = self.tasks.upgrade() else {
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%remote, %error, "small answers may be delayed");
+        if let Err(error) = configure(&stream, self.deadlines) {
+            tracing::debug!(%remote, %error, "a connection keeps the system's settings");
         }
         let connection = Connection::new(
             Arc::clone(&self.service),
@@ -224,14 +238,14 @@ impl Door {
             self.deadlines,
             self.tasks.clone(),
             self.shared.clone(),
+            self.stopping.clone(),
         );
         connection.arrive();
-        let stopping = self.stopping.clone();
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
-            tasks.spawn(connection.serve_tls(tls, stream, stopping));
+            tasks.spawn(connection.serve_tls(tls, stream));
             return;
         }
-        tasks.spawn(connection.serve(stream, stopping));
+        tasks.spawn(connection.serve(stream));
     }
 }

@@ -7,7 +7,7 @@ use std::task::Poll;
 use hyper::rt::Executor;
 use tokio::task::JoinSet;
 
-use crate::clock::lock;
+use crate::sync::lock;
 
 /// A set of tasks that ends as a whole.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl Tasks {
     /// Runs a task, unless the set has ended.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(set) = &mut *lock(&self.set) {
-            // Those that have ended would stay in the set until somebody asks for them.
+            // Tasks that have ended stay in the set until they are joined.
             while set.try_join_next().is_some() {}
             set.spawn(task);
         }
@@ -47,7 +47,7 @@ impl Tasks {
         .await;
     }
 
-    /// Cuts every task, and returns when none is left.
+    /// Cuts every task. When this returns, none is left.
     pub(crate) async fn shut_down(&self) {
         let set = lock(&self.set).take();
         if let Some(mut set) = set {
@@ -56,7 +56,7 @@ impl Tasks {
     }
 }
 
-/// Lets hyper run its tasks among ours. It holds no task alive.
+/// Runs the tasks of hyper in the set. It keeps no task alive.
 #[derive(Clone)]
 pub(crate) struct TasksExecutor(pub(crate) Weak<Tasks>);
 

@@ -8,37 +8,45 @@ use eidetica_proto::{
 };
 
 use crate::address::{KIND, Scheme};
-use crate::builder::HttpTransportBuilder;
 use crate::client::Client;
-use crate::clock::lock;
+use crate::connection::JsonApiSlot;
 use crate::error::closed;
+use crate::json_api::JsonApi;
 use crate::server::Server;
+use crate::settings::Settings;
+use crate::sync::lock;
 
 /// Carries exchanges over HTTP.
 ///
-/// All its methods are to be called within a tokio runtime that has its network and its clock
-/// switched on.
-pub struct HttpTransport {
-    settings: HttpTransportBuilder,
+/// It is a cheap handle: clones are the same transport, which ends with the last of them. All its
+/// methods must be called within a tokio runtime that has its network and its clock enabled.
+#[derive(Clone)]
+pub struct HttpTransport(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
     client: Client,
     server: Mutex<Option<Server>>,
-    /// Held by whoever starts or stops the server, so that two stops both wait for its end.
+    /// Held while the server starts or stops, so that of two stops both wait for its end.
     changing: tokio::sync::Mutex<()>,
+    json_api: JsonApiSlot,
 }
 
 impl HttpTransport {
-    /// Begins to build a transport.
-    pub fn builder() -> HttpTransportBuilder {
-        HttpTransportBuilder::default()
-    }
-
-    pub(crate) fn new(settings: HttpTransportBuilder) -> Self {
-        Self {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
             client: Client::new(&settings),
             settings,
             server: Mutex::new(None),
             changing: tokio::sync::Mutex::new(()),
-        }
+            json_api: JsonApiSlot::default(),
+        }))
+    }
+
+    /// Serves a JSON interface beside the exchanges, whether or not the server runs already. It
+    /// replaces the interface set before.
+    pub fn set_json_api(&self, api: Arc<dyn JsonApi>) {
+        *lock(&self.0.json_api) = Some(api);
     }
 }
 
@@ -57,45 +65,50 @@ impl SyncTransport for HttpTransport {
     }
 
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
-        let _changing = self.changing.lock().await;
-        if self.client.is_closed() {
+        let _changing = self.0.changing.lock().await;
+        if self.0.client.is_closed() {
             return Err(closed());
         }
-        let Some(bind) = self.settings.bind else {
+        let Some(bind) = self.0.settings.bind else {
             return Err(TransportError::new(
                 TransportErrorKind::UnusableAddress,
-                "this transport was built without an address to listen at: it only asks",
+                "no bind address: client only",
             ));
         };
-        let mut server = lock(&self.server);
+        let mut server = lock(&self.0.server);
         if let Some(address) = server.as_ref().map(Server::address) {
             let address = address.map_or_else(|| bind.to_string(), String::from);
             return Err(TransportError::new(
                 TransportErrorKind::AlreadyRunning,
-                format!("the server runs already, at {address}"),
+                format!("the server is already running, at {address}"),
             ));
         }
-        *server = Some(Server::start(bind, service, &self.settings)?);
+        *server = Some(Server::start(
+            bind,
+            service,
+            Arc::clone(&self.0.json_api),
+            &self.0.settings,
+        )?);
         Ok(())
     }
 
     async fn stop_server(&self) -> Result<(), TransportError> {
-        let _changing = self.changing.lock().await;
-        let server = lock(&self.server).take();
+        let _changing = self.0.changing.lock().await;
+        let server = lock(&self.0.server).take();
         if let Some(server) = server {
-            server.stop(self.settings.deadlines).await;
+            server.stop(self.0.settings.deadlines).await;
         }
         Ok(())
     }
 
     fn is_server_running(&self) -> bool {
-        lock(&self.server).is_some()
+        lock(&self.0.server).is_some()
     }
 
     async fn server_addresses(&self) -> Vec<Address> {
-        match lock(&self.server).as_ref() {
+        match lock(&self.0.server).as_ref() {
             None => Vec::new(),
-            Some(server) => server.addresses(&self.settings),
+            Some(server) => server.addresses(&self.0.settings),
         }
     }
 
@@ -104,14 +117,14 @@ impl SyncTransport for HttpTransport {
         address: &Address,
         request: FrameStream,
     ) -> Result<Response, TransportError> {
-        if self.client.is_closed() {
+        if self.0.client.is_closed() {
             return Err(closed());
         }
-        self.client.exchange(address, request).await
+        self.0.client.exchange(address, request).await
     }
 
     async fn close(&self) -> Result<(), TransportError> {
-        self.client.close().await;
+        self.0.client.close().await;
         self.stop_server().await
     }
 }

@@ -1,4 +1,4 @@
-//! How a transport is set up.
+//! Sets up transports.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,16 +8,30 @@ use eidetica_proto::{TransportError, TransportErrorKind};
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, RelayMode, RelayUrl};
 
+use crate::alpn::ALPN;
+use crate::error;
 use crate::limits::{Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX};
 use crate::mount::EideticaProtocol;
 use crate::server::Server;
 use crate::transport::{Arrivals, IrohTransport};
-use crate::{ALPN, error};
+
+impl IrohTransport {
+    /// Begins to set up a transport.
+    pub fn builder() -> IrohTransportBuilder {
+        IrohTransportBuilder::new()
+    }
+
+    /// Uses an endpoint of the program, with the default deadlines:
+    /// [`IrohTransportBuilder::attach`].
+    pub fn from_endpoint(endpoint: Endpoint) -> Self {
+        Self::builder().attach(endpoint)
+    }
+}
 
 /// Which relay servers help peers that cannot reach each other directly.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Relays {
-    /// The public ones that iroh's makers run.
+    /// The public relays of iroh's makers.
     #[default]
     Default,
     /// None: only peers that can be reached directly.
@@ -29,9 +43,8 @@ pub enum Relays {
 /// Sets up an [`IrohTransport`].
 ///
 /// End with [`bind`](Self::bind) for an endpoint of the transport's own, with
-/// [`attach`](Self::attach) or [`mount`](Self::mount) for one that the program has. The key, relays,
-/// address lookup and bind address belong to an endpoint of one's own; a given endpoint keeps its
-/// own.
+/// [`attach`](Self::attach) or [`mount`](Self::mount) for an endpoint of the program. The key,
+/// relays, address lookup and bind address apply only to the transport's own endpoint.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until bind, attach or mount is called"]
 pub struct IrohTransportBuilder {
@@ -55,8 +68,8 @@ impl IrohTransportBuilder {
         }
     }
 
-    /// Sets the node's key, which every connection proves. By default a random one, which is
-    /// somebody else after every start.
+    /// Sets the node's key, which every connection proves. By default it is random, so the node is
+    /// another peer after every start.
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.secret_key = Some(key);
         self
@@ -69,8 +82,8 @@ impl IrohTransportBuilder {
     }
 
     /// Sets whether to publish this endpoint's relay, and to look other endpoints up by their id,
-    /// at the public service that iroh's makers run. By default yes. Without it, addresses that are
-    /// bare ids reach nobody.
+    /// at the public service of iroh's makers. By default yes. Without it, addresses that are bare
+    /// ids are unreachable.
     pub fn address_lookup(mut self, on: bool) -> Self {
         self.address_lookup = on;
         self
@@ -96,15 +109,15 @@ impl IrohTransportBuilder {
         self
     }
 
-    /// Sets how many connections, handshakes included, may be there without having completed an
-    /// exchange; at least one. By default 256. One more, and the oldest is closed.
+    /// Sets how many connections, including handshakes, may exist without a completed exchange; at
+    /// least one. By default 256. One more, and the oldest is closed.
     pub fn newcomers_max(mut self, connections: usize) -> Self {
         self.capacity.newcomers = connections.max(1);
         self
     }
 
-    /// Sets how many connections that completed an exchange are kept apart from the newcomers. By
-    /// default 512.
+    /// Sets how many connections with a completed exchange are kept. By default 2048. Further ones
+    /// count as newcomers.
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.capacity.connections = connections;
         self
@@ -124,23 +137,23 @@ impl IrohTransportBuilder {
         self
     }
 
-    /// Sets how long exchanges under way may go on when the server stops. By default
+    /// Sets how long exchanges in progress may go on when the server stops. By default
     /// [`STOP_GRACE`](crate::STOP_GRACE).
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.deadlines.stop_grace = grace;
         self
     }
 
-    /// Binds an endpoint of the transport's own. From here on it can ask; connections that arrive
+    /// Binds an endpoint of the transport's own. From then on it can ask; connections that arrive
     /// before the server is started are refused.
     ///
     /// The socket is bound here and not when the server starts, because asking needs it too, and
-    /// because its port, which tickets hold, stays the same however often the server is restarted.
+    /// because its port, which tickets contain, stays the same when the server is restarted.
     ///
     /// # Errors
     /// [`TransportErrorKind::AddressInUse`] if another program has the address,
     /// [`TransportErrorKind::UnusableAddress`] if a relay's URL or the bind address is malformed,
-    /// [`TransportErrorKind::Local`] for whatever else the system says.
+    /// [`TransportErrorKind::Local`] for other errors of the system.
     pub async fn bind(self) -> Result<IrohTransport, TransportError> {
         let relays = relay_mode(&self.relays)?;
         let awaits_relay = !matches!(relays, RelayMode::Disabled);
@@ -154,7 +167,6 @@ impl IrohTransportBuilder {
             .receive_window(NEWCOMER_WINDOW_BYTES.into())
             .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0));
-        // Finding peers on the local network is one more address lookup, to be added here.
         let mut builder = builder
             .relay_mode(relays)
             .transport_config(streams.build())
@@ -165,7 +177,7 @@ impl IrohTransportBuilder {
         if let Some(addr) = self.bind_addr {
             let bound = builder.clear_ip_transports().bind_addr(addr);
             builder = bound.map_err(|error| {
-                let text = format!("{addr} is no address to listen on");
+                let text = format!("cannot listen on {addr}");
                 TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
             })?;
         }
@@ -186,10 +198,10 @@ impl IrohTransportBuilder {
         IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines, server)
     }
 
-    /// Uses an endpoint that the program has. The transport accepts its connections from the first
-    /// start of the server on, and sets its ALPNs to [`ALPN`] alone; use
-    /// [`mount`](Self::mount) if it speaks other protocols. The program closes the endpoint, and
-    /// waits for its relay if the server's addresses shall name it.
+    /// Uses an endpoint of the program. The transport accepts its connections from the first start
+    /// of the server on, and sets its ALPNs to [`ALPN`] alone; use [`mount`](Self::mount) if it
+    /// speaks other protocols. The program closes the endpoint, and waits for its relay if the
+    /// server's addresses must include it.
     pub fn attach(self, endpoint: Endpoint) -> IrohTransport {
         self.transport(endpoint, Arrivals::GivenEndpoint, false)
     }

@@ -1,4 +1,4 @@
-//! What iroh and QUIC report, as [`TransportError`]s.
+//! Turns the errors of iroh and QUIC into [`TransportError`]s.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,15 +9,15 @@ use iroh::endpoint::{
     TransportErrorCode, VarInt, WriteError,
 };
 
-use crate::ALPN_TEXT;
+use crate::alpn::ALPN_TEXT;
 
-/// The stream was given up before its end. Whoever sees it has no clean end.
+/// The stream was abandoned before its end.
 pub(crate) const RESET_ABANDONED: VarInt = VarInt::from_u32(1);
 
-/// The side that closes has completed every exchange that it took up, so whatever else was begun
-/// on this connection was not looked at and may be begun again on another.
+/// The side that closes has completed every exchange that it accepted, so any other exchange on this
+/// connection was not looked at and may be sent again on another.
 pub(crate) const CLOSE_LEAVING: VarInt = VarInt::from_u32(1);
-/// Exchanges under way were cut.
+/// Exchanges in progress were cut.
 pub(crate) const CLOSE_CUT: VarInt = VarInt::from_u32(2);
 /// The peer has too many connections here, or others need the room that this one takes.
 pub(crate) const CLOSE_BUSY: VarInt = VarInt::from_u32(3);
@@ -37,14 +37,14 @@ pub(crate) fn of_bind(error: BindError) -> TransportError {
     };
     let text = match kind {
         Kind::AddressInUse => {
-            "the address to listen on is taken: choose another, or stop whoever has it"
+            "the address to listen on is in use: choose another, or stop the program that uses it"
         }
-        _ => "the iroh endpoint could not be set up on this machine",
+        _ => "the iroh endpoint could not be bound on this machine",
     };
     TransportError::new(kind, text).with_source(error)
 }
 
-/// Finds the system's error among the causes.
+/// Returns the kind of the system's error among the causes.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     let causes = std::iter::successors(Some(error), |&cause| cause.source());
     causes
@@ -62,12 +62,15 @@ pub(crate) fn of_connect(error: ConnectError) -> TransportError {
             ),
             ConnectWithOptsError::NoAddress { .. } => (
                 Kind::Unreachable,
-                "nothing tells where the peer is: use a ticket that holds addresses, \
-                 or turn address lookup on"
+                "no address of the peer is known: use a ticket that contains addresses, \
+                 or enable address lookup"
                     .to_owned(),
             ),
             ConnectWithOptsError::EndpointClosed { .. } => closed(),
-            _ => (Kind::Local, "the connection could not be begun".to_owned()),
+            _ => (
+                Kind::Local,
+                "the connection could not be started".to_owned(),
+            ),
         },
         ConnectError::Connecting { source, .. } => match source {
             ConnectingError::ConnectionError { source, .. } => while_connecting(source),
@@ -75,7 +78,10 @@ pub(crate) fn of_connect(error: ConnectError) -> TransportError {
                 Kind::ProtocolMismatch,
                 format!("the peer does not speak {ALPN_TEXT}"),
             ),
-            _ => (Kind::Local, "the connection was given up".to_owned()),
+            _ => (
+                Kind::Local,
+                "the connection attempt was abandoned".to_owned(),
+            ),
         },
         ConnectError::Connection { source, .. } => while_connecting(source),
         _ => (Kind::Local, "the connection could not be made".to_owned()),
@@ -91,13 +97,13 @@ fn while_connecting(error: &ConnectionError) -> (Kind, String) {
         ),
         ConnectionError::Reset => (
             Kind::Refused,
-            "whoever is at the address does not know this connection".to_owned(),
+            "another program answers at the address".to_owned(),
         ),
         other => describe(other),
     }
 }
 
-/// What a broken connection means for the exchange on it.
+/// Returns what a lost connection means for the exchange on it.
 pub(crate) fn of_connection(error: ConnectionError) -> TransportError {
     let (kind, text) = describe(&error);
     TransportError::new(kind, text).with_source(error)
@@ -108,17 +114,14 @@ fn describe(error: &ConnectionError) -> (Kind, String) {
     match error {
         ConnectionError::VersionMismatch => (
             Kind::ProtocolMismatch,
-            "the peer speaks no version of QUIC that is spoken here".to_owned(),
+            "the peer speaks no common version of QUIC".to_owned(),
         ),
         ConnectionError::ConnectionClosed(close)
             if close.error_code == TransportErrorCode::crypto(ALERT_NO_APPLICATION_PROTOCOL) =>
         {
             (
                 Kind::ProtocolMismatch,
-                format!(
-                    "the peer speaks another protocol, or another version than {ALPN_TEXT}, \
-                     which is the only one spoken here"
-                ),
+                format!("the peer speaks another protocol, or another version than {ALPN_TEXT}"),
             )
         }
         ConnectionError::ConnectionClosed(close)
@@ -126,7 +129,7 @@ fn describe(error: &ConnectionError) -> (Kind, String) {
         {
             (
                 Kind::Refused,
-                "the peer is there but takes no connections: its server does not run, \
+                "the peer is reachable but accepts no connections: its server does not run, \
                  or has no room"
                     .to_owned(),
             )
@@ -136,7 +139,7 @@ fn describe(error: &ConnectionError) -> (Kind, String) {
         {
             (
                 Kind::WrongPeer,
-                "whoever is at the address holds another key than the one dialled".to_owned(),
+                "another peer answers at the address: its key is not the one dialled".to_owned(),
             )
         }
         ConnectionError::ApplicationClosed(close) => match close.error_code {
@@ -144,26 +147,26 @@ fn describe(error: &ConnectionError) -> (Kind, String) {
             CLOSE_CUT => lost("the peer stopped before the exchange was over"),
             CLOSE_BUSY => (
                 Kind::Busy,
-                "the peer has no room for this connection: try later".to_owned(),
+                "the peer has no room for this connection; retry later".to_owned(),
             ),
             CLOSE_NOT_SERVING => (
                 Kind::Refused,
-                "the peer is there but its server does not run".to_owned(),
+                "the peer is reachable but its server does not run".to_owned(),
             ),
             _ => lost("the peer's program closed the connection"),
         },
         ConnectionError::LocallyClosed => closed(),
         ConnectionError::TimedOut => lost("the peer fell silent"),
         ConnectionError::Reset => lost("the peer has forgotten the connection: it was restarted"),
-        _ => lost("the connection broke"),
+        _ => lost("the connection was lost"),
     }
 }
 
 fn closed() -> (Kind, String) {
-    (Kind::Closed, "the transport was closed here".to_owned())
+    (Kind::Closed, "this transport is closed".to_owned())
 }
 
-/// Says that the transport was closed on this side.
+/// Returns the error of every call on a closed transport.
 pub(crate) fn of_closed() -> TransportError {
     let (kind, text) = closed();
     TransportError::new(kind, text)
@@ -172,7 +175,7 @@ pub(crate) fn of_closed() -> TransportError {
 pub(crate) fn of_read(error: ReadError) -> TransportError {
     match error {
         ReadError::ConnectionLost(error) => of_connection(error),
-        error => TransportError::connection_lost("the other side gave up before its last frame")
+        error => TransportError::connection_lost("the other side stopped before its last frame")
             .with_source(error),
     }
 }
@@ -180,7 +183,7 @@ pub(crate) fn of_read(error: ReadError) -> TransportError {
 pub(crate) fn of_write(error: WriteError) -> TransportError {
     match error {
         WriteError::ConnectionLost(error) => of_connection(error),
-        error => TransportError::connection_lost("the other side takes no more frames")
+        error => TransportError::connection_lost("the other side accepts no more frames")
             .with_source(error),
     }
 }

@@ -1,32 +1,33 @@
-//! Carries Eidetica's frames over iroh: QUIC between peers that are named by their keys, through
-//! NATs, with relays where nothing else gets through.
+//! Carries Eidetica frames over iroh: QUIC between peers that are named by their keys, through NATs,
+//! with relays where nothing else works.
 //!
-//! The node's Ed25519 key is the endpoint's key, so every connection proves both ends: a service
-//! sees the caller's key in [`Caller::key`], and the asking side finds the peer's in
-//! [`Response::peer`]. An address is `iroh:<endpoint ticket>`, which says where the endpoint is, or
-//! `iroh:<endpoint id>`, which leaves that to address lookup.
+//! The node's Ed25519 key is the endpoint's key, so every connection proves both ends: the service
+//! gets the caller's key in [`Caller::key`], and the asking side the peer's in [`Response::peer`].
+//! An address is `iroh:<endpoint ticket>`, which contains the endpoint's addresses, or
+//! `iroh:<endpoint id>`, which leaves them to address lookup.
 //!
 //! One exchange is one bidirectional QUIC stream of length-prefixed frames; the exchanges with one
-//! peer share one connection. A stream that was finished has a clean end, one that was reset or
-//! whose connection broke has not, and the two are never confused. Backpressure is QUIC's: frames
-//! are pulled from their source as fast as the other side takes them. Dropping an answer tells the
-//! peer to stop. The protocol's version is in the ALPN, [`ALPN`], so peers of another version are
-//! told apart in the handshake.
+//! peer share a connection. A finished stream has a clean end; a stream that was reset, or whose
+//! connection was lost, does not, and the two are never confused. Backpressure is QUIC's: frames are
+//! pulled from their source as fast as the other side accepts them. Dropping an answer tells the
+//! peer to stop. [`ALPN`] contains the version of the protocol, so peers of another version are
+//! recognised in the handshake.
 //!
-//! A connection that is closed in good order closes with a promise: whatever was not answered on it
-//! was not looked at. So an exchange that meets a server on its way out is begun again on another
-//! connection, and is never carried out twice.
+//! A connection that is closed in good order closes with a promise: the peer did not look at
+//! anything that it did not answer. So an exchange that meets a server which stops is sent again on
+//! another connection. A reused connection on which a request gets no sign of life is replaced too;
+//! only then, if the network delivered the request and lost every acknowledgement, may the peer
+//! carry it out twice.
 //!
-//! Programs that run an iroh endpoint already pass it to [`IrohTransport::from_endpoint`], or, if
-//! they speak other protocols on it, mount ours on their router: [`IrohTransportBuilder::mount`].
-//! Nowhere else does this crate's interface hold types of iroh.
+//! Programs that already run an iroh endpoint pass it to [`IrohTransport::from_endpoint`], or, if
+//! they speak other protocols on it, mount this one on their router with
+//! [`IrohTransportBuilder::mount`]. Nothing else in this crate's interface contains types of iroh.
 //!
 //! ```
 //! use std::sync::Arc;
 //!
 //! use async_trait::async_trait;
 //! use bytes::Bytes;
-//! use eidetica_proto::transport::{InspectError, Inspection, Question};
 //! use eidetica_proto::{Caller, FrameStream, Service, SyncTransport};
 //! use eidetica_transport_iroh::{IrohTransport, Relays};
 //! use futures::{StreamExt, stream};
@@ -38,10 +39,6 @@
 //! impl Service for Echo {
 //!     async fn exchange(&self, _caller: Caller, request: FrameStream) -> FrameStream {
 //!         request
-//!     }
-//!
-//!     async fn inspect(&self, _question: Question) -> Result<Inspection, InspectError> {
-//!         Err(InspectError::NotFound)
 //!     }
 //! }
 //!
@@ -72,25 +69,22 @@
 //! [`Response::peer`]: eidetica_proto::Response::peer
 
 mod address;
+mod alpn;
 mod builder;
 mod client;
 mod error;
 mod limits;
 mod mount;
+mod pool;
+mod quota;
 mod server;
+mod stopping;
 mod stream;
 mod transport;
 
 pub use address::KIND;
+pub use alpn::ALPN;
 pub use builder::{IrohTransportBuilder, Relays};
 pub use limits::{CONNECT_TIMEOUT, IDLE_TIMEOUT, STALL_TIMEOUT, STOP_GRACE};
 pub use mount::EideticaProtocol;
 pub use transport::IrohTransport;
-
-/// The protocol and its version, as QUIC's handshake negotiates them.
-pub const ALPN: &[u8] = ALPN_TEXT.as_bytes();
-
-const ALPN_TEXT: &str = "eidetica/1";
-
-// The version stands in the text above because a constant cannot be formatted.
-const _: () = assert!(eidetica_proto::PROTOCOL_VERSION == 1);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest wait for a connection: the lookup of addresses, the handshake, and whoever dials the
-/// same peer already. A handshake across the world through a relay takes about one second.
+/// Longest wait for a connection: the lookup of addresses, the handshake, and an attempt at the same
+/// address that is in progress. A handshake across the world through a relay takes about one second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the peer between two frames, in either direction. It is longer than any pause
@@ -16,22 +16,31 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// than one that is never going to end costs to keep.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long exchanges under way may go on when the server is told to stop. Most end within
-/// milliseconds; whoever waits for the stop is a person at a terminal.
+/// How long exchanges in progress may go on when the server stops. Most end within milliseconds, and
+/// a person at a terminal waits for the stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Longest wait for what was cut to be gone. Only code that blocks its thread takes that long.
+/// Longest pause of an answer while the server stops. An answer that has begun and then pauses for
+/// longer waits for news and is cut; reading the next batch from a store takes a few milliseconds.
+pub(crate) const STOP_QUIET: Duration = Duration::from_millis(250);
+
+/// How long a reused connection may receive nothing after a request was sent on it, before another
+/// connection is made. A live peer acknowledges within 25 ms and one round trip.
+pub(crate) const SILENCE_TOLERATED: Duration = Duration::from_millis(250);
+
+/// Longest wait for exchanges that were cut to end. Only code that blocks its thread takes that
+/// long.
 pub(crate) const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a service that has not answered yet may go on after its caller gave up: enough to read
-/// that the request was cut, and to put things in order.
+/// How long a service that has not answered yet may go on after its caller has left: enough to
+/// notice that the request was cut, and to clean up.
 pub(crate) const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection without an exchange is kept for the next one. A periodic comparison
 /// within this time finds the connection open; a peer that left costs no memory after it.
 pub(crate) const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest wait for a relay before the server's addresses are told without one.
+/// Longest wait for a relay before the server's addresses are given without one.
 pub(crate) const RELAY_WAIT: Duration = Duration::from_secs(3);
 
 /// Slowest progress within a frame, in bytes per second. Each byte that moves extends the frame's
@@ -39,49 +48,59 @@ pub(crate) const RELAY_WAIT: Duration = Duration::from_secs(3);
 /// that sends one byte now and then is cut soon after [`STALL_TIMEOUT`] or [`IDLE_TIMEOUT`].
 pub(crate) const PROGRESS_BYTES_PER_SECOND: u32 = 1024;
 
-/// Exchanges under way on one connection. The largest tree needs one; the rest is for many trees
-/// at once. Each may hold a frame in memory.
+/// Most concurrent exchanges on one connection. The largest tree needs one; the rest is for many
+/// trees at once. Each may hold a frame in memory.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 16;
 
-/// Connections of one peer. One is enough; the rest is for connections that the peer's restart or
-/// change of network left behind.
+/// Most connections of a client to one peer: 64 concurrent exchanges, as many as an engine runs in
+/// all. Long-lived answers leave room for others so.
+pub(crate) const CONNECTIONS_TO_PEER_MAX: usize = 4;
+
+/// Most connections from one peer: twice what a client makes, for connections that the peer's
+/// restart or change of network left behind.
 pub(crate) const CONNECTIONS_PER_PEER_MAX: usize = 8;
 
-/// Connections, handshakes included, of callers that have not completed an exchange. One more, and
-/// the oldest of them is closed, of those from the address that has most: a flood of made-up keys
-/// ends here, leaves room to those who were served before, and whoever has something to say is
-/// served before its turn comes.
+/// Most connections, including handshakes, that have not completed an exchange. One more, and the
+/// oldest of the address that has most is closed: a flood of made-up keys ends here, leaves room to
+/// callers that were served before, and a caller that has something to ask is served before its turn
+/// comes.
 pub(crate) const NEWCOMERS_MAX: usize = 256;
 
-/// Connections of callers that have completed an exchange, which are kept for the next one. More of
-/// them are served as newcomers are. Each costs some 100 KiB.
-pub(crate) const CONNECTIONS_MAX: usize = 512;
+/// Most connections kept that have completed an exchange: a thousand peers that wait for news, and
+/// as many that ask. Further ones are served like newcomers. Each costs up to 100 KiB.
+pub(crate) const CONNECTIONS_MAX: usize = 2048;
 
 /// Most memory for frames that are not whole yet, of all requests together: eight of the largest.
-/// One more byte, and the connection whose frame got on least recently is closed, of the peer that has most.
+/// One more byte, and of the peer that has most, the connection whose frame made progress least
+/// recently is closed.
 pub(crate) const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
-/// What is there of a frame is not counted up to here. The usual request is shorter, so no flood of
-/// large frames reaches it.
+/// Unfinished frames up to this length are not counted. The usual request is shorter, so a flood of
+/// large frames does not affect it.
 pub(crate) const FRAME_FREE_BYTES: usize = 4 << 10;
 
 /// How much a caller may send before it is read, on all its streams together, until a whole frame
-/// has come, on an endpoint of the transport's own. The first frame of a request is a few hundred bytes, rarely some kilobytes.
+/// has arrived, on an endpoint of the transport's own. The first frame of a request is a few hundred
+/// bytes, rarely some kilobytes.
 pub(crate) const NEWCOMER_WINDOW_BYTES: u32 = 64 << 10;
 
-/// How much a caller may send then, and a peer that was asked. More than all streams together can, so that one that
-/// is not read leaves room for the others.
+/// How much a caller may send after that, and a peer that was asked. More than all streams together
+/// can, so that a stream that is not read leaves room for the others.
 pub(crate) const WINDOW_BYTES: u32 = 32 << 20;
 
-/// How often a reader of a large frame lets others go first while there is too little memory: those
-/// that must give theirs back. It does not wait for them, for what is not read takes memory too.
+/// How often a reader of a large frame yields while there is too little memory, so that those that
+/// must give theirs back can. It does not wait for them: what is not read takes memory too.
 pub(crate) const YIELDS_MAX: usize = 16;
 
 /// Largest piece taken from a stream at once, in bytes.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// How often an exchange is begun: a pooled connection may turn out to be closed by then.
+/// How often an exchange is tried: a reused connection may turn out to be dead.
 pub(crate) const ATTEMPTS_MAX: usize = 2;
+
+/// Most bytes of a request kept to send it again on another connection. Frames are shared, not
+/// copied.
+pub(crate) const REPLAY_BYTES_MAX: usize = 1 << 20;
 
 /// The waits that a program may choose. The defaults are the constants of this module.
 #[derive(Debug, Clone, Copy)]

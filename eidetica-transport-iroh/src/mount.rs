@@ -1,4 +1,4 @@
-//! Our protocol on a router of the program's own.
+//! The protocol on a router of the program.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use crate::server::Server;
 
 /// Answers exchanges on the connections that a [`Router`](iroh::protocol::Router) accepts.
 ///
-/// While the transport's server does not run, connections are closed with a code that the caller
-/// understands. When the router shuts down, the server is stopped with its grace time.
+/// While the transport's server does not run, connections are closed with a code for that. When the router shuts down, the server is stopped with its grace time.
 #[derive(Clone)]
 pub struct EideticaProtocol {
     server: Arc<Server>,
@@ -31,7 +30,7 @@ impl ProtocolHandler for EideticaProtocol {
             connection.close(CLOSE_NOT_SERVING, b"the server does not run");
             return Ok(());
         };
-        // The router has made the handshake: the key is known.
+        // The router has completed the handshake, so the key is known.
         let newcomer = run.admit(&connection.remote_id().to_string());
         run.serve(connection, newcomer).await;
         Ok(())

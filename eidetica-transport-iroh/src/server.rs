@@ -1,10 +1,9 @@
-//! The answering side: connections in, exchanges to the service.
+//! The answering side: accepts connections, and hands their exchanges to the service.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_proto::quota::{Quota, Share};
 use eidetica_proto::{Caller, Service, TransportError, TransportErrorKind};
 use iroh::EndpointId;
 use iroh::endpoint::{Accepting, Connection, SendStream, VarInt};
@@ -19,22 +18,9 @@ use crate::limits::{
     CONNECTION_IDLE_TIMEOUT, CONNECTIONS_PER_PEER_MAX, CUT_TIMEOUT, Capacity, Deadlines,
     NOTICE_TIMEOUT, STREAMS_PER_CONNECTION_MAX,
 };
+use crate::quota::{Quota, Share};
+use crate::stopping::{Phase, cut_when_quiet};
 use crate::stream::{FrameReader, FrameWriter, Outgoing, SendStopped, Watch};
-
-/// What a server's connections do.
-///
-/// ```text
-/// Serving ──stop──▶ Draining ──grace over──▶ Cut
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    /// Exchanges are taken up.
-    Serving,
-    /// Exchanges under way may end; no other is taken up.
-    Draining,
-    /// Whatever is under way ends at once.
-    Cut,
-}
 
 /// The answering side of a transport: stopped or serving, again and again.
 pub(crate) struct Server {
@@ -45,12 +31,12 @@ pub(crate) struct Server {
     deadlines: Deadlines,
 }
 
-/// What outlives a stop: who is connected.
+/// What outlives a stop: the connections and what they hold.
 #[derive(Clone)]
 struct Limits {
     newcomers: Arc<Quota>,
-    /// Room for those who are newcomers no more.
-    acquainted: Arc<Semaphore>,
+    /// Places of connections that have completed an exchange.
+    established: Arc<Semaphore>,
     /// Memory for frames that are not whole.
     memory: Arc<Quota>,
     connections: Arc<Mutex<BTreeMap<EndpointId, usize>>>,
@@ -61,8 +47,7 @@ struct Running {
     phase: watch::Sender<Phase>,
 }
 
-/// What a connection needs of the server that took it up. As long as it lives, the server's stop
-/// waits.
+/// What a connection needs of its server. While it lives, a stop of the server waits.
 #[derive(Clone)]
 pub(crate) struct Run {
     service: Arc<dyn Service>,
@@ -78,7 +63,7 @@ impl Server {
             lifecycle: tokio::sync::Mutex::default(),
             limits: Limits {
                 newcomers: Quota::new(capacity.newcomers),
-                acquainted: Arc::new(Semaphore::new(capacity.connections)),
+                established: Arc::new(Semaphore::new(capacity.connections)),
                 memory: Quota::new(capacity.unfinished_bytes),
                 connections: Arc::default(),
             },
@@ -94,12 +79,12 @@ impl Server {
         self.running().is_some()
     }
 
-    /// Begins to serve. Connections that arrive from here on find the service.
+    /// Starts to serve. Connections that arrive from now on find the service.
     pub(crate) async fn start(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         let _lifecycle = self.lifecycle.lock().await;
         let mut running = self.running();
         if running.is_some() {
-            let text = "the iroh server runs already: stop it before starting it again";
+            let text = "the iroh server is already running";
             return Err(TransportError::new(
                 TransportErrorKind::AlreadyRunning,
                 text,
@@ -110,8 +95,8 @@ impl Server {
         Ok(())
     }
 
-    /// Takes up nothing more, lets exchanges under way end for the grace time, cuts the rest, and
-    /// waits until nothing is left.
+    /// Accepts nothing more, lets exchanges in progress end within the grace time, cuts the rest,
+    /// and waits until nothing is left.
     pub(crate) async fn stop(&self) -> Result<(), TransportError> {
         let _lifecycle = self.lifecycle.lock().await;
         let Some(Running { phase, .. }) = self.running().take() else {
@@ -145,31 +130,31 @@ impl Server {
     }
 }
 
-/// Leave to be connected without having completed an exchange.
+/// The place of a connection that has not completed an exchange.
 pub(crate) struct Newcomer {
     _share: Share,
-    /// Told when others need what the connection holds.
+    /// Notified when others need what the connection holds.
     given_up: Arc<Notify>,
 }
 
 /// Why a connection is kept.
 enum PeerStatus {
-    /// It may be about to begin an exchange. Held until one is complete.
+    /// It may begin an exchange soon. Held until one is complete.
     Newcomer(#[expect(dead_code, reason = "it is held")] Newcomer),
-    /// It completed one. Held to the end.
-    Acquainted(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
+    /// It has completed one. Held to the end.
+    Established(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
 }
 
 impl Run {
-    /// Tells whether so many newcomers are in that one more may cost another its place.
+    /// Returns whether there are so many newcomers that one more may cost another its place.
     pub(crate) fn is_crowded(&self) -> bool {
         self.limits.newcomers.is_scarce()
     }
 
-    /// Lets a newcomer in. If there are too many, the oldest of the group that has most must leave.
+    /// Admits a newcomer. If there are too many, the oldest of the group that has most must leave.
     pub(crate) fn admit(&self, group: &str) -> Newcomer {
         let given_up = Arc::<Notify>::default();
-        let mut share = share_of(&self.limits.newcomers, group, &given_up);
+        let mut share = self.limits.newcomers.share(group, given_up.clone());
         share.set(1);
         Newcomer {
             _share: share,
@@ -183,7 +168,7 @@ impl Run {
         let connection = tokio::select! {
             _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
             () = newcomer.given_up.notified() => {
-                debug!("a handshake makes room for others");
+                debug!("a handshake was cut to make room");
                 return;
             }
             connection = handshake => connection,
@@ -206,24 +191,25 @@ impl Run {
         connection.set_max_concurrent_uni_streams(VarInt::from_u32(0));
         let mut exchanges = JoinSet::new();
         let served = async {
-            self.take_up(&connection, newcomer, &mut exchanges).await;
+            self.accept_exchanges(&connection, newcomer, &mut exchanges)
+                .await;
             self.drain(&connection, &mut exchanges).await
         };
         let code = tokio::select! {
             code = served => code,
             () = given_up.notified() => CLOSE_BUSY,
         };
-        // In this order: what a closed connection has not read it keeps for a while.
+        // In this order: a closed connection keeps what it has not read for a while.
         exchanges.shutdown().await;
         connection.close(code, b"");
     }
 
-    /// Takes up exchanges until the server stops, the peer leaves or nothing happens for long.
-    async fn take_up(
+    /// Accepts exchanges until the server stops, the peer leaves, or the connection is idle.
+    async fn accept_exchanges(
         &mut self,
         connection: &Connection,
         newcomer: Newcomer,
-        exchanges: &mut JoinSet<Completed>,
+        exchanges: &mut JoinSet<Outcome>,
     ) {
         let caller = Caller {
             transport: KIND,
@@ -233,20 +219,21 @@ impl Run {
         let stalled = Arc::<AtomicBool>::default();
         let given_up = newcomer.given_up.clone();
         let group: Arc<str> = connection.remote_id().to_string().into();
-        let mut standing = PeerStatus::Newcomer(newcomer);
+        let mut status = PeerStatus::Newcomer(newcomer);
         loop {
             if exchanges.is_empty() && stalled.load(Ordering::Acquire) {
                 debug!(caller = %caller.remote, "the caller stalled");
                 return;
             }
             // A newcomer connected because it has something to ask, so it has less time to begin
-            // than an old acquaintance.
-            let patience = match standing {
+            // than an established connection.
+            let patience = match status {
                 PeerStatus::Newcomer(_) => self.deadlines.connect,
-                PeerStatus::Acquainted(_) => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
+                PeerStatus::Established(_) => CONNECTION_IDLE_TIMEOUT.max(self.deadlines.idle),
             };
-            // A peer's implementation may believe in more streams than it is allowed: what is
-            // beyond waits here, within the connection's receive window.
+            let phase = self.phase.clone();
+            // A peer may open more streams than it is allowed. The excess waits here, within the
+            // receive window of the connection.
             let has_room = exchanges.len() < STREAMS_PER_CONNECTION_MAX as usize;
             tokio::select! {
                 _ = self.phase.wait_for(|phase| *phase != Phase::Serving) => return,
@@ -258,9 +245,9 @@ impl Run {
                             connection: connection.clone(),
                             timeout: self.deadlines.stall,
                             stalled: stalled.clone(),
-                            memory: share_of(&self.limits.memory, &*group, &given_up),
+                            memory: self.limits.memory.share(group.clone(), given_up.clone()),
                         });
-                        exchanges.spawn(answer(service, caller, send, recv, self.deadlines));
+                                                exchanges.spawn(answer(service, caller, send, recv, phase, self.deadlines));
                     }
                     Err(reason) => {
                         debug!(%reason, caller = %caller.remote, "connection ended");
@@ -268,14 +255,14 @@ impl Run {
                     }
                 },
                 Some(ended) = exchanges.join_next() => match ended {
-                    Ok(Completed(true)) => {
-                        if let PeerStatus::Newcomer(_) = standing
-                            && let Ok(permit) = self.limits.acquainted.clone().try_acquire_owned()
+                    Ok(Outcome::Complete) => {
+                        if let PeerStatus::Newcomer(_) = status
+                            && let Ok(permit) = self.limits.established.clone().try_acquire_owned()
                         {
-                            standing = PeerStatus::Acquainted(permit);
+                            status = PeerStatus::Established(permit);
                         }
                     }
-                    Ok(Completed(false)) => {}
+                    Ok(Outcome::Incomplete) => {}
                     Err(panic) => error!(%panic, "the service panicked"),
                 },
                 () = sleep(patience), if exchanges.is_empty() => return,
@@ -283,17 +270,13 @@ impl Run {
         }
     }
 
-    /// Waits until the exchanges under way have ended, or must end. Returns the code to close with.
-    async fn drain(
-        &mut self,
-        connection: &Connection,
-        exchanges: &mut JoinSet<Completed>,
-    ) -> VarInt {
+    /// Waits until the exchanges in progress have ended, or must end. Returns the code to close with.
+    async fn drain(&mut self, connection: &Connection, exchanges: &mut JoinSet<Outcome>) -> VarInt {
         loop {
             tokio::select! {
                 ended = exchanges.join_next() => match ended {
                     None => return CLOSE_LEAVING,
-                    Some(Ok(_)) => {}
+                    Some(Ok(Outcome::Complete | Outcome::Incomplete)) => {}
                     Some(Err(panic)) => error!(%panic, "the service panicked"),
                 },
                 _ = self.phase.wait_for(|phase| *phase == Phase::Cut) => break,
@@ -305,13 +288,7 @@ impl Run {
     }
 }
 
-/// Makes a share of nothing, which costs the connection when it is lost.
-fn share_of(quota: &Arc<Quota>, group: impl Into<Arc<str>>, given_up: &Arc<Notify>) -> Share {
-    let given_up = given_up.clone();
-    quota.share(group, move || given_up.notify_one())
-}
-
-/// Where the connection's packets come from, for logs.
+/// Returns the source of the connection's packets, for logs.
 fn remote_of(connection: &Connection) -> String {
     let paths = connection.paths();
     let selected = paths.iter().find(|path| path.is_selected());
@@ -321,8 +298,13 @@ fn remote_of(connection: &Connection) -> String {
     }
 }
 
-/// Whether the caller got the whole answer.
-struct Completed(bool);
+/// How an exchange ended.
+enum Outcome {
+    /// The caller received the whole answer.
+    Complete,
+    /// One side stopped it, or the connection was lost.
+    Incomplete,
+}
 
 /// Answers one exchange.
 async fn answer(
@@ -330,8 +312,9 @@ async fn answer(
     caller: Caller,
     send: SendStream,
     recv: FrameReader,
+    phase: watch::Receiver<Phase>,
     deadlines: Deadlines,
-) -> Completed {
+) -> Outcome {
     let remote = caller.remote.clone();
     let writer = FrameWriter::new(send);
     let mut stopped = Box::pin(writer.stopped());
@@ -341,34 +324,35 @@ async fn answer(
         biased;
         frames = &mut exchanging => frames,
         _ = &mut stopped => {
-            // The service may be reading a request that was cut: let it see that.
-            debug!(caller = %remote, "the caller gave up before it was answered");
+            // The service may be reading a request that was cut: let it notice.
+            debug!(caller = %remote, "the caller left before it was answered");
             let _ = timeout(NOTICE_TIMEOUT, exchanging).await;
-            return Completed(false);
+            return Outcome::Incomplete;
         }
     };
-    let mut outgoing = Outgoing::new(writer, frames);
+    let mut outgoing = Outgoing::new(writer, cut_when_quiet(frames, phase));
+    outgoing.forget_sent();
     let sent = tokio::select! {
         biased;
-        // The service has no deadline: it may wait for something to tell. A caller that does not
-        // want to wait says so.
+        // The service has no deadline: it may wait for news. A caller that does not want to wait
+        // stops the stream.
         sent = outgoing.run(deadlines.idle, None) => sent,
         _ = &mut stopped => Err(SendStopped::ByPeer),
     };
     match sent {
         // The connection may be closed right after this exchange, and closing drops what the
-        // caller has not got yet: wait until it has everything.
-        Ok(()) => Completed(matches!(
-            timeout(deadlines.idle, stopped).await,
-            Ok(Ok(None))
-        )),
+        // caller has not received yet.
+        Ok(()) => match timeout(deadlines.idle, stopped).await {
+            Ok(Ok(None)) => Outcome::Complete,
+            Ok(Ok(Some(_)) | Err(_)) | Err(_) => Outcome::Incomplete,
+        },
         Err(SendStopped::ByPeer) => {
-            debug!(caller = %remote, "the caller wants no more");
-            Completed(false)
+            debug!(caller = %remote, "the caller stopped the answer");
+            Outcome::Incomplete
         }
         Err(SendStopped::ByError(error)) => {
             debug!(caller = %remote, %error, "the answer was cut");
-            Completed(false)
+            Outcome::Incomplete
         }
     }
 }

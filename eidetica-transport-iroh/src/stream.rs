@@ -1,19 +1,16 @@
 //! Frames on a QUIC stream.
 //!
-//! A QUIC stream ends in one of two ways: finished, when its sender says so, or reset. Only the
-//! first is a clean end here. The QUIC implementation finishes a stream whose handle is dropped, so
+//! A QUIC stream ends in one of two ways: its sender finishes it, or it is reset. Only the first is
+//! a clean end here. The QUIC implementation finishes a stream whose handle is dropped, so
 //! [`FrameWriter`] resets it unless [`FrameWriter::finish`] was called: a sender that is cancelled,
-//! fails or panics never looks as if it had said everything.
+//! fails or panics never looks complete.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_proto::frame::{FrameDecoder, frame_prefix};
-use eidetica_proto::quota::Share;
 use eidetica_proto::{FrameStream, TransportError};
 use futures::StreamExt;
 use futures::stream::{self, Fuse};
@@ -23,10 +20,12 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{self, RESET_ABANDONED};
 use crate::limits::{
-    FRAME_FREE_BYTES, PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX, WINDOW_BYTES, YIELDS_MAX,
+    FRAME_FREE_BYTES, PROGRESS_BYTES_PER_SECOND, READ_BYTES_MAX, REPLAY_BYTES_MAX, WINDOW_BYTES,
+    YIELDS_MAX,
 };
+use crate::quota::Share;
 
-/// How long a frame may still take.
+/// The time that a frame has left.
 struct Patience {
     full: Duration,
     left: Duration,
@@ -37,26 +36,26 @@ impl Patience {
         Self { full, left: full }
     }
 
-    /// Notes that this many bytes came after this time.
+    /// Records that this many bytes moved after this wait.
     fn moved(&mut self, bytes: usize, waited: Duration) {
         let left = self.left.saturating_sub(waited);
         self.left = self.full.min(left + earned(bytes));
     }
 }
 
-/// What a server has against callers that stall.
+/// What a server does about callers that stall.
 pub(crate) struct Watch {
-    /// Which may carry more once a whole frame has come.
+    /// Its window grows once a whole frame has arrived.
     pub(crate) connection: Connection,
     pub(crate) timeout: Duration,
     /// Set when a caller has stalled.
     pub(crate) stalled: Arc<AtomicBool>,
-    /// The memory for what is there of a frame.
+    /// The memory for the part of a frame that has arrived.
     pub(crate) memory: Share,
 }
 
 impl Watch {
-    /// Counts the memory for the frame under way.
+    /// Counts the memory for the frame in progress.
     fn count(&mut self, decoder: &FrameDecoder) {
         self.memory
             .set(match decoder.buffered_bytes() > FRAME_FREE_BYTES {
@@ -65,15 +64,13 @@ impl Watch {
             });
     }
 
-    /// Lets others go first while there is too little memory for more of a large frame.
-    async fn room(&mut self, decoder: &FrameDecoder) {
+    /// Yields to other tasks while there is too little memory for more of a large frame.
+    async fn room(&self, decoder: &FrameDecoder) {
         if decoder.buffered_bytes() <= FRAME_FREE_BYTES {
             return;
         }
         for _ in 0..YIELDS_MAX {
-            let has_room =
-                |context: &mut Context<'_>| Poll::Ready(self.memory.poll_room(context).is_ready());
-            if poll_fn(has_room).await {
+            if self.memory.has_room() {
                 return;
             }
             yield_now().await;
@@ -81,13 +78,13 @@ impl Watch {
     }
 }
 
-/// How much later a frame may be complete for each piece of it that has moved.
+/// Returns how much time a piece of a frame adds to its deadline.
 fn earned(bytes: usize) -> Duration {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Duration::from_secs(bytes.into()) / PROGRESS_BYTES_PER_SECOND
 }
 
-/// Takes frames from a stream. Dropping it before the end tells the sender to stop.
+/// Reads frames from a stream. Dropping it before the end tells the sender to stop.
 pub(crate) struct FrameReader {
     recv: RecvStream,
     decoder: FrameDecoder,
@@ -106,14 +103,14 @@ impl FrameReader {
         }
     }
 
-    /// Watches for stalls, besides the wait for each frame.
+    /// Watches for stalls, in addition to the wait for each frame.
     pub(crate) fn watched(mut self, watch: Watch) -> Self {
         self.watch = Some(watch);
         self
     }
 
     /// Returns the next frame, or `None` at a clean end. `patience` bounds the wait for it, not the
-    /// time between two calls. Nothing is lost if the future is dropped.
+    /// time between two calls. It is cancel safe.
     pub(crate) async fn next_frame(
         &mut self,
         patience: Option<Duration>,
@@ -138,7 +135,7 @@ impl FrameReader {
                 self.begun = true;
                 return Ok(Some(frame));
             }
-            if let Some(watch) = &mut self.watch {
+            if let Some(watch) = &self.watch {
                 watch.room(&self.decoder).await;
             }
             let read = self.recv.read_chunk(READ_BYTES_MAX);
@@ -172,7 +169,10 @@ impl FrameReader {
                         watch.count(&self.decoder);
                     }
                 }
-                None => return self.decoder.finish().map(|()| None),
+                None => {
+                    self.decoder.finish()?;
+                    return Ok(None);
+                }
             }
         }
     }
@@ -186,12 +186,12 @@ impl FrameReader {
     }
 }
 
-/// Puts frames on a stream. Dropping it before [`FrameWriter::finish`] resets the stream.
+/// Writes frames to a stream. Dropping it before [`FrameWriter::finish`] resets the stream.
 pub(crate) struct FrameWriter {
     send: SendStream,
-    /// The prefix and the frame under way.
+    /// The prefix and the frame in progress.
     pieces: [Bytes; 2],
-    /// How many of the pieces are written.
+    /// The number of pieces written.
     written: usize,
     finished: bool,
 }
@@ -206,7 +206,7 @@ impl FrameWriter {
         }
     }
 
-    /// Takes the frame to be written next. The one before it must be written.
+    /// Sets the next frame to write. The frame before it must be written.
     fn load(&mut self, frame: Bytes) -> Result<(), TransportError> {
         debug_assert_eq!(self.written, self.pieces.len());
         let prefix = Bytes::copy_from_slice(&frame_prefix(&frame)?);
@@ -219,7 +219,7 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// Writes what is left of the frame under way. Nothing is lost if the future is dropped.
+    /// Writes the rest of the frame in progress. It is cancel safe.
     async fn flush(&mut self, patience: Duration) -> Result<(), SendStopped> {
         let mut patience = Patience::new(patience);
         while self.written < self.pieces.len() {
@@ -228,7 +228,7 @@ impl FrameWriter {
             let write = timeout(patience.left, self.send.write_many_chunks(&mut rest));
             let bytes = match write.await {
                 Err(_) => {
-                    let text = "the peer takes no frames: it is stuck or very slow";
+                    let text = "the peer does not read: it is stuck or very slow";
                     return Err(TransportError::timed_out(text).into());
                 }
                 Ok(Err(WriteError::Stopped(_))) => return Err(SendStopped::ByPeer),
@@ -242,14 +242,14 @@ impl FrameWriter {
         Ok(())
     }
 
-    /// Says that the last frame was written. What is in the stream still goes out.
+    /// Marks the end of the frames. Buffered frames are still sent.
     fn finish(&mut self) {
-        // An error says that the stream was stopped or lost, so nobody waits for its end.
+        // An error means that the stream was stopped or lost, so its end does not matter.
         let _ = self.send.finish();
         self.finished = true;
     }
 
-    /// Waits until the peer has all of a finished stream (`None`), or wants no more of it.
+    /// Waits until the peer has received all of a finished stream (`None`), or stops it.
     pub(crate) fn stopped(
         &self,
     ) -> impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + use<> {
@@ -260,18 +260,18 @@ impl FrameWriter {
 impl Drop for FrameWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // An error says that the stream was stopped or lost: then it has no clean end anyway.
+            // An error means that the stream was stopped or lost: it has no clean end anyway.
             let _ = self.send.reset(RESET_ABANDONED);
         }
     }
 }
 
-/// Why frames go out no more.
+/// Why sending ended.
 pub(crate) enum SendStopped {
-    /// The peer wants no more of them. On the asking side that is not an error: it has, or will
-    /// have, the answer.
+    /// The peer stopped the stream. On the asking side that is not an error: the answer has
+    /// arrived, or will.
     ByPeer,
-    /// The frames' source failed, the connection broke, or the peer is stuck.
+    /// The source of the frames failed, the connection was lost, or the peer is stuck.
     ByError(TransportError),
 }
 
@@ -281,21 +281,32 @@ impl From<TransportError> for SendStopped {
     }
 }
 
-/// Moves frames from their source to a stream, no faster than the stream takes them.
+/// Moves frames from their source to a stream, no faster than the stream accepts them.
 pub(crate) struct Outgoing {
     writer: FrameWriter,
     frames: Fuse<FrameStream>,
     replay: Replay,
 }
 
-/// What it takes to send the same frames again on another connection.
+/// The frames taken from the source, kept to send them again on another connection.
 enum Replay {
-    /// Nothing was taken from the source.
-    Untouched,
-    /// This is all that was taken. Most requests are one frame, and a frame is cheap to keep.
-    First(Bytes),
-    /// More was taken than is worth keeping.
+    /// These are all.
+    Kept { frames: Vec<Bytes>, bytes: usize },
+    /// More was taken than is worth keeping, or the answer has begun.
     Gone,
+}
+
+impl Replay {
+    fn push(&mut self, frame: &Bytes) {
+        let Self::Kept { frames, bytes } = self else {
+            return;
+        };
+        *bytes += frame.len();
+        match *bytes <= REPLAY_BYTES_MAX {
+            true => frames.push(frame.clone()),
+            false => *self = Self::Gone,
+        }
+    }
 }
 
 impl Outgoing {
@@ -303,12 +314,14 @@ impl Outgoing {
         Self {
             writer,
             frames: frames.fuse(),
-            replay: Replay::Untouched,
+            replay: Replay::Kept {
+                frames: Vec::new(),
+                bytes: 0,
+            },
         }
     }
 
-    /// Sends every frame and finishes the stream. Nothing is lost if the future is dropped: the
-    /// next call goes on.
+    /// Sends every frame and finishes the stream. It is cancel safe: the next call goes on.
     ///
     /// `patience` bounds each wait for the peer, `source_patience` each wait for the source.
     pub(crate) async fn run(
@@ -322,31 +335,32 @@ impl Outgoing {
             let frame = match source_patience {
                 None => next.await,
                 Some(patience) => timeout(patience, next).await.map_err(|_| {
-                    TransportError::timed_out("the next frame to send was not made in time")
+                    TransportError::timed_out("the next frame to send was not ready in time")
                 })?,
             };
             let Some(frame) = frame.transpose()? else {
                 self.writer.finish();
                 return Ok(());
             };
-            self.replay = match self.replay {
-                Replay::Untouched => Replay::First(frame.clone()),
-                Replay::First(_) | Replay::Gone => Replay::Gone,
-            };
+            self.replay.push(&frame);
             self.writer.load(frame)?;
         }
     }
 
-    /// Resets the stream if it was not finished, and returns all the frames that its source gave
-    /// and will give, unless too many are gone.
+    /// Resets the stream if it was not finished, and returns all frames, sent or not, unless some
+    /// are gone.
     pub(crate) fn into_frames(self) -> Option<FrameStream> {
         match self.replay {
-            Replay::Untouched => Some(Box::pin(self.frames)),
-            Replay::First(first) => {
-                let first = stream::iter([Ok(first)]);
-                Some(Box::pin(first.chain(self.frames)))
+            Replay::Kept { frames, .. } => {
+                let taken = stream::iter(frames.into_iter().map(Ok));
+                Some(Box::pin(taken.chain(self.frames)))
             }
             Replay::Gone => None,
         }
+    }
+
+    /// Frees the frames that were kept to be sent again.
+    pub(crate) fn forget_sent(&mut self) {
+        self.replay = Replay::Gone;
     }
 }

@@ -1,4 +1,4 @@
-//! The transport: an endpoint with its asking and its answering side.
+//! The transport: an endpoint with its client and its server.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +15,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::ALPN;
 use crate::address::{self, KIND};
-use crate::builder::IrohTransportBuilder;
+use crate::alpn::ALPN;
 use crate::client::Client;
 use crate::error;
 use crate::limits::{Deadlines, RELAY_WAIT};
 use crate::mount::EideticaProtocol;
 use crate::server::Server;
 
-/// Who accepts the endpoint's connections, and who closes it.
+/// Which part accepts the endpoint's connections, and closes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrivals {
     /// The transport accepts and closes.
@@ -39,7 +38,7 @@ pub(crate) enum Arrivals {
 pub struct IrohTransport {
     endpoint: Endpoint,
     arrivals: Arrivals,
-    /// Whether the endpoint is ours and uses relays, so that its address is worth a wait.
+    /// Whether the endpoint is the transport's own and uses relays, so its address is worth a wait.
     awaits_relay: bool,
     /// Set once the wait for a relay is over.
     relay_waited: OnceCell<()>,
@@ -51,17 +50,6 @@ pub struct IrohTransport {
 }
 
 impl IrohTransport {
-    /// Begins to set up a transport.
-    pub fn builder() -> IrohTransportBuilder {
-        IrohTransportBuilder::new()
-    }
-
-    /// Uses an endpoint that the program has, with the default deadlines:
-    /// [`IrohTransportBuilder::attach`].
-    pub fn from_endpoint(endpoint: Endpoint) -> Self {
-        Self::builder().attach(endpoint)
-    }
-
     pub(crate) fn new(
         endpoint: Endpoint,
         arrivals: Arrivals,
@@ -96,8 +84,8 @@ impl IrohTransport {
 
     /// Starts the loop that accepts connections, unless it runs.
     ///
-    /// It runs while the server is stopped too, and refuses: a caller learns at once that nobody
-    /// serves, and the endpoint does not queue what nobody takes.
+    /// It also runs while the server is stopped, and refuses connections then: a caller learns at
+    /// once that no server runs, and the endpoint queues nothing.
     pub(crate) fn accept_arrivals(&self) {
         let mut acceptor = self.acceptor();
         if acceptor.is_empty() {
@@ -129,8 +117,8 @@ async fn accept(endpoint: Endpoint, server: Arc<Server>) {
             continue;
         };
         if run.is_crowded() && !incoming.remote_addr_validated() {
-            // Anyone can send packets from addresses that are not theirs. Before others lose their
-            // place, whoever comes shows that answers reach them. It costs them a round trip.
+            // Anyone can send packets with forged source addresses. Before another connection loses
+            // its place, the caller must show that answers reach it, which costs a round trip.
             if let Err(error) = incoming.retry() {
                 debug!(%error, "not a connection");
             }
@@ -141,18 +129,18 @@ async fn accept(endpoint: Endpoint, server: Arc<Server>) {
             Ok(accepting) => {
                 connections.spawn(run.handshake(accepting, newcomer));
             }
-            // Any packet that looks like the beginning of a connection gets here.
+            // Any packet that looks like the start of a connection gets here.
             Err(error) => debug!(%error, "not a connection"),
         }
     }
 }
 
-/// Returns what newcomers from the same place have in common.
+/// Returns the group of newcomers from the same source.
 fn group_of(addr: IncomingAddr) -> String {
     match addr {
         IncomingAddr::Ip(addr) => addr.ip().to_string(),
         IncomingAddr::Relay { endpoint_id, .. } => endpoint_id.to_string(),
-        // What a program's own transport calls an address.
+        // An address of the program's own transport.
         other => format!("{other:?}"),
     }
 }
@@ -196,8 +184,8 @@ impl SyncTransport for IrohTransport {
         }
         let mut addr = self.endpoint.addr();
         if self.awaits_relay && addr.relay_urls().next().is_none() {
-            // Right after the start the relay is not connected, and without it the ticket may be of
-            // no use elsewhere. Where there is no network at all, only the first question waits.
+            // Right after the start the relay is not connected, and without it the ticket may be
+            // useless elsewhere. Without any network, only the first call waits.
             let wait = || async {
                 let _ = timeout(RELAY_WAIT, self.endpoint.online()).await;
             };

@@ -8,7 +8,9 @@ pub mod draw;
 pub mod fuzz;
 pub mod history;
 pub mod oracle;
+pub mod quarrel;
 pub mod random;
+pub mod seniority;
 pub mod shapes;
 pub mod skeleton;
 
@@ -16,6 +18,7 @@ pub use basics::{genesis, key, open_genesis};
 pub use draw::{Drawing, Drawn, draw, draw_with};
 pub use history::git_history;
 pub use oracle::Oracle;
+pub use quarrel::Quarrel;
 pub use random::Random;
 pub use shapes::{Shape, build, build_with, dag_of};
 pub use skeleton::Skeleton;

@@ -6,6 +6,7 @@ use crate::access::{Role, Subject};
 use crate::admit::changes_of;
 use crate::arrival::Arrival;
 use crate::id::EntryId;
+use crate::testing::seniority;
 use crate::view::{DagView, EntryView};
 
 /// Every entry with the set of its ancestors, itself included. It grows with the square of the
@@ -105,8 +106,7 @@ impl Oracle {
         keyed.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Returns the roles in the causal past of an entry on top of `parents`: the changes of access
-    /// among them and their ancestors, replayed by height, then by id.
+    /// Returns the roles in the causal past of an entry on top of `parents`, by the slow rule.
     ///
     /// # Panics
     /// If the view cannot be read or is another tree's.
@@ -115,22 +115,34 @@ impl Oracle {
         view: &V,
         parents: &[EntryId],
     ) -> BTreeMap<Subject, Role> {
-        let mut roles = BTreeMap::new();
+        let mut founder = None;
+        let mut changes: Vec<seniority::Change> = Vec::new();
         for id in self.topological(&self.ancestors(parents)) {
             let at = view.arrival(&id).expect("a test's view can be read");
             let at = at.expect("the oracle was made of this view");
             let entry = view.entry(at).expect("a test's view can be read");
             let said = entry.entry();
-            if said.tree.is_none() {
-                roles.insert(Subject::Key(said.author), Role::Admin);
-            }
-            for change in changes_of(&said.body) {
-                match change.role {
-                    Some(role) => roles.insert(change.subject, role),
-                    None => roles.remove(&change.subject),
-                };
+            let author = Subject::Key(said.author);
+            founder = founder.or(Some(author));
+            let is_past = |other: &seniority::Change| self.ancestors[&id].contains(&other.id);
+            let past = (0..changes.len()).filter(|other| is_past(&changes[*other]));
+            let mut past: BTreeSet<usize> = past.collect();
+            for (index, change) in (0..).zip(changes_of(&said.body)) {
+                let place = changes.len();
+                changes.push(seniority::Change {
+                    author,
+                    subject: change.subject,
+                    role: change.role,
+                    height: said.height,
+                    id,
+                    index,
+                    past: past.clone(),
+                });
+                past.insert(place);
             }
         }
-        roles
+        founder.map_or_else(BTreeMap::new, |founder| {
+            seniority::resolve(founder, &changes).roles()
+        })
     }
 }

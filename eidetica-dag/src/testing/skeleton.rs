@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::access::{AccessId, AccessState};
+use crate::access::{AccessId, AccessKey, AccessState, Ledger};
 use crate::arrival::Arrival;
 use crate::id::EntryId;
 use crate::set::ArrivalSet;
 use crate::testing::random::Random;
-use crate::view::{CHECKPOINT_INTERVAL, DagView, LANDMARK_INTERVAL, Node};
+use crate::view::{DagView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
 /// A [`DagView`] with made-up ids and no entries behind it. Making one takes a microsecond for each
 /// entry, a hundred times less than signing.
@@ -18,7 +18,7 @@ pub struct Skeleton {
     nodes: Vec<Node>,
     numbers: HashMap<EntryId, Arrival>,
     tips: std::collections::BTreeSet<Arrival>,
-    checkpoints: Vec<Vec<Arrival>>,
+    checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
 }
 
@@ -79,8 +79,11 @@ impl Skeleton {
             height,
             access: AccessId(0),
         });
-        if self.entry_count().is_multiple_of(CHECKPOINT_INTERVAL) {
-            self.checkpoints.push(self.tips.iter().copied().collect());
+        let last = self.checkpoints.last_key_value();
+        let last = last.map_or(0, |(stored, _)| *stored);
+        if is_checkpoint(self.entry_count(), last, self.tips.len() as u32) {
+            let tips = self.tips.iter().copied().collect();
+            self.checkpoints.insert(self.entry_count(), tips);
         }
     }
 }
@@ -92,8 +95,16 @@ impl DagView for Skeleton {
         self.nodes.len() as u32
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.tips.iter().copied().collect())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.tips.range(from..).take(limit).copied().collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        Ok(self.tips.contains(&at))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -104,8 +115,13 @@ impl DagView for Skeleton {
         Ok(self.nodes[at.index()].clone())
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.checkpoints[index as usize - 1].clone())
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let last = self.checkpoints.range(..=stored).next_back();
+        Ok(last.map(|(stored, _)| *stored))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[&stored].clone())
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -117,7 +133,15 @@ impl DagView for Skeleton {
         1
     }
 
-    fn access(&self, _: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, _: AccessId) -> Result<AccessState, Infallible> {
+        Ok(AccessState::default())
+    }
+
+    fn find_access(&self, _: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        Ok(None)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
         Ok(Arc::default())
     }
 }

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Drawing, Drawn, Oracle, Random, Shape, genesis, key};
 use eidetica_dag::{
-    AccessChange, AccessState, Arrival, Body, DagView, EntryId, EntryView, MemoryDag, Role, Rule,
-    Subject, VerifiedEntry, check, current_access,
+    AccessChange, AccessId, AccessState, Arrival, Body, Contests, DagView, EntryId, EntryView,
+    MemoryDag, Outlook, Role, Rule, Subject, VerifiedEntry, check, current_access,
 };
 use proptest::prelude::*;
 
 const BOSS: u32 = 0;
 const ANN: u32 = 1;
 const BEN: u32 = 2;
+const CAT: u32 = 3;
 
 fn subject(number: u32) -> Subject {
     Subject::Key(key(number).public())
@@ -129,13 +130,16 @@ fn a_later_grant_restores() {
 }
 
 #[test]
-fn an_admin_can_be_revoked_and_an_admin_can_revoke_the_boss() {
-    let drawn = draw(
-        "R-G-a1",
-        &[("G", grant(ANN, Role::Admin)), ("a1", revoke(BOSS))],
-    );
-    assert!(!may_write(&drawn, &["a1"], BOSS));
+fn an_admin_can_be_revoked_but_not_by_a_junior() {
+    let changes = [
+        ("G", grant(ANN, Role::Admin)),
+        ("a1", revoke(BOSS)),
+        ("X", revoke(ANN)),
+    ];
+    let drawn = draw("R-G-a1-X", &changes);
+    assert!(may_administer(&drawn, &["a1"], BOSS), "the boss is senior");
     assert!(may_administer(&drawn, &["a1"], ANN));
+    assert!(!may_write(&drawn, &["X"], ANN));
 }
 
 #[test]
@@ -153,9 +157,9 @@ fn a_change_concerns_what_follows_and_not_itself() {
     );
 }
 
-/// Of concurrent changes the one with the greater height counts, whatever arrived first.
+/// A removal beats a concurrent grant, whichever is higher and whatever arrived first.
 #[test]
-fn concurrent_changes_are_replayed_by_height() {
+fn a_removal_beats_a_concurrent_grant() {
     let text = r"
   G
  /
@@ -166,35 +170,12 @@ R
     let changes = [("G", grant(ANN, Role::Write)), ("X", revoke(ANN))];
     let drawn = draw(text, &changes);
     assert!(may_write(&drawn, &["G"], ANN));
-    assert!(
-        !may_write(&drawn, &["G", "X"], ANN),
-        "the revocation stands higher"
-    );
+    assert!(!may_write(&drawn, &["G", "X"], ANN));
     let changes = [("X", grant(ANN, Role::Write)), ("G", revoke(ANN))];
     let drawn = draw(text, &changes);
-    assert!(
-        may_write(&drawn, &["G", "X"], ANN),
-        "the grant stands higher"
-    );
-}
-
-#[test]
-fn concurrent_changes_of_one_height_are_replayed_by_id() {
-    let text = r"
-  G
- /
-R
- \
-  X
-";
-    let drawn = draw(text, &[("G", grant(ANN, Role::Write)), ("X", revoke(ANN))]);
-    let grant_is_last = drawn.id("G") > drawn.id("X");
-    assert_eq!(may_write(&drawn, &["G", "X"], ANN), grant_is_last);
+    assert!(!may_write(&drawn, &["G", "X"], ANN), "the grant is higher");
     let Ok(access) = current_access(&drawn.dag);
-    assert_eq!(
-        access.allows(Some(&key(ANN).public()), Role::Write),
-        grant_is_last
-    );
+    assert_eq!(access.role_of(Some(&key(ANN).public())), None);
 }
 
 /// Both branches merge the same two changes, so they have the same state, and it is kept once.
@@ -220,6 +201,94 @@ R      G-N  N-P
     assert_eq!(state("M"), state("N"));
     assert_eq!(state("M"), state("P"));
     assert_eq!(drawn.dag.access_count(), 4, "after the root, G, X and both");
+}
+
+/// Lists what is contested, and by what.
+fn contested(drawn: &Drawn) -> Vec<(String, String)> {
+    let Ok(mut contests) = Contests::of(&drawn.dag);
+    let mut found = Vec::new();
+    for at in (0..drawn.dag.entry_count()).map(Arrival) {
+        let Ok(entry) = drawn.dag.entry(at);
+        let Ok(by) = contests.contested_by(&drawn.dag, at, &entry);
+        let name = |id| drawn.name_of(&id).to_owned();
+        found.extend(by.map(|by| (name(entry.id()), name(by))));
+    }
+    found
+}
+
+#[test]
+fn what_is_written_beside_a_removal_is_contested() {
+    let changes = [("G", grant(ANN, Role::Write)), ("X", revoke(ANN))];
+    let drawn = draw("R-G-a1-X  a1-a2-a3-M  X-M", &changes);
+    let by_x = |name: &str| (name.to_owned(), "X".to_owned());
+    assert_eq!(contested(&drawn), [by_x("a2"), by_x("a3")]);
+    // Her demotion to a reader is the same; one that keeps her writing is none.
+    for (role, count) in [(Role::Read, 2), (Role::Write, 0), (Role::Admin, 0)] {
+        let changes = [("G", grant(ANN, Role::Write)), ("X", grant(ANN, role))];
+        let drawn = draw("R-G-a1-X  a1-a2-a3-M  X-M", &changes);
+        assert_eq!(contested(&drawn).len(), count, "{role:?}");
+    }
+}
+
+#[test]
+fn a_grant_that_follows_settles_the_contest() {
+    let changes = [
+        ("G", grant(ANN, Role::Write)),
+        ("X", revoke(ANN)),
+        ("H", grant(ANN, Role::Write)),
+    ];
+    let drawn = draw("R-G-X  G-a1-M  X-M  M-H", &changes);
+    assert_eq!(contested(&drawn), []);
+    let drawn = draw("R-G-X  G-a1-M  X-M", &changes[..2]);
+    assert_eq!(contested(&drawn).len(), 1);
+}
+
+/// The removal of a senior has no effect, so it contests nothing.
+#[test]
+fn a_void_removal_contests_nothing() {
+    let changes = [
+        ("R", grant(ANN, Role::Admin)),
+        ("G", grant(BEN, Role::Admin)),
+        ("b1", revoke(ANN)),
+    ];
+    let drawn = draw("R-G-b1  G-a1", &changes);
+    assert_eq!(contested(&drawn), []);
+}
+
+#[test]
+fn an_outlook_tells_what_a_revocation_would_do() {
+    let changes = [
+        ("R", grant(ANN, Role::Admin)),
+        ("a1", grant(BEN, Role::Admin)),
+        ("b1", revoke(ANN)),
+        ("a2", grant(CAT, Role::Write)),
+    ];
+    let drawn = draw("R-a1-b1  a1-a2", &changes);
+    let Ok(current) = current_access(&drawn.dag);
+    let outlook = |number, change| {
+        let author = key(number).public();
+        current.outlook(&current, author, 9, &[change])
+    };
+    let none = Outlook {
+        effective: vec![false],
+        voids: vec![],
+    };
+    assert_eq!(outlook(ANN, revoke(BOSS)), none, "he is senior");
+    assert_eq!(outlook(CAT, revoke(BEN)), none, "no admin");
+    let plain = Outlook {
+        effective: vec![true],
+        voids: vec![],
+    };
+    assert_eq!(outlook(ANN, revoke(BEN)), plain);
+    assert_eq!(outlook(BOSS, revoke(ANN)), plain, "it follows all of it");
+
+    // Beside what the author does not know, a removal voids.
+    let Ok(before) = drawn.dag.access(AccessId(0));
+    let beside = current.outlook(&before, key(BOSS).public(), 1, &[revoke(ANN)]);
+    let id = |name| drawn.id(name);
+    let voids: Vec<_> = beside.voids.iter().map(|(id, _)| *id).collect();
+    assert_eq!(beside.effective, [true]);
+    assert_eq!(voids, [id("a1"), id("a2")], "{beside:?}");
 }
 
 #[test]

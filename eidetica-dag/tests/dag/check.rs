@@ -8,9 +8,9 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{Drawing, Shape, build, dag_of, draw, genesis, key, open_genesis};
 use eidetica_dag::{
-    AccessChange, AccessId, AccessState, Arrival, Body, CHECKPOINT_INTERVAL, DagView, Entry,
-    EntryError, EntryId, EntryView, LANDMARK_INTERVAL, MemoryDag, Node, Problem, Role, Signature,
-    SignedEntry, Subject, check, verify_batch,
+    AccessChange, AccessId, AccessKey, AccessState, Arrival, Body, CHECKPOINT_INTERVAL, DagView,
+    Entry, EntryError, EntryId, EntryView, LANDMARK_INTERVAL, Ledger, MemoryDag, Node, Problem,
+    Role, Signature, SignedEntry, Subject, check, verify_batch,
 };
 
 /// A tree of which some answers are replaced.
@@ -21,8 +21,9 @@ struct Tampered {
     index: HashMap<EntryId, Option<Arrival>>,
     tips: Option<Vec<Arrival>>,
     checkpoints: HashMap<u32, Vec<Arrival>>,
+    extra_checkpoint: Option<u32>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
-    access: HashMap<AccessId, Arc<AccessState>>,
+    access: HashMap<AccessId, AccessState>,
 }
 
 impl Tampered {
@@ -34,6 +35,7 @@ impl Tampered {
             index: HashMap::new(),
             tips: None,
             checkpoints: HashMap::new(),
+            extra_checkpoint: None,
             landmarks: BTreeMap::new(),
             access: HashMap::new(),
         }
@@ -80,8 +82,22 @@ impl DagView for Tampered {
         self.dag.entry_count()
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        self.tips.clone().map_or_else(|| self.dag.tips(), Ok)
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        let replaced = self.tips.as_ref();
+        let replaced = replaced.map(|tips| tips.iter().copied().filter(|tip| *tip >= from));
+        match replaced {
+            Some(tips) => Ok(tips.take(limit).collect()),
+            None => self.dag.tips_from(from, limit),
+        }
+    }
+
+    fn tip_count(&self) -> u32 {
+        let replaced = self.tips.as_ref().map(|tips| tips.len() as u32);
+        replaced.unwrap_or_else(|| self.dag.tip_count())
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        self.dag.is_tip(at)
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -94,9 +110,15 @@ impl DagView for Tampered {
         replaced.map_or_else(|| self.dag.node(at), Ok)
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        let replaced = self.checkpoints.get(&index).cloned();
-        replaced.map_or_else(|| self.dag.checkpoint(index), Ok)
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let Ok(last) = self.dag.last_checkpoint(stored);
+        let extra = self.extra_checkpoint.filter(|extra| *extra <= stored);
+        Ok(last.max(extra))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        let replaced = self.checkpoints.get(&stored).cloned();
+        replaced.map_or_else(|| self.dag.checkpoint(stored), Ok)
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -108,9 +130,17 @@ impl DagView for Tampered {
         self.dag.access_count()
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
         let replaced = self.access.get(&id).cloned();
         replaced.map_or_else(|| self.dag.access(id), Ok)
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        self.dag.find_access(key)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        self.dag.ledger()
     }
 }
 
@@ -442,7 +472,7 @@ fn an_access_state_with_other_roles() {
     let (at, id, stored) = (Arrival(1), view.id(1), AccessId(1));
     assert_eq!(view.problems(), [Problem::WrongAccess { at, id, stored }]);
     // A state without any change cannot be worked with, and nothing panics.
-    view.access.insert(AccessId(1), Arc::default());
+    view.access.insert(AccessId(1), AccessState::default());
     assert_eq!(view.problems(), [Problem::WrongAccess { at, id, stored }]);
 }
 
@@ -460,8 +490,14 @@ fn wrong_tips() {
 #[test]
 fn a_wrong_checkpoint() {
     let mut view = chain();
-    view.checkpoints.insert(1, vec![Arrival(5)]);
-    assert_eq!(view.problems(), [Problem::WrongCheckpoint { index: 1 }]);
+    let stored = CHECKPOINT_INTERVAL;
+    view.checkpoints.insert(stored, vec![Arrival(5)]);
+    assert_eq!(view.problems(), [Problem::WrongCheckpoint { stored }]);
+
+    let mut view = chain();
+    let stored = 100;
+    view.extra_checkpoint = Some(stored);
+    assert_eq!(view.problems(), [Problem::WrongCheckpoint { stored }]);
 }
 
 #[test]
@@ -523,7 +559,7 @@ fn several_problems_are_all_returned() {
         .insert(Arrival(7), Bytes::from_static(b"nothing"));
     view.index.insert(view.id(300), None);
     view.tips = Some(vec![]);
-    view.checkpoints.insert(1, vec![]);
+    view.checkpoints.insert(CHECKPOINT_INTERVAL, vec![]);
     view.landmarks.insert(64, vec![]);
     let problems = view.problems();
     assert_eq!(problems.len(), 5, "{problems:?}");

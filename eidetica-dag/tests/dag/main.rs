@@ -10,5 +10,6 @@ mod forgery;
 mod history;
 mod keys;
 mod memory;
+mod seniority;
 mod walk_cost;
 mod walks;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use eidetica_dag::testing::{Shape, Skeleton, git_history};
 use eidetica_dag::walk::difference;
-use eidetica_dag::{AccessId, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, Node};
+use eidetica_dag::{
+    AccessId, AccessKey, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, Ledger, Node,
+};
 
 /// Counts the nodes that are read.
 struct Counting {
@@ -21,8 +23,16 @@ impl DagView for Counting {
         self.view.entry_count()
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        self.view.tips()
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        self.view.tips_from(from, limit)
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.view.tip_count()
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        self.view.is_tip(at)
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -34,8 +44,12 @@ impl DagView for Counting {
         self.view.node(at)
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        self.view.checkpoint(index)
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        self.view.last_checkpoint(stored)
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        self.view.checkpoint(stored)
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -46,8 +60,16 @@ impl DagView for Counting {
         self.view.access_count()
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, id: AccessId) -> Result<AccessState, Infallible> {
         self.view.access(id)
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        self.view.find_access(key)
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
+        self.view.ledger()
     }
 }
 

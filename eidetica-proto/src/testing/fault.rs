@@ -6,36 +6,36 @@ use crate::address::Address;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The exchange is refused, as if nobody listened.
+    /// The exchange is refused, as if no server listened.
     Refuse,
     /// The peer has no room: the exchange is refused as busy.
     Busy,
-    /// The exchange vanishes: the service never hears of it, and no answer comes.
+    /// The exchange vanishes: the service never sees it, and no answer arrives.
     Stall,
-    /// The connection breaks when this many frames of the request have passed.
+    /// The connection is lost after this many frames of the request.
     CutRequest {
-        /// How many frames the service still gets.
+        /// How many frames the service still receives.
         after_frames: usize,
     },
-    /// The connection breaks when this many frames of the answer have passed.
+    /// The connection is lost after this many frames of the answer.
     CutResponse {
-        /// How many frames the caller still gets.
+        /// How many frames the caller still receives.
         after_frames: usize,
     },
-    /// The answer stops to come when this many of its frames have passed.
+    /// The answer stalls after this many of its frames.
     StallResponse {
-        /// How many frames the caller still gets.
+        /// How many frames the caller still receives.
         after_frames: usize,
     },
 }
 
-/// What a hook is told of an exchange before it begins.
+/// An exchange that is about to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeInfo {
-    /// How many exchanges began on this network before this one.
+    /// How many exchanges began on this network before it.
     pub number: u64,
     /// The name of the transport that begins it.
     pub from: String,
-    /// Where it goes.
+    /// Its destination.
     pub to: Address,
 }

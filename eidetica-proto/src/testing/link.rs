@@ -8,6 +8,7 @@ use eidetica_dag::{AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, Role, 
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
 use crate::answer::{AnswerError, SyncAnswer, acknowledge, answer_sync, check_access, refusal_of};
+use crate::cursor::LogId;
 use crate::error::{ErrorCode, PeerFault, WireError};
 use crate::frame::{FrameDecoder, encode_frame};
 use crate::message::{Request, RequestHeader, ResponseHeader};
@@ -17,6 +18,9 @@ use crate::receiver::{APPEND_AFTER_SILENCE_MS, EntryReceiver, ReceiveStep};
 use crate::report::{Report, SyncOptions};
 use crate::session::{Step, SyncSession};
 use crate::sync_fault::SyncFault;
+
+/// Names the log of B.
+pub const LINK_LOG: LogId = LogId::from_bytes(*b"B's log!");
 
 /// The direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -465,7 +469,7 @@ impl<'a> Link<'a> {
                 let view = view_of(request.tree, self.b);
                 check_access(&view, asker, Role::Read).map_err(refusal)?;
                 let SyncAnswer { header, entries } =
-                    answer_sync(&view, &request).map_err(refusal)?;
+                    answer_sync(&view, LINK_LOG, &request).map_err(refusal)?;
                 Ok(Answerer::Answers {
                     header: Some(header),
                     entries: entries.map(|selection| Box::new((view, selection.outgoing()))),
@@ -499,7 +503,7 @@ impl<'a> Link<'a> {
         };
         self.answerer = match receiver.handle_end() {
             Ok(()) => {
-                let Ok(header) = acknowledge(receiver, &*self.b);
+                let Ok(header) = acknowledge(receiver, &*self.b, LINK_LOG);
                 Answerer::Answers {
                     header: Some(header),
                     entries: None,
@@ -561,7 +565,7 @@ fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
 }
 
 /// Stores entries and checks that the tree is still closed under ancestors.
-fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
+pub(super) fn append(dag: &mut MemoryDag, entries: Vec<VerifiedEntry>) -> AppendOutcome {
     let outcome = dag.append(entries);
     for at in outcome.stored.clone().map(eidetica_dag::Arrival) {
         let Ok(node) = dag.node(at);

@@ -1,7 +1,6 @@
-//! A network in memory, with the manners and the errors of a real one.
+//! A network in memory, with the behaviour and the errors of a real one.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use futures::future;
 use futures::stream::{self, StreamExt};
 
 use super::fault::{ExchangeInfo, Fault};
-use super::pipe::{Link, Registry, RequestEnd, ResponseEnd, closed, lock};
+use super::pipe::{Link, Registry, RequestEnd, ResponseEnd, Timer, Wait, closed, lock};
 use crate::address::Address;
 use crate::frame::FrameDecoder;
 use crate::transport::{
@@ -22,21 +21,9 @@ use crate::transport::{
 /// The kind of address of a [`MemoryTransport`].
 const KIND: &str = "memory";
 
-/// What a [`MemoryTransport`] waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The next frame of an answer.
-    Answer,
-    /// The end of the exchanges under way, when the server stops.
-    Grace,
-}
-
-/// Makes a future that ends when the deadline for this wait has passed.
-pub type Timer = Arc<dyn Fn(Wait) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
 type Hook = Arc<dyn Fn(&ExchangeInfo) -> Option<Fault> + Send + Sync>;
 
-/// Connects [`MemoryTransport`]s of one process. A clone is the same network.
+/// Connects [`MemoryTransport`]s of one process. Clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
     shared: Arc<NetworkShared>,
@@ -72,7 +59,7 @@ impl MemoryNetwork {
         }
     }
 
-    /// Asks `hook` before each exchange what goes wrong with it. It replaces the hook before it.
+    /// Calls `hook` before each exchange to choose a fault for it. It replaces the hook set before.
     pub fn inject<H>(&self, hook: H)
     where
         H: Fn(&ExchangeInfo) -> Option<Fault> + Send + Sync + 'static,
@@ -80,12 +67,12 @@ impl MemoryNetwork {
         *lock(&self.shared.hook) = Some(Arc::new(hook));
     }
 
-    /// Lets every further exchange go well.
+    /// Ends all faults.
     pub fn heal(&self) {
         *lock(&self.shared.hook) = None;
     }
 
-    /// Returns how many exchanges were begun, those that failed included.
+    /// Returns how many exchanges were begun, including those that failed.
     pub fn exchanges(&self) -> u64 {
         self.shared.exchanges.load(Ordering::Relaxed)
     }
@@ -105,7 +92,7 @@ pub struct MemoryTransportBuilder {
 }
 
 impl MemoryTransportBuilder {
-    /// Proves this key to the other side of each exchange, as iroh does. Without it nothing is
+    /// Proves this key to the other side of each exchange, as iroh does. Without it, no key is
     /// proved.
     #[must_use]
     pub fn key(mut self, key: PublicKey) -> Self {
@@ -114,7 +101,7 @@ impl MemoryTransportBuilder {
     }
 
     /// Sets deadlines. Without a timer no answer is ever too late, and a server that stops cuts
-    /// what is under way at once.
+    /// the exchanges in progress at once.
     #[must_use]
     pub fn timer<T, F>(mut self, timer: T) -> Self
     where
@@ -141,8 +128,8 @@ impl MemoryTransportBuilder {
 
 /// A transport whose network is a [`MemoryNetwork`].
 ///
-/// Nothing runs by itself: the service's work is done while the caller polls the exchange and its
-/// answer. So a test is deterministic when its executor is.
+/// Nothing runs by itself: the service works while the caller polls the exchange and its answer. So
+/// a test is deterministic if its executor is.
 pub struct MemoryTransport {
     network: MemoryNetwork,
     name: String,
@@ -185,7 +172,7 @@ fn parse_name(name: &str) -> Result<(), TransportError> {
     match !name.is_empty() && name.chars().all(ok) {
         true => Ok(()),
         false => Err(unusable(format!(
-            "a name in memory is made of letters, digits, '-' and '_', but this is {name:?}"
+            "a name in memory consists of letters, digits, '-' and '_', but this is {name:?}"
         ))),
     }
 }
@@ -197,7 +184,7 @@ fn unusable(text: String) -> TransportError {
 fn refused(address: &Address) -> TransportError {
     TransportError::new(
         TransportErrorKind::Refused,
-        format!("nobody listens at {address}"),
+        format!("no server listens at {address}"),
     )
 }
 
@@ -218,7 +205,7 @@ impl SyncTransport for MemoryTransport {
         if running.is_some() {
             return Err(TransportError::new(
                 TransportErrorKind::AlreadyRunning,
-                format!("the server at {address} runs already"),
+                format!("the server at {address} is already running"),
             ));
         }
         let mut listeners = lock(&self.network.shared.listeners);
@@ -248,6 +235,7 @@ impl SyncTransport for MemoryTransport {
             lock(&self.network.shared.listeners).remove(&self.name);
             exchanges
         };
+        exchanges.cut_quiet();
         if let Some(timer) = &self.timer {
             future::select(Box::pin(exchanges.idle()), timer(Wait::Grace)).await;
         }
@@ -283,7 +271,7 @@ impl SyncTransport for MemoryTransport {
         match fault {
             Some(Fault::Refuse) => return Err(refused(address)),
             Some(Fault::Busy) => {
-                let text = format!("{address} has no room, try later");
+                let text = format!("{address} has no room; retry later");
                 return Err(TransportError::new(TransportErrorKind::Busy, text));
             }
             _ => {}
@@ -304,6 +292,7 @@ impl SyncTransport for MemoryTransport {
             request_frames_seen: 0,
             cut_after_frames: None,
             stall_after_frames: None,
+            begun: false,
             ended: false,
         };
         let mut request = RequestEnd {

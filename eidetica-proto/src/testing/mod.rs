@@ -1,4 +1,4 @@
-//! What tests share: a link between two replicas without any I/O, a network in memory, and the
+//! What tests share: links between two replicas without any I/O, a network in memory, and the
 //! rules that every transport passes.
 
 pub mod conformance;
@@ -9,11 +9,14 @@ mod memory;
 mod pipe;
 mod streams;
 mod transcript;
+mod watch_link;
 
 pub use fault::{ExchangeInfo, Fault};
-pub use link::{Broken, Link, Run, Way};
-pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder, Timer, Wait};
+pub use link::{Broken, LINK_LOG, Link, Run, Way};
+pub use memory::{MemoryNetwork, MemoryTransport, MemoryTransportBuilder};
+pub use pipe::{Timer, Wait};
 pub use streams::{collect_frames, echo, frames_of, service_fn};
+pub use watch_link::{MemoryTrees, WatchLink};
 
 #[cfg(test)]
 mod tests;

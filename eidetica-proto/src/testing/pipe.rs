@@ -1,4 +1,4 @@
-//! One exchange under way in memory: both streams, their codec, and the means to cut it.
+//! One exchange in memory: both streams, their codec, and the means to cut it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,9 +10,20 @@ use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::stream::Stream;
 
-use super::memory::{Timer, Wait};
 use crate::frame::{FrameDecoder, encode_frame};
 use crate::transport::{FrameStream, TransportError, TransportErrorKind};
+
+/// What a [`MemoryTransport`](super::MemoryTransport) waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The next frame of an answer.
+    Answer,
+    /// The end of the exchanges under way, when the server stops.
+    Grace,
+}
+
+/// Makes a future that ends when the deadline for this wait has passed.
+pub type Timer = Arc<dyn Fn(Wait) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Takes the lock also if a test failed while it was held: the other tests' failures would only
 /// hide the first.
@@ -20,7 +31,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The exchanges under way at one end, so that they can be awaited and cut.
+/// The exchanges in progress at one end, which can be awaited and cut.
 #[derive(Default)]
 pub(super) struct Registry {
     state: Mutex<RegistryState>,
@@ -34,7 +45,7 @@ struct RegistryState {
 }
 
 impl Registry {
-    /// Adds an exchange. If the others were cut already, so is this one.
+    /// Adds an exchange. If the others have been cut, so is this one.
     pub(super) fn add(&self, number: u64, link: Arc<Link>) {
         let cut = {
             let mut state = lock(&self.state);
@@ -58,7 +69,7 @@ impl Registry {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until no exchange is under way.
+    /// Waits until no exchange is in progress.
     pub(super) async fn idle(&self) {
         poll_fn(|context| {
             let mut state = lock(&self.state);
@@ -71,7 +82,22 @@ impl Registry {
         .await;
     }
 
-    /// Ends every exchange under way. The service's futures and streams are dropped when this
+    /// Ends every exchange whose answer has begun and waits for news, or will.
+    pub(super) fn cut_quiet(&self) {
+        let links: Vec<_> = lock(&self.state).links.values().cloned().collect();
+        for link in links {
+            let waits_for_news = {
+                let mut state = lock(&link.state);
+                state.stopping = true;
+                state.waits_for_news
+            };
+            if waits_for_news {
+                link.cut(TransportErrorKind::ConnectionLost);
+            }
+        }
+    }
+
+    /// Ends every exchange in progress. The service's futures and streams are dropped when this
     /// returns.
     pub(super) fn cut(&self, kind: TransportErrorKind) {
         let links: Vec<_> = {
@@ -101,6 +127,10 @@ struct LinkState {
     answer: Option<FrameStream>,
     cut: Option<TransportErrorKind>,
     waker: Option<Waker>,
+    /// Whether the answer has begun, and the service had nothing more when it was asked last.
+    waits_for_news: bool,
+    /// Whether the server stops, so that no answer may wait for news.
+    stopping: bool,
 }
 
 impl Link {
@@ -133,7 +163,7 @@ pub(super) struct RequestEnd {
     pub(super) link: Arc<Link>,
     pub(super) request: Option<FrameStream>,
     pub(super) decoder: FrameDecoder,
-    /// How many frames still pass before the connection breaks, if it does.
+    /// How many more frames pass before the connection is lost, if it is.
     pub(super) cut_after_frames: Option<usize>,
 }
 
@@ -141,7 +171,7 @@ impl RequestEnd {
     fn fail(&mut self, error: TransportError) -> Poll<Option<Result<Bytes, TransportError>>> {
         self.request = None;
         *lock(&self.link.request_error) = Some(error);
-        let seen = TransportError::connection_lost("the caller went away within its request");
+        let seen = TransportError::connection_lost("the caller left before the end of its request");
         Poll::Ready(Some(Err(seen)))
     }
 }
@@ -156,7 +186,7 @@ impl Stream for RequestEnd {
         };
         if this.cut_after_frames == Some(0) {
             return this.fail(TransportError::connection_lost(
-                "the connection broke within the request",
+                "the connection was lost within the request",
             ));
         }
         match request.as_mut().poll_next(context) {
@@ -189,6 +219,8 @@ pub(super) struct ResponseEnd {
     pub(super) request_frames_seen: u64,
     pub(super) cut_after_frames: Option<usize>,
     pub(super) stall_after_frames: Option<usize>,
+    /// Whether a frame has passed.
+    pub(super) begun: bool,
     pub(super) ended: bool,
 }
 
@@ -219,10 +251,18 @@ impl ResponseEnd {
         if self.stall_after_frames == Some(0) {
             return Poll::Pending;
         }
-        match &mut state.answer {
-            Some(answer) => answer.as_mut().poll_next(context).map(Ok),
+        let polled = match &mut state.answer {
+            Some(answer) => answer.as_mut().poll_next(context),
             None => Poll::Pending,
+        };
+        state.waits_for_news = self.begun && polled.is_pending();
+        if state.waits_for_news && state.stopping {
+            let answer = state.answer.take();
+            drop(state);
+            drop(answer);
+            return Poll::Ready(Err(TransportErrorKind::ConnectionLost));
         }
+        polled.map(Ok)
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -249,7 +289,7 @@ impl Stream for ResponseEnd {
         }
         if this.cut_after_frames == Some(0) {
             return this.fail(TransportError::connection_lost(
-                "the connection broke within the answer",
+                "the connection was lost within the answer",
             ));
         }
         let answered = this.poll_answer(context);
@@ -268,6 +308,7 @@ impl Stream for ResponseEnd {
             }
             Poll::Ready(Ok(Some(frame))) => {
                 this.waiting = None;
+                this.begun = true;
                 match frame.and_then(|frame| Link::code(&mut this.decoder, &frame)) {
                     Ok(frame) => {
                         let less = |left: Option<usize>| left.map(|left| left.saturating_sub(1));
@@ -275,9 +316,9 @@ impl Stream for ResponseEnd {
                         this.stall_after_frames = less(this.stall_after_frames);
                         Poll::Ready(Some(Ok(frame)))
                     }
-                    // A real network tells the caller no more than that the answer broke off.
+                    // Over a real network the caller sees only that the answer was cut.
                     Err(error) => this.fail(
-                        TransportError::connection_lost("the peer broke off its answer")
+                        TransportError::connection_lost("the peer cut its answer")
                             .with_source(error),
                     ),
                 }
@@ -298,7 +339,7 @@ impl Drop for ResponseEnd {
     }
 }
 
-/// The error of every call on a closed transport.
+/// Returns the error of every call on a closed transport.
 pub(super) fn closed() -> TransportError {
-    TransportError::new(TransportErrorKind::Closed, "this transport was closed")
+    TransportError::new(TransportErrorKind::Closed, "this transport is closed")
 }

@@ -7,11 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::transport::{
-    Caller, FrameStream, InspectError, Inspection, Question, Service, TransportError,
-};
+use crate::transport::{Caller, FrameStream, Service, TransportError};
 
-/// Makes a stream of these frames that ends well.
+/// Makes a stream of these frames, with a clean end.
 pub fn frames_of<I>(frames: I) -> FrameStream
 where
     I: IntoIterator,
@@ -29,7 +27,7 @@ pub async fn collect_frames(frames: FrameStream) -> Result<Vec<Bytes>, Transport
     frames.try_collect().await
 }
 
-/// Makes a service of a function. It finds nothing when it is asked to inspect.
+/// Makes a service from a function.
 pub fn service_fn<H, F>(handler: H) -> Arc<dyn Service>
 where
     H: Fn(Caller, FrameStream) -> F + Send + Sync + 'static,
@@ -38,7 +36,7 @@ where
     Arc::new(ServiceFn(handler))
 }
 
-/// Makes a service that reads the whole request and sends it back.
+/// Makes a service that reads the whole request, then sends it back.
 pub fn echo() -> Arc<dyn Service> {
     service_fn(|_, request| async {
         match collect_frames(request).await {
@@ -58,9 +56,5 @@ where
 {
     async fn exchange(&self, caller: Caller, request: FrameStream) -> FrameStream {
         (self.0)(caller, request).await
-    }
-
-    async fn inspect(&self, _question: Question) -> Result<Inspection, InspectError> {
-        Err(InspectError::NotFound)
     }
 }

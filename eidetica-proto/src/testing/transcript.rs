@@ -20,7 +20,7 @@ fn list<'i>(ids: impl IntoIterator<Item = &'i EntryId>, name: &Name<'_>) -> Stri
     }
 }
 
-fn in_order(ids: &[EntryId], name: &Name<'_>) -> String {
+pub(super) fn in_order(ids: &[EntryId], name: &Name<'_>) -> String {
     match ids.len() {
         ..=NAMED_MAX => {
             let names: Vec<String> = ids.iter().map(name).collect();
@@ -37,10 +37,11 @@ pub(super) fn describe_request(frame: &[u8], name: &Name<'_>) -> String {
                 TipSet::Listed(tips) => format!("[{}]", list(tips, name)),
                 TipSet::Digest(_) => "digest".to_owned(),
                 TipSet::Sketch(_) => "sketch".to_owned(),
+                TipSet::Unknown(kind) => format!("kind {kind}"),
             };
             let mut said = format!("SyncTree tips={tips}");
             match &sync.sample {
-                Sample::None => {}
+                Sample::None | Sample::Unknown(_) => {}
                 Sample::Small(_) => said += " small filter",
                 Sample::Full(_) => said += " filter",
             }
@@ -58,7 +59,7 @@ pub(super) fn describe_request(frame: &[u8], name: &Name<'_>) -> String {
 
 pub(super) fn describe_reply(frame: &[u8], name: &Name<'_>) -> String {
     let said = match ResponseHeader::decode(frame).map(|header| header.reply) {
-        Ok(Ok(Reply::Sync(SyncReply::Equal))) => "Equal".to_owned(),
+        Ok(Ok(Reply::Sync(SyncReply::Equal(_)))) => "Equal".to_owned(),
         Ok(Ok(Reply::Sync(SyncReply::Entries(count)))) => format!("Entries({count})"),
         Ok(Ok(Reply::Sync(SyncReply::SendFilter))) => "SendFilter".to_owned(),
         Ok(Ok(Reply::Stored(stored))) => {
@@ -84,13 +85,14 @@ pub(super) fn describe_part(way: &str, tree: TreeId, frame: &[u8], name: &Name<'
             }
             Err(error) => format!("no batch: {error}"),
         },
-        Ok(Part::End { tips }) => match tips {
+        Ok(Part::End { tips, .. }) => match tips {
             EndTips::Untold => "end".to_owned(),
             EndTips::Listed(tips) => format!("end tips=[{}]", list(&tips, name)),
             EndTips::Shared { others, .. } => {
                 format!("end tips by places and [{}]", list(&others, name))
             }
         },
+        Ok(Part::Unknown(kind)) => format!("part of kind {kind}"),
         Ok(Part::Failed(error)) => format!("fails: {:?}", error.code),
         Err(fault) => format!("no part: {fault}"),
     };

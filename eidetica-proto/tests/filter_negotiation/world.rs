@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, CHECKPOINT_INTERVAL, DagView, EntryId, LANDMARK_INTERVAL, Node,
+    AccessId, AccessKey, AccessState, Arrival, DagView, EntryId, LANDMARK_INTERVAL, Ledger, Node,
+    is_checkpoint,
 };
 use sha2::{Digest, Sha256};
 
@@ -80,7 +81,7 @@ pub(crate) struct Replica<'w> {
     order: Vec<usize>,
     numbers: Vec<Option<Arrival>>,
     tips: Vec<Arrival>,
-    checkpoints: Vec<Vec<Arrival>>,
+    checkpoints: BTreeMap<u32, Vec<Arrival>>,
     landmarks: BTreeMap<u32, Vec<EntryId>>,
     /// How many nodes were read.
     pub(crate) visits: Cell<usize>,
@@ -94,7 +95,7 @@ impl<'w> Replica<'w> {
             numbers: vec![None; world.len()],
             order: Vec::new(),
             tips: Vec::new(),
-            checkpoints: Vec::new(),
+            checkpoints: BTreeMap::new(),
             landmarks: BTreeMap::new(),
             visits: Cell::new(0),
         };
@@ -116,8 +117,10 @@ impl<'w> Replica<'w> {
             let at_height = self.landmarks.entry(height).or_default();
             at_height.push(self.world.ids[entry]);
         }
-        if self.entry_count().is_multiple_of(CHECKPOINT_INTERVAL) {
-            self.checkpoints.push(self.tips.clone());
+        let last = self.checkpoints.last_key_value().map_or(0, |it| *it.0);
+        if is_checkpoint(self.entry_count(), last, self.tips.len() as u32) {
+            let tips = self.tips.clone();
+            self.checkpoints.insert(self.entry_count(), tips);
         }
     }
 
@@ -145,8 +148,22 @@ impl DagView for Replica<'_> {
         self.order.len() as u32
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self
+            .tips
+            .iter()
+            .filter(|tip| **tip >= from)
+            .take(limit)
+            .copied()
+            .collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, Infallible> {
+        Ok(self.tips.contains(&at))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, Infallible> {
@@ -165,8 +182,13 @@ impl DagView for Replica<'_> {
         })
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, Infallible> {
-        Ok(self.checkpoints[index as usize - 1].clone())
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
+        let last = self.checkpoints.range(..=stored).next_back();
+        Ok(last.map(|(stored, _)| *stored))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, Infallible> {
+        Ok(self.checkpoints[&stored].clone())
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, Infallible> {
@@ -178,7 +200,15 @@ impl DagView for Replica<'_> {
         0
     }
 
-    fn access(&self, _: AccessId) -> Result<Arc<AccessState>, Infallible> {
+    fn access(&self, _: AccessId) -> Result<AccessState, Infallible> {
+        unreachable!("a filter does not ask who may do what")
+    }
+
+    fn find_access(&self, _: &AccessKey) -> Result<Option<AccessId>, Infallible> {
+        unreachable!("a filter does not ask who may do what")
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, Infallible> {
         unreachable!("a filter does not ask who may do what")
     }
 }

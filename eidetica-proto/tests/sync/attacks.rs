@@ -5,7 +5,7 @@ use eidetica_dag::testing::{Random, dag_of};
 use eidetica_dag::{EntryId, MemoryDag, VerifiedEntry};
 use eidetica_proto::answer::{AnswerError, answer_sync};
 use eidetica_proto::message::{Request, RequestHeader, Sample, SyncTree};
-use eidetica_proto::testing::Link;
+use eidetica_proto::testing::{LINK_LOG, Link};
 use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, Filter, FilterBudget, SyncOutcome};
 
@@ -52,7 +52,7 @@ fn answered(dag: &MemoryDag, request: SyncTree) -> Result<Option<u32>, ErrorCode
         Request::SyncTree(request) => request,
         other => panic!("{other:?}"),
     };
-    match answer_sync(dag, &request) {
+    match answer_sync(dag, LINK_LOG, &request) {
         Ok(answer) => Ok(answer.entries.map(|entries| entries.entry_count())),
         Err(AnswerError::Refuse(error)) => Err(error.code),
         Err(AnswerError::View(never)) => match never {},

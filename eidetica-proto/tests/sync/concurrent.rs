@@ -8,6 +8,7 @@ use eidetica_dag::{EntryId, MemoryDag, Role};
 use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader};
 use eidetica_proto::receiver::APPEND_AFTER_SILENCE_MS;
+use eidetica_proto::testing::LINK_LOG;
 use eidetica_proto::{
     EntryReceiver, EntrySelection, ReceiveStep, Received, Step, SyncFault, SyncOptions,
     SyncOutcome, SyncSession,
@@ -86,7 +87,7 @@ impl Talk {
             match RequestHeader::decode(frame).expect("a request").request {
                 Request::SyncTree(sync) => {
                     check_access(answerer, None, Role::Read).expect("anyone may");
-                    let answer = answer_sync(answerer, &sync).expect("well formed");
+                    let answer = answer_sync(answerer, LINK_LOG, &sync).expect("well formed");
                     self.response.push_back(answer.header);
                     self.response.extend(frames(answerer, answer.entries));
                 }
@@ -109,7 +110,7 @@ impl Talk {
             receiver.handle_appended(outcome).expect("genuine entries");
         }
         if receiver.is_done() {
-            let Ok(header) = acknowledge(receiver, answerer);
+            let Ok(header) = acknowledge(receiver, answerer, LINK_LOG);
             self.response.push_back(header);
             self.receiver = None;
         }

@@ -12,7 +12,7 @@ use eidetica_proto::session::PULL_ROUNDS_MAX;
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::tips::EndTips;
 use eidetica_proto::{
-    PeerFault, ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession,
+    Cursor, PeerFault, ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession,
 };
 
 use crate::{SEED, empty, tips, write};
@@ -204,7 +204,10 @@ fn what_came_after_the_outcome_is_not_asked_for() {
             verified: entries,
             ..Verification::default()
         }),
-        Received::End(EndTips::Listed(drawn.ids(&["C"]))),
+        Received::End {
+            tips: EndTips::Listed(drawn.ids(&["C"])),
+            cursor: Cursor::NONE,
+        },
     ];
     for part in parts {
         session.receiver().handle_part(part, 0, 0).expect("a part");

@@ -13,7 +13,8 @@ use eidetica_proto::message::{Part, Reply, ResponseHeader, Stored, SyncReply};
 use eidetica_proto::testing::{Link, Run, Way};
 use eidetica_proto::tips::{EndTips, TipDigest};
 use eidetica_proto::{
-    ErrorCode, PeerFault, SyncFault, SyncOptions, SyncOutcome, WAITING_ENTRIES_MAX, WireError,
+    Cursor, ErrorCode, PeerFault, SyncFault, SyncOptions, SyncOutcome, WAITING_ENTRIES_MAX,
+    WireError,
 };
 
 use crate::{SEED, empty, tips};
@@ -33,7 +34,8 @@ fn end(drawn: &Drawn, names: &[&str]) -> Bytes {
     let mut tips = drawn.ids(names);
     tips.sort();
     let tips = EndTips::Listed(tips);
-    Part::End { tips }.encode()
+    let cursor = Cursor::NONE;
+    Part::End { tips, cursor }.encode()
 }
 
 fn sync(reply: SyncReply) -> Bytes {
@@ -285,7 +287,7 @@ fn nothing_follows_an_answer() {
         end(&drawn, &["B"]),
     ];
     for extra in [batch_of(&drawn, &["A"]), end(&drawn, &["B"])] {
-        for answer in [whole.clone(), vec![sync(SyncReply::Equal)]] {
+        for answer in [whole.clone(), vec![sync(SyncReply::Equal(Cursor::NONE))]] {
             let answer = [answer, vec![extra.clone()]].concat();
             assert!(out_of_place(&lied_to(&drawn, vec![answer]).0));
         }
@@ -299,6 +301,7 @@ fn answers_that_answer_something_else_are_refused() {
         stored: 0,
         tips: TipDigest::of(&[]),
         missing: vec![],
+        cursor: Cursor::NONE,
     })));
     let wants = vec![
         announce(2),
@@ -310,7 +313,7 @@ fn answers_that_answer_something_else_are_refused() {
         // The first request carries a filter where there is anything to sample.
         vec![vec![sync(SyncReply::SendFilter)]],
         // Whoever asks for entries by id is not equal.
-        vec![wants, vec![sync(SyncReply::Equal)]],
+        vec![wants, vec![sync(SyncReply::Equal(Cursor::NONE))]],
     ] {
         assert!(out_of_place(&lied_to(&drawn, answers).0));
     }

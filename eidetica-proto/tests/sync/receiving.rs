@@ -4,9 +4,15 @@ use eidetica_dag::testing::{Drawn, draw};
 use eidetica_dag::{MemoryDag, Verification, VerifiedEntry};
 use eidetica_proto::receiver::{APPEND_AFTER_SILENCE_MS, APPEND_BYTES_TARGET};
 use eidetica_proto::tips::EndTips;
-use eidetica_proto::{EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault};
+use eidetica_proto::{Cursor, EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault};
 
 use crate::{empty, entries, tips, write};
+
+/// The end of a message whose sender says nothing of its tips.
+const END: Received = Received::End {
+    tips: EndTips::Untold,
+    cursor: Cursor::NONE,
+};
 
 fn part(drawn: &Drawn, names: &[&str]) -> Received {
     Received::Entries(Verification {
@@ -61,9 +67,7 @@ fn entries_of_a_message_are_stored_after_silence_and_at_the_end() {
         .handle_part(part(&drawn, &["C", "D"]), 10, 2_000)
         .expect("in its place");
     assert_eq!(receiver.handle_end(), Err(PeerFault::Incomplete));
-    receiver
-        .handle_part(Received::End(EndTips::Untold), 3, 2_000)
-        .expect("in its place");
+    receiver.handle_part(END, 3, 2_000).expect("in its place");
     assert_eq!(receiver.handle_end(), Ok(()));
     assert!(!receiver.is_done());
     assert_eq!(step(&mut receiver, &drawn, 2_000, &mut dag), "append C D");
@@ -98,9 +102,9 @@ fn at_most_two_steps_of_entries_are_held() {
     let mut held = 0;
     loop {
         match receiver.poll_step(0) {
-            ReceiveStep::ReceivePart if all.is_empty() => receiver
-                .handle_part(Received::End(EndTips::Untold), 0, 0)
-                .expect("in its place"),
+            ReceiveStep::ReceivePart if all.is_empty() => {
+                receiver.handle_part(END, 0, 0).expect("in its place")
+            }
             ReceiveStep::ReceivePart => {
                 let rest = all.split_off(all.len().min(2));
                 held += bytes(&all);

@@ -10,7 +10,7 @@ use eidetica_proto::answer::answer_sync;
 use eidetica_proto::batch::{BATCH_BYTES_TARGET, unpack};
 use eidetica_proto::frame::FRAME_BYTES_MAX;
 use eidetica_proto::message::{Part, Sample, SyncTree};
-use eidetica_proto::testing::{Link, Way};
+use eidetica_proto::testing::{LINK_LOG, Link, Way};
 use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{Filter, FilterBudget};
 use eidetica_proto::{SyncOptions, SyncOutcome};
@@ -132,7 +132,7 @@ fn tips_beyond_the_limit_never_count_as_equal() {
             sample: filter.map_or(Sample::None, Sample::Full),
             wants: vec![],
         };
-        let answer = answer_sync(&b, &request).expect("an answer");
+        let answer = answer_sync(&b, LINK_LOG, &request).expect("an answer");
         assert_eq!(answer.entries.map(|entries| entries.entry_count()), entries);
     }
 }

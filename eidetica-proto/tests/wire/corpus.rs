@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use eidetica_dag::testing::fuzz::{CorpusFile, replay};
+use eidetica_dag::testing::Random;
+use eidetica_dag::testing::fuzz::{CorpusFile, Input, replay};
 use eidetica_proto::testing::fuzz::TARGETS;
 
 #[expect(clippy::disallowed_methods, reason = "the corpus is a folder of files")]
@@ -43,6 +44,24 @@ fn what_seeds_are_made_from_is_understood() {
         assert!(!seeds.is_empty(), "{}", target.name);
         for (number, seed) in seeds.iter().enumerate() {
             assert!((target.check)(seed), "{}, seed {number}", target.name);
+        }
+    }
+}
+
+/// A small fuzzer, for machines without one: genuine inputs with a few edits, the same ones each
+/// time.
+#[test]
+fn every_target_holds_on_edited_seeds() {
+    const EDITED: u32 = 40;
+    for target in TARGETS {
+        let mut random = Random::new(target.name.len() as u64);
+        for seed in (target.seeds)() {
+            for _ in 0..EDITED {
+                let edits: Vec<u8> = (0..12).map(|_| random.next_u64() as u8).collect();
+                let mut edited = seed.clone();
+                Input::new(&edits).edit(&mut edited);
+                (target.check)(&edited);
+            }
         }
     }
 }

@@ -13,8 +13,8 @@ use eidetica_dag::{PublicKey, SecretKey};
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
 use eidetica_proto::{
-    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, Response, SyncTransport, TransportError,
-    TransportErrorKind, WireError,
+    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Response,
+    SyncTransport, TransportError, TransportErrorKind, WireError,
 };
 use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -44,7 +44,7 @@ pub(crate) struct PeerClient {
 /// What a peer answers.
 pub(crate) struct Answer {
     /// The peer's key, which it has proved.
-    pub(crate) peer: Option<PublicKey>,
+    pub(crate) peer: PublicKey,
     /// The frames of the answer, beginning with its header.
     pub(crate) frames: FrameStream,
     /// What is sent of the entries of the request.
@@ -84,11 +84,11 @@ impl PeerClient {
         if at.transport.proves_keys() {
             let (frames, sent) = request.frames();
             let response = at.transport.exchange(at.address, frames).await?;
-            return match (at.peer, response.peer) {
-                (Some(wanted), Some(proved)) if wanted != proved => {
-                    Err(wrong_peer(at.address, &wanted, &proved))
-                }
-                (_, peer) => Ok(Answer {
+            let unproved = || mismatch(at.address, "the connection does not prove the peer's key");
+            let peer = response.peer.ok_or_else(unproved)?;
+            return match at.peer {
+                Some(wanted) if wanted != peer => Err(wrong_peer(at.address, &wanted, &peer)),
+                _ => Ok(Answer {
                     peer,
                     frames: response.frames,
                     sent,
@@ -128,7 +128,7 @@ impl PeerClient {
         let (met, header, frames) = self.check(at, &proving, response).await?;
         let is_stale = is_stale(&header);
         let answer = Answer {
-            peer: Some(met.key),
+            peer: met.key,
             frames: Box::pin(stream::iter([Ok(header)]).chain(frames)),
             sent,
         };
@@ -143,7 +143,7 @@ impl PeerClient {
     ) -> Result<KnownPeer, TransportError> {
         let hello = Hello {
             key: self.key.public(),
-            versions: vec![PROTOCOL_VERSION],
+            versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
             addresses: Vec::new(),
         };
         let header = RequestHeader::new(Request::Hello(hello)).encode();

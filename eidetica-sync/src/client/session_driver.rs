@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::client::error::SyncError;
 use crate::client::peer_client::{PeerClient, Target};
-use crate::event::{Origin, Publisher};
+use crate::event::{Origin, Transfer};
+use crate::news::News;
 use crate::platform::blocking;
 use crate::store::append_worker::AppendWorker;
 use crate::store::{Snapshot, Store, StoreError};
@@ -28,7 +29,7 @@ pub(crate) struct SessionDriver {
     pub(crate) address: Address,
     /// Whom the address must lead to, if that is known.
     pub(crate) peer: Option<PublicKey>,
-    pub(crate) publisher: Publisher,
+    pub(crate) news: News,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -38,9 +39,8 @@ impl SessionDriver {
     /// Runs the session to its end. What arrives before an error and can be stored is stored.
     pub(crate) async fn run(self, mut session: SyncSession) -> Result<Report, SyncError> {
         let tree = session.tree();
-        let origin = Origin::Pulled(self.address.clone());
-        let worker = AppendWorker::new(self.store.clone());
-        let mut receiving = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        // It begins when the peer has proved its key.
+        let mut receiving = None;
         // What is open between two steps.
         let mut snapshot = None;
         let mut response: Option<(FrameStream, Arc<Meter>)> = None;
@@ -68,7 +68,8 @@ impl SessionDriver {
                     };
                     let answer = self.client.exchange(at, &request).await;
                     let answer = answer.map_err(|error| self.transport_error(error))?;
-                    session.handle_peer(answer.peer);
+                    session.handle_peer(Some(answer.peer));
+                    receiving.get_or_insert_with(|| self.begin_receiving(answer.peer));
                     response = Some((answer.frames, answer.sent));
                 }
                 Step::ReceiveHeader => {
@@ -96,13 +97,26 @@ impl SessionDriver {
         }
     }
 
+    fn begin_receiving(&self, peer: PublicKey) -> ReceiveDriver {
+        let origin = Origin::Peer {
+            key: peer,
+            how: Transfer::Pulled,
+            at: self.address.to_string(),
+        };
+        let worker = AppendWorker::new(self.store.clone());
+        ReceiveDriver::new(worker, self.news.clone(), origin)
+    }
+
     /// Reads a response to its end and stores what it brings, if anything.
     async fn receive(
         &self,
-        receiving: &mut ReceiveDriver,
+        receiving: &mut Option<ReceiveDriver>,
         session: &mut SyncSession,
         parts: Option<Parts>,
     ) -> Result<(), SyncError> {
+        let Some(receiving) = receiving else {
+            return Ok(());
+        };
         let parts = parts.unwrap_or_else(|| Box::pin(stream::empty()));
         let to_send = session.progress().to_send;
         let observe = |receiver: &EntryReceiver| {

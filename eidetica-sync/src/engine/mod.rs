@@ -20,7 +20,7 @@ use crate::client::error::SyncError;
 use crate::client::peer::Peer;
 use crate::client::peer_client::PeerClient;
 use crate::client::session_driver::SessionDriver;
-use crate::event::{Event, Events, Origin, Publisher};
+use crate::news::{Facts, News};
 use crate::platform::random::Random;
 use crate::store::Store;
 use crate::transport::manager::TransportManager;
@@ -83,7 +83,7 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) manager: Arc<TransportManager>,
     pub(crate) client: Arc<PeerClient>,
-    pub(crate) publisher: Publisher,
+    pub(crate) news: News,
     pub(crate) random: Random,
 }
 
@@ -101,7 +101,8 @@ struct Running {
 impl Engine {
     /// Runs until every sender of the queue is gone, then cuts what is under way. Whatever a sync
     /// had stored by then stays.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Operation>, mut events: Events) {
+    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Operation>) {
+        let news = self.news.clone();
         let mut running = Running {
             engine: self,
             started: Instant::now(),
@@ -123,7 +124,7 @@ impl Engine {
                     Ok(ended) => running.handle_ended(ended),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                Some(event) = events.next() => running.handle_event(&event),
+                () = news.board().changed() => running.handle_facts(&news.board().take()),
                 () = tokio::time::sleep_until(wake.unwrap_or(running.started)), if wake.is_some() => {}
             }
         }
@@ -180,16 +181,16 @@ impl Running {
         }
     }
 
-    fn handle_event(&mut self, event: &Event) {
-        if let Event::Stored { tree, origin, .. } = event {
-            let from = match origin {
-                Origin::Pulled(address) => self
-                    .peers
-                    .iter()
-                    .find(|(_, peer)| peer.addresses.contains(address))
-                    .map(|(number, _)| *number),
-                Origin::Local | Origin::Pushed(_) => None,
-            };
+    fn handle_facts(&mut self, facts: &Facts) {
+        for (tree, stored) in &facts.stored {
+            let mut origins = stored.brought.iter().map(|(key, _)| *key);
+            let first = origins.next();
+            let from = first.filter(|key| origins.all(|other| other == *key));
+            let from = from.and_then(|key| {
+                let is_it = |peer: &Peer| peer.key == Some(key);
+                let found = self.peers.iter().find(|(_, peer)| is_it(peer));
+                found.map(|(number, _)| *number)
+            });
             self.schedule.handle_stored(*tree, from);
         }
     }
@@ -276,9 +277,10 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
         store,
         manager,
         client,
-        publisher,
+        news,
         random,
     } = engine;
+    let publisher = news.publisher();
     let sync = publisher.sync_started(tree, peer.addresses.clone());
     let result = try_in_order(&peer, &manager, |transport, address| {
         let driver = SessionDriver {
@@ -287,7 +289,7 @@ async fn run_job(engine: Engine, job: Job) -> Ended {
             transport,
             address,
             peer: peer.key,
-            publisher: publisher.clone(),
+            news: news.clone(),
             progress: progress.clone(),
         };
         driver.run(SyncSession::new(tree, options, random.bytes()))

@@ -1,9 +1,13 @@
-//! Membership: requests to join and invites, kept in the store's metadata. What to do with a request
+//! Membership: requests to join and invites, from whom trees are accepted, and where the peers of a
+//! tree can be reached; kept in the store's metadata. What to do with a request
 //! is decided by [`eidetica_proto::joining`]; grants are written as entries of the tree.
+
+pub(crate) mod accepted;
+pub(crate) mod records;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{AccessChange, EntryId, PublicKey, Role, Subject, TreeId, current_access};
+use eidetica_dag::{AccessChange, PublicKey, Role, Subject, TreeId, current_access};
 use eidetica_proto::WireError;
 use eidetica_proto::joining::{
     INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX,
@@ -13,7 +17,8 @@ use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::event::Publisher;
+use crate::news::News;
+use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::Writer;
@@ -45,17 +50,17 @@ pub struct InviteInfo {
 pub(crate) struct Membership {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
-    publisher: Publisher,
+    news: News,
     /// Held from reading to writing, so that concurrent uses of an invite are counted.
     one_at_a_time: Mutex<()>,
 }
 
 impl Membership {
-    pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, publisher: Publisher) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, writer: Arc<Writer>, news: News) -> Self {
         Self {
             store,
             writer,
-            publisher,
+            news,
             one_at_a_time: Mutex::default(),
         }
     }
@@ -94,7 +99,7 @@ impl Membership {
             Verdict::Refuse(error) => Ok(Err(error)),
             Verdict::Keep(waiting) => {
                 self.write(&request_key(join.tree, key), Some(&waiting))?;
-                self.publisher.join_requested(join.tree, *key, waiting.role);
+                self.news.join_requested(join.tree, *key, waiting.role);
                 Ok(Ok(JoinReply::Pending))
             }
             Verdict::Grant(role, after) => {
@@ -262,8 +267,9 @@ impl Membership {
     }
 
     /// Revokes the role of a subject, and bars a key from this node's invites.
-    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
         let _lock = self.lock();
+        let revocation = self.writer.revoke(tree, subject)?;
         if let Subject::Key(key) = subject {
             for InviteInfo {
                 invite, mut terms, ..
@@ -277,8 +283,7 @@ impl Membership {
                 self.write(&invite_key(tree, &invite), kept)?;
             }
         }
-        let revocation = AccessChange::revoke(subject);
-        self.writer.change_access(tree, vec![revocation])
+        Ok(revocation)
     }
 
     /// Withdraws an invite.

@@ -11,11 +11,14 @@ use crate::client::peer_client::PeerClient;
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
+use crate::membership::records::Records;
+use crate::news::News;
 use crate::platform::random::Random;
 use crate::server::push::PushAcceptor;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::{JoinLimit, PushLimit};
+use crate::server::request_limits::{PushLimit, QueueLimit};
 use crate::server::service::Server;
+use crate::server::watch::WatchAnswerer;
 use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::transport::manager::TransportManager;
@@ -40,6 +43,8 @@ impl NodeBuilder {
         name: impl Into<String>,
         transport: impl SyncTransport,
     ) -> Result<Self, TransportError> {
+        #[cfg(feature = "http")]
+        crate::server::json_api::attach(&transport, &self.store, self.key.public());
         self.manager.register(name, Arc::new(transport))?;
         Ok(self)
     }
@@ -66,20 +71,26 @@ impl NodeBuilder {
             manager,
         } = self;
         let manager = Arc::new(manager);
-        let publisher = Publisher::new();
-        let writer = Writer::new(store.clone(), key.clone(), publisher.clone());
+        let news = News::new(Publisher::new());
+        let writer = Writer::new(store.clone(), key.clone(), news.clone());
         let writer = Arc::new(writer);
-        let membership = Membership::new(store.clone(), writer.clone(), publisher.clone());
+        let membership = Membership::new(store.clone(), writer.clone(), news.clone());
         let membership = Arc::new(membership);
+        let records = Records::new(store.clone(), key.clone(), news.clone());
+        let records = Arc::new(records);
         let service = Arc::new(Server {
             store: store.clone(),
             auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
-            joins: JoinLimit::default(),
+            records,
+            news: news.clone(),
+            joins: QueueLimit::one_by_one(),
+            questions: QueueLimit::questions(),
+            watches: WatchAnswerer::new(store.clone(), news.clone()),
             pushes: PushAcceptor {
                 store: store.clone(),
-                publisher: publisher.clone(),
+                news: news.clone(),
                 limit: PushLimit::default(),
             },
         });
@@ -89,18 +100,18 @@ impl NodeBuilder {
             store: store.clone(),
             manager: manager.clone(),
             client: client.clone(),
-            publisher: publisher.clone(),
+            news: news.clone(),
             random: random.clone(),
         };
         let (queue, operations) = mpsc::channel(QUEUE_MAX);
-        let engine = tokio::spawn(engine.run(operations, publisher.events()));
+        let engine = tokio::spawn(engine.run(operations));
         Node(Arc::new(Inner {
             store,
             key,
             manager,
             client,
             service,
-            publisher,
+            news,
             random,
             writer,
             membership,

@@ -1,6 +1,6 @@
 //! Why a tree cannot be read or written.
 
-use eidetica_dag::{EntryError, EntryId, PublicKey, Refusal, TreeId};
+use eidetica_dag::{EntryError, EntryId, PublicKey, Refusal, Subject, TreeId};
 use eidetica_proto::joining::INVITES_PER_TREE_MAX;
 
 use crate::store::StoreError;
@@ -27,6 +27,13 @@ pub enum TreeError {
     /// This node's key is not an admin of the tree.
     #[error("this device is not an admin of the tree {0}; an admin can grant it the role")]
     NotAdmin(TreeId),
+    /// The change would have no effect: usually because it lowers an admin that is senior to this
+    /// device. Nothing was written.
+    #[error(
+        "the change about {} would have no effect, so nothing was written: only a more senior admin \
+         can lower an admin, or the admin itself", subject_name(.0)
+    )]
+    NoEffect(Subject),
     /// The tree has [`INVITES_PER_TREE_MAX`] open invites.
     #[error(
         "the tree {0} has {INVITES_PER_TREE_MAX} open invites, which is the maximum; withdraw some"
@@ -35,4 +42,11 @@ pub enum TreeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn subject_name(subject: &Subject) -> String {
+    match subject {
+        Subject::Anyone => "anyone".to_owned(),
+        Subject::Key(key) => key.to_string(),
+    }
 }

@@ -66,6 +66,16 @@ pub struct InviteTerms {
     pub uses: u32,
 }
 
+/// A revocation that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The entry that says so.
+    pub entry: EntryId,
+    /// The changes of access that lose their effect by it, with their entries. What other devices
+    /// wrote without knowing of the revocation, and is not here yet, is not among them.
+    pub voids: Vec<(EntryId, AccessChange)>,
+}
+
 impl Node {
     /// Joins the tree of a ticket and fetches it.
     ///
@@ -92,10 +102,12 @@ impl Node {
         match reply {
             JoinReply::Granted(_) => self.sync(ticket.tree, ticket).await.map(Joined::Synced),
             // The node may have been granted a lower role, or the tree may be open to anyone.
-            JoinReply::Pending => match self.sync(ticket.tree, ticket).await {
-                Err(error) if is_not_found(&error) => Ok(Joined::Pending),
-                result => result.map(Joined::Synced),
-            },
+            JoinReply::Pending | JoinReply::Unknown(_) => {
+                match self.sync(ticket.tree, ticket).await {
+                    Err(error) if is_not_found(&error) => Ok(Joined::Pending),
+                    result => result.map(Joined::Synced),
+                }
+            }
             JoinReply::Rejected => Ok(Joined::Rejected),
         }
     }
@@ -228,9 +240,12 @@ impl Node {
     /// it writes concurrently with the revocation are still valid. This node's invites refuse the key
     /// from now on; their holders can use them under other keys, so consider [`Node::withdraw_invite`].
     ///
+    /// An admin can be removed by those who are senior: the author of the root, and whoever made it
+    /// admin.
+    ///
     /// # Errors
-    /// See [`Node::change_access`].
-    pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<EntryId, TreeError> {
+    /// Fails with [`TreeError::NoEffect`] on a senior admin; see also [`Node::change_access`].
+    pub async fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.revoke(tree, subject)).await
     }

@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::peer_client::PeerClient;
 use crate::engine::Operation;
-use crate::event::{Events, Publisher};
+use crate::event::Events;
 use crate::membership::Membership;
+use crate::news::News;
 use crate::platform::blocking;
 use crate::platform::random::Random;
 use crate::store::writer::Writer;
@@ -21,6 +22,7 @@ use crate::transport::manager::TransportManager;
 
 mod builder;
 pub(crate) mod error;
+mod giving;
 mod joining;
 mod read;
 mod sync;
@@ -28,7 +30,7 @@ mod write;
 
 pub use builder::NodeBuilder;
 pub use error::TreeError;
-pub use joining::{InviteTerms, JoinOptions, Joined};
+pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 
@@ -45,7 +47,7 @@ struct Inner {
     manager: Arc<TransportManager>,
     client: Arc<PeerClient>,
     service: Arc<dyn Service>,
-    publisher: Publisher,
+    news: News,
     random: Random,
     writer: Arc<Writer>,
     membership: Arc<Membership>,
@@ -112,7 +114,7 @@ impl Node {
 
     /// Subscribes to the events of the node.
     pub fn events(&self) -> Events {
-        self.0.publisher.events()
+        self.0.news.publisher().events()
     }
 
     /// Stops the engine, the servers and all connections, and waits until they have ended.

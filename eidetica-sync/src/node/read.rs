@@ -1,6 +1,6 @@
 //! Reading trees.
 
-use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, tip_ids, walk};
+use eidetica_dag::{Arrival, Contests, EntryId, SignedEntry, TreeId, tip_ids, walk};
 
 use super::Node;
 use crate::event::Subscription;
@@ -17,8 +17,8 @@ pub struct TreeInfo {
     pub name: String,
     /// The number of stored entries.
     pub entries: u32,
-    /// Its tips, ascending.
-    pub tips: Vec<EntryId>,
+    /// The number of its tips, which can be as many as its entries.
+    pub tip_count: u32,
 }
 
 impl Node {
@@ -31,12 +31,11 @@ impl Node {
         blocking::run(move || {
             let info = |tree| {
                 let snapshot = store.snapshot(tree)?;
-                let (name, tips) = (tree_name(&snapshot)?, tip_ids(&*snapshot)?);
                 Ok(TreeInfo {
                     tree,
-                    name,
+                    name: tree_name(&snapshot)?,
                     entries: snapshot.entry_count(),
-                    tips,
+                    tip_count: snapshot.tip_count(),
                 })
             };
             store.trees()?.into_iter().map(info).collect()
@@ -86,7 +85,12 @@ impl Node {
             let snapshot = store.snapshot(tree)?;
             let all = eidetica_dag::ArrivalSet::all_below(snapshot.entry_count());
             let order = walk::topological(&*snapshot, &all)?.into_iter();
-            Ok(Log { snapshot, order })
+            let contests = Contests::of(&*snapshot)?;
+            Ok(Log {
+                snapshot,
+                order,
+                contests,
+            })
         })
         .await
     }
@@ -131,6 +135,22 @@ pub enum SubscribeFrom {
 pub struct Log {
     snapshot: Snapshot,
     order: std::vec::IntoIter<Arrival>,
+    contests: Contests,
+}
+
+impl Log {
+    /// Returns the revocation with which an entry of this log is concurrent, if its author has lost
+    /// the role for it and neither knew of the other. Such an entry is valid on every replica; a
+    /// person may want to look at it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn contested_by(&mut self, entry: &SignedEntry) -> Result<Option<EntryId>, StoreError> {
+        match self.snapshot.arrival(&entry.id())? {
+            Some(at) => self.contests.contested_by(&*self.snapshot, at, entry),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Iterator for Log {

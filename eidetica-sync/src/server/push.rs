@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eidetica_dag::Role;
-use eidetica_proto::answer::{acknowledge, check_access, refusal_of};
+use eidetica_proto::answer::{acknowledge, refusal_of};
 use eidetica_proto::message::SendEntries;
+use eidetica_proto::push::check_push;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
 
-use crate::event::{Origin, Publisher};
+use crate::event::{Origin, Transfer};
+use crate::membership::accepted::accepts_trees_from;
+use crate::news::News;
 use crate::platform::blocking;
 use crate::server::refused::Refused;
 use crate::server::request_limits::PushLimit;
@@ -20,7 +22,7 @@ use crate::transport::receive::{ReceiveDriver, ReceiveError};
 /// Accepts pushes to the trees of a store.
 pub(crate) struct PushAcceptor {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) publisher: Publisher,
+    pub(crate) news: News,
     pub(crate) limit: PushLimit,
 }
 
@@ -39,14 +41,25 @@ impl PushAcceptor {
         let _permit = self.limit.acquire(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
         let checked = blocking::run(move || {
-            check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Write)?;
+            let accepts = key
+                .map(|key| accepts_trees_from(&*store, &key))
+                .transpose()?;
+            let accepts = |_: &_| accepts == Some(true);
+            check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
             Ok::<_, Refused>(())
         });
         checked.await?;
 
         let receiver = self.receive(caller, send, parts).await?;
         let store = self.store.clone();
-        blocking::run(move || Ok(acknowledge(&receiver, &*store.snapshot(tree)?)?)).await
+        blocking::run(move || {
+            Ok(acknowledge(
+                &receiver,
+                &*store.snapshot(tree)?,
+                store.log_id(),
+            )?)
+        })
+        .await
     }
 
     /// Receives and stores the entries. What arrives before a fault or a cut and can be stored is
@@ -60,8 +73,16 @@ impl PushAcceptor {
         let mut receiver = EntryReceiver::new(send.tree);
         receiver.begin(send.entries);
         let worker = AppendWorker::new(self.store.clone());
-        let origin = Origin::Pushed(caller.remote.clone());
-        let mut driver = ReceiveDriver::new(worker, self.publisher.clone(), origin);
+        let at = caller.remote.clone();
+        let origin = match caller.key {
+            Some(key) => Origin::Peer {
+                key,
+                how: Transfer::Pushed,
+                at,
+            },
+            None => Origin::Caller { at },
+        };
+        let mut driver = ReceiveDriver::new(worker, self.news.clone(), origin);
         let parts = incoming(send.tree, parts);
         match driver.run(&mut receiver, parts, |_| ()).await {
             Ok(()) => Ok(receiver),

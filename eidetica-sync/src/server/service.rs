@@ -4,22 +4,31 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use eidetica_dag::{Role, TreeId};
+use eidetica_proto::answer::check_access;
 use eidetica_proto::joining::nobody_joins;
-use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
+use eidetica_proto::message::{Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
-use eidetica_proto::transport::{Caller, InspectError, Inspection, Question, Service};
-use eidetica_proto::{ErrorCode, FrameStream, PROTOCOL_VERSION, TransportErrorKind, WireError};
+use eidetica_proto::transport::{Caller, Service};
+use eidetica_proto::{
+    Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind,
+    WireError,
+};
 use futures::StreamExt;
 
 use crate::membership::Membership;
+use crate::membership::records::Records;
+use crate::news::News;
 use crate::platform::blocking;
-use crate::server::inspect;
+use crate::server::checks::check_trees;
+use crate::server::greeting::{addresses_for, learn, place_of};
 use crate::server::push::PushAcceptor;
 use crate::server::refused::Refused;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::JoinLimit;
+use crate::server::request_limits::QueueLimit;
 use crate::server::sync_answer::sync_tree;
 use crate::server::trees::list_trees;
+use crate::server::watch::WatchAnswerer;
 use crate::store::Store;
 use crate::transport::frame_streams::single_frame;
 use crate::transport::manager::TransportManager;
@@ -31,8 +40,12 @@ pub(crate) struct Server {
     /// Weak, because the servers of the manager hold this service.
     pub(crate) manager: Weak<TransportManager>,
     pub(crate) membership: Arc<Membership>,
-    pub(crate) joins: JoinLimit,
+    pub(crate) records: Arc<Records>,
+    pub(crate) news: News,
+    pub(crate) joins: QueueLimit,
+    pub(crate) questions: QueueLimit,
     pub(crate) pushes: PushAcceptor,
+    pub(crate) watches: WatchAnswerer,
 }
 
 #[async_trait]
@@ -68,11 +81,6 @@ impl Service for Server {
             Err(error) => self.refuse(&caller, error),
         };
         self.auth.prove(proof, answer)
-    }
-
-    async fn inspect(&self, question: Question) -> Result<Inspection, InspectError> {
-        let (store, key) = (self.store.clone(), self.auth.key());
-        blocking::run(move || inspect(&*store, key, question)).await
     }
 }
 
@@ -121,16 +129,14 @@ impl Server {
         request: Request,
         parts: FrameStream,
     ) -> Result<FrameStream, Refused> {
+        self.note_contact(caller, &request);
         match request {
-            Request::Hello(_) => {
-                let own = match self.manager.upgrade() {
-                    Some(manager) => manager.get_all_server_addresses_async().await,
-                    None => Vec::new(),
-                };
+            Request::Hello(hello) => {
+                learn(&self.news, caller, hello);
                 let hello = Hello {
                     key: self.auth.key(),
-                    versions: vec![PROTOCOL_VERSION],
-                    addresses: own.into_iter().map(|(_, address)| address).collect(),
+                    versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
+                    addresses: addresses_for(caller, self.own_addresses().await),
                 };
                 Ok(reply(Reply::Hello(hello)))
             }
@@ -144,6 +150,20 @@ impl Server {
                 let header = self.pushes.accept(caller, send, parts).await?;
                 Ok(single_frame(header))
             }
+            Request::Watch(watch) => {
+                let Some(manager) = self.manager.upgrade() else {
+                    return Err(Refused::Gone);
+                };
+                Ok(self.watches.answer(caller, watch, manager.stops()))
+            }
+            Request::CheckTrees(check) => {
+                let _permit = self.questions.acquire().await?;
+                let (store, key) = (self.store.clone(), caller.key);
+                let checked = blocking::run(move || check_trees(&store, key, &check)).await?;
+                Ok(reply(Reply::Checked(checked)))
+            }
+            Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
+            Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(nobody_joins)?;
                 let _permit = self.joins.acquire().await?;
@@ -151,6 +171,56 @@ impl Server {
                 let joined = blocking::run(move || membership.join(&key, &join)).await??;
                 Ok(reply(Reply::Join(joined)))
             }
+        }
+    }
+}
+
+impl Server {
+    async fn own_addresses(&self) -> Vec<Address> {
+        let own = match self.manager.upgrade() {
+            Some(manager) => manager.get_all_server_addresses_async().await,
+            None => Vec::new(),
+        };
+        own.into_iter().map(|(_, address)| address).collect()
+    }
+
+    /// Takes the address records that a caller tells of a tree that it may read, and returns those
+    /// that are known here.
+    async fn swap_records(&self, caller: &Caller, peers: Peers) -> Result<Reply, Refused> {
+        let _permit = self.questions.acquire().await?;
+        let own = self.own_addresses().await;
+        let (store, records) = (self.store.clone(), self.records.clone());
+        let (key, place) = (caller.key, place_of(caller));
+        blocking::run(move || {
+            let Peers {
+                tree,
+                records: told,
+            } = peers;
+            check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Read)?;
+            records.take(tree, told, place)?;
+            let known = records.tell(tree, key.as_ref(), place, &own)?;
+            Ok(Reply::Peers(known))
+        })
+        .await
+    }
+
+    /// Tells the engine which peer makes contact, and about which trees: a tree that the peer lacked
+    /// may have come to it. That a tree is absent here makes no difference.
+    fn note_contact(&self, caller: &Caller, request: &Request) {
+        let Some(key) = caller.key else {
+            return;
+        };
+        let inbound = self.news.inbound();
+        inbound.heard(key);
+        let about = |tree: &TreeId| inbound.heard_about(key, *tree);
+        match request {
+            Request::SyncTree(sync) => about(&sync.tree),
+            Request::SendEntries(send) => about(&send.tree),
+            Request::Join(join) => about(&join.tree),
+            Request::Peers(peers) => about(&peers.tree),
+            Request::Watch(watch) => watch.trees.iter().for_each(|(tree, _)| about(tree)),
+            Request::CheckTrees(check) => check.trees.iter().for_each(|(tree, _)| about(tree)),
+            Request::Hello(_) | Request::ListTrees(_) | Request::Unknown(_) => {}
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn sync_tree(
     let answered = blocking::run(move || {
         let snapshot = store.snapshot(sync.tree)?;
         check_access(&*snapshot, key.as_ref(), Role::Read)?;
-        Ok::<_, Refused>((answer_sync(&*snapshot, &sync)?, snapshot))
+        Ok::<_, Refused>((answer_sync(&*snapshot, store.log_id(), &sync)?, snapshot))
     });
     let (SyncAnswer { header, entries }, snapshot) = answered.await?;
     let entries = entries.map(|entries| (entries, snapshot));

@@ -7,15 +7,17 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessId, AccessState, AppendOutcome, Arrival, CHECKPOINT_INTERVAL, DagView, EncodedEntry,
-    EntryId, EntryView, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
+    AccessId, AccessKey, AccessState, AppendOutcome, Arrival, DagView, EncodedEntry, EntryId,
+    EntryView, Ledger, MemoryDag, Node, Prefix, SignedEntry, TreeId, VerifiedEntry,
 };
+use eidetica_proto::LogId;
 
-use super::{Snapshot, Store, StoreError, check_meta};
+use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Keeps trees for as long as the process lives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
+    log: LogId,
     trees: RwLock<BTreeMap<TreeId, Arc<RwLock<MemoryDag>>>>,
     meta: RwLock<BTreeMap<String, Vec<u8>>>,
 }
@@ -29,7 +31,11 @@ const UNPOISONED: &str = "nobody panics while holding the lock";
 impl MemoryStore {
     /// Makes a store without trees.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            log: draw_log_id(),
+            trees: RwLock::default(),
+            meta: RwLock::default(),
+        }
     }
 
     fn dag(&self, tree: TreeId) -> Option<Arc<RwLock<MemoryDag>>> {
@@ -37,7 +43,17 @@ impl MemoryStore {
     }
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Store for MemoryStore {
+    fn log_id(&self) -> LogId {
+        self.log
+    }
+
     fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
         Ok(self
             .trees
@@ -127,8 +143,17 @@ impl DagView for MemorySnapshot {
         self.prefix.entry_count
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, StoreError> {
-        Ok(self.prefix.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, StoreError> {
+        let tips = self.prefix.tips.iter_from(from.0);
+        Ok(tips.take(limit).map(Arrival).collect())
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.prefix.tips.len() as u32
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, StoreError> {
+        Ok(self.prefix.tips.contains(at.0))
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
@@ -141,12 +166,19 @@ impl DagView for MemorySnapshot {
         sure(self.dag().node(at))
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, StoreError> {
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
+        sure(
+            self.dag()
+                .last_checkpoint(stored.min(self.prefix.entry_count)),
+        )
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, StoreError> {
         assert!(
-            index <= self.prefix.entry_count / CHECKPOINT_INTERVAL,
-            "checkpoint {index} is not in the view"
+            stored <= self.prefix.entry_count,
+            "the checkpoint at {stored} entries is not in the view"
         );
-        sure(self.dag().checkpoint(index))
+        sure(self.dag().checkpoint(stored))
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
@@ -164,8 +196,17 @@ impl DagView for MemorySnapshot {
         self.prefix.access_count
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, StoreError> {
+    fn access(&self, id: AccessId) -> Result<AccessState, StoreError> {
         sure(self.dag().access(id))
+    }
+
+    fn find_access(&self, key: &AccessKey) -> Result<Option<AccessId>, StoreError> {
+        let found = sure(self.dag().find_access(key))?;
+        Ok(found.filter(|id| id.0 < self.prefix.access_count))
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, StoreError> {
+        Ok(self.prefix.ledger.clone())
     }
 }
 

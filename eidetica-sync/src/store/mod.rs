@@ -20,6 +20,9 @@ pub mod conformance;
 use std::sync::Arc;
 
 use eidetica_dag::{AppendOutcome, EntryView, TreeId, VerifiedEntry};
+use eidetica_proto::LogId;
+
+use crate::platform::random::Random;
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;
@@ -48,6 +51,9 @@ impl<V: EntryView<Error = StoreError> + Send + Sync> TreeSnapshot for V {}
 /// Every call blocks; asynchronous callers run it on a blocking thread. Concurrent calls are
 /// linearizable.
 pub trait Store: Send + Sync + 'static {
+    /// Returns the random identity of the arrival logs of this store, made with it.
+    fn log_id(&self) -> LogId;
+
     /// Returns the trees that have entries, ascending.
     ///
     /// # Errors
@@ -87,6 +93,11 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Returns an error if reading fails.
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+}
+
+/// Draws the identity of a store's arrival logs.
+fn draw_log_id() -> LogId {
+    LogId::from_bytes(Random::from_os().bytes())
 }
 
 /// Checks the limits on metadata.

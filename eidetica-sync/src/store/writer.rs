@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eidetica_dag::{
-    AccessChange, Body, Entry, EntryId, PARENTS_MAX, PublicKey, SecretKey, TreeId, VerifiedEntry,
+    AccessChange, Arrival, Body, Entry, EntryId, Outlook, PARENTS_MAX, PublicKey, Role, SecretKey,
+    Subject, TreeId, VerifiedEntry, current_access,
 };
 
-use crate::event::{Origin, Publisher};
+use crate::event::Origin;
+use crate::news::News;
+use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::{Snapshot, Store};
@@ -16,17 +19,17 @@ use crate::store::{Snapshot, Store};
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
     key: SecretKey,
-    publisher: Publisher,
+    news: News,
     /// Held while entries are written, so that concurrent appends form a line instead of forks.
     writing: Mutex<()>,
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, publisher: Publisher) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, news: News) -> Self {
         Self {
             store,
             key,
-            publisher,
+            news,
             writing: Mutex::default(),
         }
     }
@@ -67,8 +70,53 @@ impl Writer {
         tree: TreeId,
         changes: Vec<AccessChange>,
     ) -> Result<EntryId, TreeError> {
-        let ids = self.append(tree, vec![Body::Access(changes)])?;
-        ids.last().copied().ok_or(TreeError::NoSuchTree(tree))
+        self.change_knowing(tree, changes).map(|(id, _)| id)
+    }
+
+    /// Takes every role from a subject.
+    pub(crate) fn revoke(&self, tree: TreeId, subject: Subject) -> Result<Revocation, TreeError> {
+        let revocation = AccessChange::revoke(subject);
+        let (entry, voids) = self.change_knowing(tree, vec![revocation])?;
+        Ok(Revocation { entry, voids })
+    }
+
+    /// Changes what others may do, unless one of the changes has no effect. Returns the entry, and the
+    /// changes that lose their effect by it.
+    fn change_knowing(
+        &self,
+        tree: TreeId,
+        changes: Vec<AccessChange>,
+    ) -> Result<(EntryId, Vec<(EntryId, AccessChange)>), TreeError> {
+        let mut voids = Vec::new();
+        let ids = self.write(tree, |snapshot| {
+            let outlook = self.outlook(snapshot, &changes)?;
+            let mut effects = changes.iter().zip(&outlook.effective);
+            if let Some((change, _)) = effects.find(|(_, effective)| !**effective) {
+                return Err(TreeError::NoEffect(change.subject));
+            }
+            voids = outlook.voids;
+            self.on_top(tree, snapshot, vec![Body::Access(changes)])
+        })?;
+        let id = ids.last().copied().ok_or(TreeError::NoSuchTree(tree))?;
+        Ok((id, voids))
+    }
+
+    /// Tells what changes would do. Where no admin is lowered, they simply have their effect; a key
+    /// that is no admin is refused as in any case.
+    fn outlook(&self, snapshot: &Snapshot, changes: &[AccessChange]) -> Result<Outlook, TreeError> {
+        let current = current_access(&**snapshot)?;
+        let lowers_admin = |change: &AccessChange| {
+            change.role < Some(Role::Admin)
+                && current.own_role(&change.subject) == Some(Role::Admin)
+        };
+        if !current.allows(Some(&self.key()), Role::Admin) || !changes.iter().any(lowers_admin) {
+            return Ok(Outlook {
+                effective: vec![true; changes.len()],
+                voids: Vec::new(),
+            });
+        }
+        let (_, height) = above_tips(snapshot)?;
+        Ok(current.outlook(&current, self.key(), height, changes))
     }
 
     /// Stores signed entries.
@@ -89,7 +137,7 @@ impl Writer {
         let entries = make(&self.store.snapshot(tree)?)?;
         let ids: Vec<EntryId> = entries.iter().map(|entry| entry.get().id()).collect();
         let outcome = self.store.append(tree, entries)?;
-        self.publisher
+        self.news
             .stored(tree, outcome.stored.clone(), Origin::Local);
         match (outcome.refused, outcome.missing.first()) {
             (Some(refusal), _) => Err(TreeError::Refused(refusal)),
@@ -130,23 +178,27 @@ impl Writer {
 
 /// Returns the parents and the height of an entry above all tips.
 ///
-/// If there are more tips than an entry can have parents, one tip of each state of access comes first,
-/// so that a flood of tips hides no change of access from the entry; then the oldest tips. The next
-/// entry takes the rest.
+/// If there are more tips than an entry can have parents, the latest changes of access come first, so
+/// that a flood of tips hides no change from the entry; then the oldest tips. The next entry takes the
+/// rest.
 fn above_tips(snapshot: &Snapshot) -> Result<(Vec<EntryId>, u32), TreeError> {
-    let mut states = BTreeSet::new();
-    let (mut first, mut rest) = (Vec::new(), Vec::new());
-    for tip in snapshot.tips()? {
-        let node = snapshot.node(tip)?;
-        match states.insert(node.access) {
-            true => first.push((node.id, node.height)),
-            false => rest.push((node.id, node.height)),
-        }
+    let mut numbers = BTreeSet::new();
+    if snapshot.tip_count() as usize > PARENTS_MAX {
+        let ledger = snapshot.ledger()?;
+        let current = ledger.current();
+        // The root is below every tip.
+        let latest = current.heads().iter().filter(|head| **head > 0);
+        let latest = latest.filter_map(|head| ledger.get(*head));
+        numbers.extend(latest.take(PARENTS_MAX / 2).map(|entry| entry.at));
     }
-    first.append(&mut rest);
-    first.truncate(PARENTS_MAX);
-    let highest = first.iter().map(|(_, height)| *height).max().unwrap_or(0);
-    let mut parents: Vec<EntryId> = first.into_iter().map(|(id, _)| id).collect();
+    numbers.extend(snapshot.tips_from(Arrival(0), PARENTS_MAX - numbers.len())?);
+    let mut parents = Vec::with_capacity(numbers.len());
+    let mut highest = 0;
+    for at in numbers {
+        let node = snapshot.node(at)?;
+        parents.push(node.id);
+        highest = highest.max(node.height);
+    }
     parents.sort_unstable();
     Ok((parents, highest + 1))
 }

@@ -179,7 +179,10 @@ mod tests {
         });
         let message = OutgoingMessage {
             header: Bytes::from_static(b"header"),
-            entries: Some((EntrySelection::new(entries, EndTips::Untold), snapshot)),
+            entries: Some((
+                EntrySelection::new(entries, EndTips::Untold, eidetica_proto::Cursor::NONE),
+                snapshot,
+            )),
         };
 
         let (mut begun, sent) = message.frames();

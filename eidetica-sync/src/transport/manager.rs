@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eidetica_proto::transport::Service;
 use eidetica_proto::{Address, SyncTransport, TransportError, TransportErrorKind};
+use tokio::sync::watch;
 
 /// The transports of a node, in the order of registration.
 ///
@@ -12,6 +13,8 @@ use eidetica_proto::{Address, SyncTransport, TransportError, TransportErrorKind}
 #[derive(Default)]
 pub struct TransportManager {
     transports: Vec<(String, Arc<dyn SyncTransport>)>,
+    /// Counts how often the servers were told to stop.
+    stops: watch::Sender<u64>,
 }
 
 impl TransportManager {
@@ -121,11 +124,18 @@ impl TransportManager {
         addresses
     }
 
+    /// Returns what changes when the servers are told to stop: answers that have no end of their own
+    /// end with it.
+    pub(crate) fn stops(&self) -> watch::Receiver<u64> {
+        self.stops.subscribe()
+    }
+
     /// Stops the servers of all transports. Outgoing exchanges continue.
     ///
     /// # Errors
     /// Returns the first error; all servers are stopped nevertheless.
     pub async fn stop_accepting(&self) -> Result<(), TransportError> {
+        self.stops.send_modify(|stops| *stops += 1);
         let mut first = Ok(());
         for (_, transport) in &self.transports {
             first = first.and(transport.stop_server().await);
@@ -138,6 +148,7 @@ impl TransportManager {
     /// # Errors
     /// Returns the first error; all transports are closed nevertheless.
     pub async fn close(&self) -> Result<(), TransportError> {
+        self.stops.send_modify(|stops| *stops += 1);
         let mut first = Ok(());
         for (_, transport) in &self.transports {
             first = first.and(transport.close().await);

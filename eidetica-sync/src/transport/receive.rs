@@ -5,7 +5,8 @@ use eidetica_proto::{EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault,
 use futures::{Stream, StreamExt};
 use tokio::time::{Duration, Instant};
 
-use crate::event::{Origin, Publisher};
+use crate::event::Origin;
+use crate::news::News;
 use crate::store::StoreError;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::Arrived;
@@ -90,7 +91,7 @@ impl From<PeerFault> for ReceiveError {
 /// Carries out what a machine says: reads parts, and stores one step while the next arrives.
 pub(crate) struct ReceiveDriver {
     worker: AppendWorker,
-    publisher: Publisher,
+    news: News,
     origin: Origin,
     /// The zero of the machine's clock.
     began: Instant,
@@ -99,10 +100,10 @@ pub(crate) struct ReceiveDriver {
 impl ReceiveDriver {
     /// Makes a driver that stores with `worker` and publishes what is stored as coming from
     /// `origin`.
-    pub(crate) fn new(worker: AppendWorker, publisher: Publisher, origin: Origin) -> Self {
+    pub(crate) fn new(worker: AppendWorker, news: News, origin: Origin) -> Self {
         Self {
             worker,
-            publisher,
+            news,
             origin,
             began: Instant::now(),
         }
@@ -195,7 +196,7 @@ impl ReceiveDriver {
     ) -> Result<(), ReceiveError> {
         let (tree, outcome) = outcome?;
         let (stored, origin) = (outcome.stored.clone(), self.origin.clone());
-        self.publisher.stored(tree, stored, origin);
+        self.news.stored(tree, stored, origin);
         Ok(machine.handle_appended(tree, outcome)?)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{assert_equal, at, node, texts, tree, write};
 use eidetica_proto::schedule::{CHECK_INTERVAL_MS, PeerStatus};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
-use eidetica_sync::{Event, Node};
+use eidetica_sync::{Event, Node, Peer};
 
 /// Waits until `node` has seen so many successful syncs end.
 async fn syncs(events: &mut eidetica_sync::Events, count: usize) {
@@ -13,6 +13,13 @@ async fn syncs(events: &mut eidetica_sync::Events, count: usize) {
     while succeeded < count {
         let event = events.next().await.expect("the node lives");
         succeeded += usize::from(matches!(event, Event::SyncEnded { result: Ok(_), .. }));
+    }
+}
+
+fn peer(node: &Node, name: &str) -> Peer {
+    Peer {
+        key: Some(node.key()),
+        addresses: vec![at(name)],
     }
 }
 
@@ -26,7 +33,7 @@ async fn a_local_entry_reaches_a_followed_peer() {
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
     let mut events = b.events();
-    b.follow(tree, at("a")).await.expect("the node lives");
+    b.follow(tree, peer(&a, "a")).await.expect("the node lives");
     syncs(&mut events, 1).await;
     assert_equal(&a, &b, tree).await;
     write(&b, tree, "by b").await;
@@ -41,7 +48,7 @@ async fn the_next_check_finds_a_remote_entry() {
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
     let mut events = b.events();
-    b.follow(tree, at("a")).await.expect("the node lives");
+    b.follow(tree, peer(&a, "a")).await.expect("the node lives");
     syncs(&mut events, 1).await;
     write(&a, tree, "by a").await;
     let before = tokio::time::Instant::now();
@@ -59,7 +66,7 @@ async fn entries_are_passed_on_to_third_peers() {
     let tree = tree(&a, &["one"]).await;
     // b knows a and c; a and c know nobody.
     let mut events = b.events();
-    b.follow(tree, at("a")).await.expect("the node lives");
+    b.follow(tree, peer(&a, "a")).await.expect("the node lives");
     syncs(&mut events, 1).await;
     c.sync(tree, at("b")).await.expect("b serves");
     b.follow(tree, at("c")).await.expect("the node lives");
@@ -86,7 +93,7 @@ async fn a_dead_peer_is_retried_and_delays_no_other() {
     network.inject(|exchange| (exchange.to == at("dead")).then_some(Fault::Refuse));
     let mut events = b.events();
     b.follow(tree, at("dead")).await.expect("the node lives");
-    b.follow(tree, at("a")).await.expect("the node lives");
+    b.follow(tree, peer(&a, "a")).await.expect("the node lives");
     syncs(&mut events, 1).await;
     assert_equal(&a, &b, tree).await;
     let (mut failures, mut last_failures) = (0, 0);

@@ -13,7 +13,7 @@ use eidetica_proto::message::{
     Part, Reply, Request, RequestHeader, Sample, SendEntries, SyncTree, WANTS_MAX,
 };
 use eidetica_proto::tips::{EndTips, TIPS_LISTED_MAX, TipSet};
-use eidetica_proto::{ErrorCode, WAITING_ENTRIES_MAX, WireError};
+use eidetica_proto::{Cursor, ErrorCode, WAITING_ENTRIES_MAX, WireError};
 use eidetica_sync::Node;
 use eidetica_sync::store::MemoryStore;
 
@@ -91,6 +91,7 @@ impl<W: Way> World<W> {
         }));
         let end = Part::End {
             tips: EndTips::Untold,
+            cursor: Cursor::NONE,
         };
         let frames = [vec![header.encode()], parts, vec![end.encode()]].concat();
         self.ask(&frames).await

@@ -344,14 +344,6 @@ async fn an_altered_answer_is_refused() {
             };
             Box::pin(stream::iter(frames).enumerate().map(meddle))
         }
-
-        async fn inspect(
-            &self,
-            question: eidetica_proto::transport::Question,
-        ) -> Result<eidetica_proto::transport::Inspection, eidetica_proto::transport::InspectError>
-        {
-            self.0.inspect(question).await
-        }
     }
     let network = MemoryNetwork::new();
     let (a, _) = node(&network, "a", &memory(), 1).await;

@@ -6,6 +6,7 @@ mod hostile;
 mod identity;
 mod joining;
 mod node;
+mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]
 mod transports;
 mod who_may_what;

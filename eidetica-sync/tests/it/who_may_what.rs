@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::common::raw::{self, As, InMemory, Way, ask};
+use crate::common::raw::{self, As, InMemory, Way, ask, begin};
 use crate::common::seed;
 use bytes::Bytes;
 use eidetica_dag::{
@@ -12,15 +12,32 @@ use eidetica_dag::{
 };
 use eidetica_proto::batch::Packer;
 use eidetica_proto::message::{
-    Hello, InviteProof, Join, JoinReply, ListTrees, Part, Reply, Request, RequestHeader, Sample,
-    SendEntries, SyncReply, SyncTree,
+    CheckTrees, Checked, Hello, InviteProof, Join, JoinReply, ListTrees, Part, Peers, Reply,
+    Request, RequestHeader, Sample, SendEntries, SyncReply, SyncTree, Watch, WatchFrame,
 };
 use eidetica_proto::tips::{EndTips, TipSet};
 use eidetica_proto::{ErrorCode, PROTOCOL_VERSION, SyncTransport};
 use eidetica_sync::store::{MemoryStore, Store};
 use eidetica_sync::{InviteTerms, Node};
+use futures::StreamExt;
 
 const NAME: &str = "plans of the garden";
+/// How many frames of the answer to a watch are read, which has no end.
+const WATCH_FRAMES: usize = 2;
+
+/// What a watch says of a tree that is absent or may not be read.
+const GONE: WatchFrame<'static> = WatchFrame::Gone { tree: 0 };
+
+/// What a check of one tree says.
+fn checked(differ: Vec<u16>, absent: Vec<u16>) -> Result<Reply, ErrorCode> {
+    Ok(Reply::Checked(Checked {
+        looked_at: 1,
+        differ,
+        absent,
+        equal: vec![],
+    }))
+}
+
 const TEXT: &str = "tulips along the southern wall";
 
 /// Who asks.
@@ -99,16 +116,22 @@ enum What {
     SendData,
     SendAccess,
     Join,
+    Watch,
+    CheckTrees,
+    Peers,
 }
 
 impl What {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Hello,
         Self::ListTrees,
         Self::SyncTree,
         Self::SendData,
         Self::SendAccess,
         Self::Join,
+        Self::Watch,
+        Self::CheckTrees,
+        Self::Peers,
     ];
 
     fn is_about_a_tree(self) -> bool {
@@ -202,14 +225,18 @@ impl World {
             let batch = packer.finish();
             let tips = EndTips::Untold;
             let header = RequestHeader::new(Request::SendEntries(SendEntries { tree, entries: 1 }));
-            let parts = [Part::Batch(&batch).encode(), Part::End { tips }.encode()];
+            let cursor = eidetica_proto::Cursor::NONE;
+            let parts = [
+                Part::Batch(&batch).encode(),
+                Part::End { tips, cursor }.encode(),
+            ];
             [vec![header.encode()], parts.to_vec()].concat()
         };
         let single_frame = |request| vec![RequestHeader::new(request).encode()];
         match what {
             What::Hello => single_frame(Request::Hello(Hello {
                 key: who.key().public(),
-                versions: vec![PROTOCOL_VERSION],
+                versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
                 addresses: vec![],
             })),
             What::ListTrees => single_frame(Request::ListTrees(ListTrees { after: None })),
@@ -236,6 +263,17 @@ impl World {
                     };
                     InviteProof::new(&invite, tree, &shown_by.key().public())
                 }),
+            })),
+            What::Watch => single_frame(Request::Watch(Watch {
+                trees: vec![(tree, eidetica_proto::Cursor::NONE)],
+            })),
+            What::CheckTrees => single_frame(Request::CheckTrees(CheckTrees {
+                seed: [1; 8],
+                trees: vec![(tree, [2; 8])],
+            })),
+            What::Peers => single_frame(Request::Peers(Peers {
+                tree,
+                records: vec![],
             })),
         }
     }
@@ -290,7 +328,19 @@ async fn every_caller_gets_only_what_its_role_allows(way: impl Way) {
             let before = world.store.snapshot(world.tree).expect("in memory");
             let before = before.entry_count();
             let request = |tree| world.request(who, what, tree);
-            let here = ask(&way, &world.node, who.asks(&key), &request(world.tree)).await;
+            let ask = async |tree| {
+                let asked = begin(&way, &world.node, who.asks(&key), &request(tree)).await;
+                let frames = match what {
+                    What::Watch => WATCH_FRAMES,
+                    _ => usize::MAX,
+                };
+                let answer: Vec<_> = asked.frames.take(frames).collect().await;
+                let closed = asked.transport.close().await;
+                closed.expect("nothing is left running");
+                let frames = answer.into_iter().map(|frame| frame.expect("whole"));
+                frames.collect::<Vec<Bytes>>()
+            };
+            let here = ask(world.tree).await;
             let after = world.store.snapshot(world.tree).expect("in memory");
             let stored = after.entry_count() - before;
             let case = format!("{who:?} {what:?}");
@@ -298,12 +348,17 @@ async fn every_caller_gets_only_what_its_role_allows(way: impl Way) {
             if !what.is_about_a_tree() {
                 continue;
             }
-            let absent = ask(&way, &world.node, who.asks(&key), &request(world.absent())).await;
+            let absent = ask(world.absent()).await;
             if who.role().is_none() {
                 assert_eq!(here, absent, "{case}: they look the same");
             } else {
                 let expected = match what {
                     What::Join => Ok(Reply::Join(JoinReply::Pending)),
+                    What::Watch => {
+                        assert_eq!(absent[1], GONE.encode(), "{case}");
+                        Ok(Reply::Watching)
+                    }
+                    What::CheckTrees => checked(vec![], vec![0]),
                     _ => Err(ErrorCode::NotFound),
                 };
                 assert_eq!(reply(&absent), expected, "{case}: there is none");
@@ -400,6 +455,21 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
         }
         (What::Join, None) if !who.shows_an_invite() => {
             assert_eq!(got, Ok(Reply::Join(JoinReply::Pending)), "{case}");
+        }
+        (What::Watch, role) => {
+            assert_eq!(got, Ok(Reply::Watching), "{case}");
+            let compare = WatchFrame::CompareFirst { tree: 0 };
+            let expected = role.map_or(GONE, |_| compare);
+            assert_eq!(answer[1], expected.encode(), "{case}");
+        }
+        (What::CheckTrees, Some(_)) => assert_eq!(got, checked(vec![0], vec![]), "{case}"),
+        (What::CheckTrees, None) => assert_eq!(got, checked(vec![], vec![0]), "{case}"),
+        (What::Peers, Some(_)) => {
+            let Ok(Reply::Peers(records)) = got else {
+                panic!("{case}: {got:?}")
+            };
+            let keys: Vec<_> = records.iter().map(|record| *record.key()).collect();
+            assert_eq!(keys, [world.node.key()], "{case}");
         }
         (_, None) => assert_eq!(got, Err(ErrorCode::NotFound), "{case}"),
     }

@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::{ClientTls, Failed};
 use crate::address::Scheme;
-use crate::builder::HttpVersion;
+use crate::options::HttpVersion;
 
 /// Connects over TCP, then does the handshake if the scheme is `https`. Both together have one
 /// deadline.

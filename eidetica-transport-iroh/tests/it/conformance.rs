@@ -1,4 +1,4 @@
-//! The rules for transports, whoever accepts the connections.
+//! The rules of every transport, for each way to accept connections.
 
 use std::net::UdpSocket;
 use std::sync::Mutex;
@@ -13,24 +13,24 @@ use iroh::{Endpoint, EndpointAddr, SecretKey};
 
 use crate::stage::{address_of, builder, endpoint, endpoint_addr, hasty};
 
-/// Who accepts the connections.
-enum Arrivals {
+/// What accepts the connections.
+pub(crate) enum Arrivals {
     OwnEndpoint,
     GivenEndpoint,
     Router,
 }
 
-struct IrohFixture {
+pub(crate) struct IrohFixture {
     arrivals: Arrivals,
-    /// Kept until the case ends, as a program keeps them: an endpoint that is dropped says nothing
-    /// to its peers.
+    /// Kept until the case ends, as a program keeps them: a dropped endpoint sends nothing to
+    /// its peers.
     endpoints: Mutex<Vec<Endpoint>>,
     routers: Mutex<Vec<Router>>,
     silent: UdpSocket,
 }
 
 impl IrohFixture {
-    fn new(arrivals: Arrivals) -> Self {
+    pub(crate) fn new(arrivals: Arrivals) -> Self {
         Self {
             arrivals,
             endpoints: Mutex::default(),

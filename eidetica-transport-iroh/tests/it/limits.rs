@@ -1,11 +1,11 @@
-//! Each limit is reached, and what is within it goes on.
+//! Each limit is reached, and everything within it goes on.
 
 use eidetica_proto::frame::FRAME_BYTES_MAX;
 use eidetica_proto::testing::{echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
 use eidetica_transport_iroh::ALPN;
 use futures::StreamExt;
-use iroh::endpoint::{Connection, ConnectionError, SendStream};
+use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream};
 use iroh::{EndpointAddr, TransportAddr};
 use tokio::sync::{mpsc, watch};
 
@@ -15,6 +15,7 @@ use crate::stage::{
 };
 
 const STREAMS_PER_CONNECTION: usize = 16;
+const CONNECTIONS_TO_PEER: usize = 4;
 const CONNECTIONS_PER_PEER: usize = 8;
 
 async fn close_code(connection: &Connection) -> u64 {
@@ -25,7 +26,7 @@ async fn close_code(connection: &Connection) -> u64 {
 }
 
 #[tokio::test]
-async fn a_connection_carries_sixteen_exchanges() {
+async fn four_connections_carry_sixteen_exchanges_each() {
     let (client, server) = (
         hasty(builder()).connect_timeout(eidetica_transport_iroh::CONNECT_TIMEOUT),
         transport().await,
@@ -47,7 +48,7 @@ async fn a_connection_carries_sixteen_exchanges() {
     server.start_server(service).await.expect("starts");
     let address = server_address(&server).await;
     let mut under_way = Vec::new();
-    for _ in 0..STREAMS_PER_CONNECTION {
+    for _ in 0..CONNECTIONS_TO_PEER * STREAMS_PER_CONNECTION {
         let response = client.exchange(&address, frames_of(["ask"])).await;
         under_way.push(response.expect("begins"));
     }
@@ -117,7 +118,10 @@ async fn in_a_flood_of_newcomers_the_oldest_makes_room() {
     let second = &flood[1].1[0];
     assert_eq!(close_code(second).await, eidetica_close_codes::BUSY);
     let last = &flood[2].1[CONNECTIONS_PER_PEER - 1];
-    assert!(last.close_reason().is_none(), "nobody needs its place");
+    assert!(
+        last.close_reason().is_none(),
+        "no other connection needs its place"
+    );
     for (peer, _) in &flood {
         peer.close().await;
     }
@@ -194,12 +198,17 @@ async fn ask_on(connection: &Connection) {
 }
 
 /// Opens an exchange with this much of a frame of `frame_bytes`.
-async fn begin_frame(connection: &Connection, frame_bytes: u32, bytes: usize) -> SendStream {
-    let (mut send, _) = connection.open_bi().await.expect("opens");
+async fn begin_frame(
+    connection: &Connection,
+    frame_bytes: u32,
+    bytes: usize,
+) -> (SendStream, RecvStream) {
+    // Dropping the other half would end the exchange.
+    let (mut send, recv) = connection.open_bi().await.expect("opens");
     let prefix = frame_bytes.to_le_bytes();
     send.write_all(&prefix).await.expect("writes");
     send.write_all(&vec![7; bytes]).await.expect("writes");
-    send
+    (send, recv)
 }
 
 #[tokio::test]
@@ -231,7 +240,7 @@ async fn the_oldest_unfinished_frame_makes_room() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stalls_is_sent_away_long_before_it_is_idle() {
+async fn a_caller_that_stalls_is_closed_long_before_it_is_idle() {
     let server = builder().stall_timeout(HASTY).bind().await.expect("binds");
     server.start_server(echo()).await.expect("starts");
     let address = server_address(&server).await;
@@ -242,7 +251,7 @@ async fn a_caller_that_stalls_is_sent_away_long_before_it_is_idle() {
         let _stream = begin_frame(&connection, 100 << 10, bytes).await;
         assert_eq!(close_code(&connection).await, eidetica_close_codes::LEAVING);
     }
-    // Behind a whole frame too.
+    // After a whole frame too.
     let connection = connect(&peer, &address).await;
     let (mut send, _recv) = connection.open_bi().await.expect("opens");
     send.write_all(b"\x02\0\0\0hi\x02\0").await.expect("writes");
@@ -252,7 +261,7 @@ async fn a_caller_that_stalls_is_sent_away_long_before_it_is_idle() {
 }
 
 #[tokio::test]
-async fn a_newcomer_that_says_nothing_is_sent_away() {
+async fn a_silent_newcomer_is_closed() {
     let server = hasty(builder()).bind().await.expect("binds");
     server.start_server(echo()).await.expect("starts");
     let peer = endpoint(&[]).await;
@@ -306,12 +315,12 @@ async fn a_frame_that_is_announced_too_large_is_refused_on_its_prefix() {
 }
 
 #[tokio::test]
-async fn a_caller_that_trickles_is_sent_away() {
+async fn a_caller_that_trickles_is_closed() {
     let server = builder().stall_timeout(HASTY).bind().await.expect("binds");
     server.start_server(echo()).await.expect("starts");
     let peer = endpoint(&[]).await;
     let connection = connect(&peer, &server_address(&server).await).await;
-    let mut send = begin_frame(&connection, 100 << 10, 1).await;
+    let (mut send, _recv) = begin_frame(&connection, 100 << 10, 1).await;
     // Each byte comes well before the deadline, but together they are far below the minimum.
     let trickle = async {
         while send.write_all(b"x").await.is_ok() {

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod endpoints;
+mod failover;
 mod limits;
 mod peers;
 mod stage;

@@ -14,3 +14,10 @@ pub fn process_cpu() -> Duration {
     #[cfg(not(unix))]
     Duration::ZERO
 }
+
+/// Returns the result of `work`, and the processor time that this program took meanwhile.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = process_cpu();
+    let result = work();
+    (result, process_cpu() - before)
+}

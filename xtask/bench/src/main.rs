@@ -1,5 +1,6 @@
 //! The workspace's benchmarks: `cargo xtask bench <what>` builds this program for speed and runs it.
 
+mod access;
 mod clock;
 mod history;
 mod hostile;
@@ -26,6 +27,7 @@ struct Cli {
 /// and one in `xtask/src/bench`.
 #[derive(Subcommand)]
 enum What {
+    Access(access::Options),
     Negotiation(negotiation::Options),
     Transfer(transfer::Options),
     Latency(latency::Options),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 /// Returns whether every target is met.
 fn run(cli: Cli) -> Result<bool, String> {
     let report = match cli.what {
+        What::Access(options) => access::run(&options)?,
         What::Negotiation(options) => negotiation::run(&options)?,
         What::Transfer(options) => transfer::run(&options)?,
         What::Latency(options) => latency::run(&options)?,

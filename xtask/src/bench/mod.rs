@@ -21,6 +21,9 @@ pub struct Options {
 #[derive(Subcommand)]
 enum What {
     Bootstrap(bootstrap::Options),
+    /// Entries that merge old states of access, and trees with very many tips
+    #[command(disable_help_flag = true)]
+    Access(Rest),
     /// Round trips, bytes and redundant entries of syncs on histories of every shape
     #[command(disable_help_flag = true)]
     Negotiation(Rest),
@@ -53,6 +56,7 @@ struct Rest {
 pub fn run(options: &Options) -> Result<(), String> {
     let (name, rest) = match &options.what {
         What::Bootstrap(options) => return bootstrap::run(options),
+        What::Access(rest) => ("access", rest),
         What::Negotiation(rest) => ("negotiation", rest),
         What::Transfer(rest) => ("transfer", rest),
         What::Latency(rest) => ("latency", rest),

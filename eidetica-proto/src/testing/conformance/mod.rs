@@ -15,6 +15,7 @@
 pub mod cuts;
 pub mod flow;
 pub mod frames;
+pub mod long_lived;
 pub mod peers;
 pub mod server;
 mod stage;
@@ -51,7 +52,7 @@ pub trait Fixture: Send + Sync {
     /// its server is started.
     async fn transport_at(&self, taken: &Address) -> Result<Self::Transport, TransportError>;
 
-    /// Returns an address of the right kind and form where nobody listens.
+    /// Returns an address of the right kind and form where no server listens.
     async fn deserted_address(&self) -> Address;
 
     /// Returns addresses of the right kind whose values make no sense.
@@ -98,6 +99,10 @@ macro_rules! transport_conformance {
             flow::a_caller_that_stops_reading_stops_the_service
             flow::an_early_answer_reaches_a_caller_that_still_sends
             flow::connections_are_reused
+            long_lived::each_frame_arrives_at_once
+            long_lived::long_lived_answers_leave_room_for_others
+            long_lived::a_stop_does_not_wait_for_news
+            long_lived::an_exchange_dropped_before_its_answer_leaves_nothing
             cuts::an_error_of_the_request_comes_back_and_is_no_end
             cuts::a_dropped_exchange_cuts_its_request
             cuts::an_answer_that_breaks_off_never_looks_complete

@@ -1,24 +1,28 @@
-//! The messages in frames: headers of requests and responses, and the parts behind them.
+//! The messages in frames: headers of requests and responses, and the parts after them.
 
 use eidetica_dag::testing::fuzz::assert_entry;
 use eidetica_dag::testing::key;
-use eidetica_dag::{DagView, EntryId, MemoryDag, Role, SecretKey};
+use eidetica_dag::{DagView, EntryId, MemoryDag, Role, SecretKey, TreeId};
 
 use super::replicas::{genuine_frames, pairs};
 use super::shortest::assert_shortest;
 use super::{batches, filters, tips};
+use crate::PROTOCOL_VERSION;
 use crate::answer::{AnswerError, answer_sync};
 use crate::batch::unpack;
-use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};
+use crate::check::{answer_check, digest};
+use crate::cursor::Cursor;
+use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
 use crate::message::{
-    ADDRESSES_MAX, Hello, InviteProof, Join, JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Reply,
-    Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncReply, SyncTree, TREES_MAX,
-    TreeSummary, VERSIONS_MAX, WANTS_MAX,
+    ADDRESSES_MAX, CHECKED_TREES_MAX, CheckTrees, Checked, Hello, InviteProof, Join, JoinReply,
+    ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader, ResponseHeader, Sample,
+    SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, WANTS_MAX, WATCHED_TREES_MAX, Watch,
 };
+use crate::peers::{AddressRecord, RECORDS_PER_TREE_MAX};
 use crate::received::Received;
-use crate::testing::Way;
-use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipSet, TipSketch};
+use crate::testing::{LINK_LOG, MemoryTrees, Way};
+use crate::tips::{EndTips, TIPS_LISTED_MAX, TIPS_MAX, TipDigest, TipSet, TipSketch};
 
 /// Reads the header of a request: its lists keep their limits, it is written as it was read, and if
 /// it asks for entries, it gets an answer.
@@ -32,7 +36,9 @@ pub fn request(data: &[u8]) -> bool {
     };
     let written = header.encode();
     assert_eq!(RequestHeader::decode(&written).as_ref(), Ok(&header));
-    assert_shortest(data, &written);
+    if !matches!(header.request, Request::Unknown(_)) {
+        assert_shortest(data, &written);
+    }
     match &header.request {
         Request::Hello(hello) => assert_hello(hello),
         Request::Join(join) => assert!(join.note.len() <= NOTE_BYTES_MAX),
@@ -43,6 +49,20 @@ pub fn request(data: &[u8]) -> bool {
             assert_ids(&sync.wants, WANTS_MAX);
             pairs().iter().for_each(|pair| assert_answer(&pair.b, sync));
         }
+        Request::Watch(watch) => {
+            assert!(watch.trees.len() <= WATCHED_TREES_MAX);
+            assert!(watch.trees.is_sorted_by(|a, b| a.0 < b.0));
+        }
+        Request::CheckTrees(check) => {
+            assert!(check.trees.len() <= CHECKED_TREES_MAX);
+            let pairs = pairs().iter().map(|pair| pair.b.clone());
+            let Ok(checked) = answer_check(&MemoryTrees::new(pairs), LINK_LOG, None, check);
+            let reply = Reply::Checked(checked);
+            let written = ResponseHeader::encode(Ok(reply.clone()));
+            let read = ResponseHeader::decode(&written).map(|header| header.reply);
+            assert_eq!(read, Ok(Ok(reply)), "an answer keeps the rules of answers");
+        }
+        Request::Peers(peers) => assert!(peers.records.len() <= RECORDS_PER_TREE_MAX),
         _ => {}
     }
     true
@@ -54,8 +74,14 @@ pub fn response(data: &[u8]) -> bool {
         return false;
     };
     let written = ResponseHeader::encode(header.reply.clone());
-    assert_eq!(ResponseHeader::decode(&written).as_ref(), Ok(&header));
-    assert_shortest(data, &written);
+    let read = ResponseHeader::decode(&written).map(|header| header.reply);
+    assert_eq!(read.as_ref(), Ok(&header.reply));
+    // Version and capabilities are written as this version's own, and of what is unknown only the
+    // kind is kept.
+    let is_own = header.version == PROTOCOL_VERSION && header.capabilities.0 == 0;
+    if is_own && !matches!(header.reply, Ok(Reply::Unknown(_))) {
+        assert_shortest(data, &written);
+    }
     match &header.reply {
         Ok(Reply::Hello(hello)) => assert_hello(hello),
         Ok(Reply::Trees(trees)) => {
@@ -69,7 +95,7 @@ pub fn response(data: &[u8]) -> bool {
     true
 }
 
-/// Reads a part behind a header, and takes it as a session does.
+/// Reads a part after a header, and takes it as a session does.
 pub fn part(data: &[u8]) -> bool {
     let tree = batches::tree();
     let received = Received::from_frame(tree, data);
@@ -79,7 +105,9 @@ pub fn part(data: &[u8]) -> bool {
     };
     let written = part.encode();
     assert_eq!(Part::decode(&written).as_ref(), Ok(&part));
-    assert_shortest(data, &written);
+    if !matches!(part, Part::Unknown(_)) {
+        assert_shortest(data, &written);
+    }
     match (part, received) {
         (Part::Batch(batch), received) => {
             let unpacked = unpack(tree, batch);
@@ -90,9 +118,15 @@ pub fn part(data: &[u8]) -> bool {
             let genuine = batch.verified.iter().map(|entry| entry.get());
             assert!(genuine.chain(&batch.unproven).eq(&unpacked));
         }
-        (Part::End { tips }, Ok(Received::End(received))) => {
+        (
+            Part::End { tips, cursor },
+            Ok(Received::End {
+                tips: received,
+                cursor: at,
+            }),
+        ) => {
             assert_ids(tips.listed(), TIPS_MAX);
-            assert_eq!(tips, received);
+            assert_eq!((&tips, cursor), (&received, at));
             let own: Vec<EntryId> = (0..20).map(|n| EntryId::from_bytes([n; 32])).collect();
             let resolved = tips.resolve(&own);
             assert!(resolved.is_sorted_by(|a, b| a < b));
@@ -102,12 +136,13 @@ pub fn part(data: &[u8]) -> bool {
             assert!(error.text.len() <= ERROR_TEXT_BYTES_MAX);
             assert_eq!(error, received);
         }
+        (Part::Unknown(_), Err(PeerFault::UnknownKind { .. })) => {}
         (part, received) => panic!("{part:?} was taken for {received:?}"),
     }
     true
 }
 
-/// Checks what is said to whoever sent nonsense: it must get through.
+/// Checks what is answered to nonsense: it must be readable.
 fn assert_refusal(error: WireError) {
     assert!(error.text.len() <= ERROR_TEXT_BYTES_MAX);
     let written = ResponseHeader::encode(Err(error.clone()));
@@ -118,7 +153,7 @@ fn assert_refusal(error: WireError) {
 /// Answers a request, whatever it says: refused, or with as many entries as announced, all of the
 /// tree and parents first among themselves, and with tips at the end.
 fn assert_answer(view: &MemoryDag, sync: &SyncTree) {
-    let answer = match answer_sync(view, sync) {
+    let answer = match answer_sync(view, LINK_LOG, sync) {
         Ok(answer) => answer,
         Err(AnswerError::Refuse(error)) => return assert_refusal(error),
         Err(AnswerError::View(never)) => match never {},
@@ -127,7 +162,7 @@ fn assert_answer(view: &MemoryDag, sync: &SyncTree) {
     let Some(selection) = answer.entries else {
         assert!(matches!(
             header.reply,
-            Ok(Reply::Sync(SyncReply::Equal | SyncReply::SendFilter))
+            Ok(Reply::Sync(SyncReply::Equal(_) | SyncReply::SendFilter))
         ));
         return;
     };
@@ -148,13 +183,13 @@ fn assert_answer(view: &MemoryDag, sync: &SyncTree) {
             }
             Part::End { .. } => ended = true,
             Part::Failed(error) => panic!("{error}"),
+            Part::Unknown(kind) => panic!("a part of kind {kind}"),
         }
     }
     assert!(ended && sent == announced);
 }
 
 fn assert_hello(hello: &Hello) {
-    assert!(hello.versions.len() <= VERSIONS_MAX);
     assert!(hello.addresses.len() <= ADDRESSES_MAX);
 }
 
@@ -162,11 +197,15 @@ fn assert_ids(ids: &[EntryId], most: usize) {
     assert!(ids.len() <= most && ids.is_sorted_by(|a, b| a < b));
 }
 
+fn cursor() -> Cursor {
+    Cursor::from_bytes(&[7; 20]).expect("short enough")
+}
+
 fn hello() -> Hello {
     let addresses = ["http:localhost:80", "iroh:x"].map(|text| text.parse().expect("an address"));
     Hello {
         key: key(1).public(),
-        versions: vec![1, 2],
+        versions: (1, 2),
         addresses: addresses.into(),
     }
 }
@@ -197,7 +236,30 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
             invite: invite.map(|invite| InviteProof::new(&invite, tree, &key(1).public())),
         })
     };
+    let other = TreeId::from_root(EntryId::from_bytes([9; 32]));
+    let mut watched = vec![(tree, cursor()), (other, Cursor::NONE)];
+    watched.sort_unstable();
+    let mut checked: Vec<_> = pairs()
+        .iter()
+        .map(|pair| {
+            let Ok(tips) = TipDigest::of_view(&pair.a);
+            (pair.drawn.tree(), digest([3; 8], &tips))
+        })
+        .collect();
+    checked.sort_unstable();
+    checked.dedup_by_key(|(tree, _)| *tree);
+    let record = AddressRecord::sign(&key(1), 7, 300, &hello().addresses);
     let requests = [
+        Request::Watch(Watch { trees: watched }),
+        Request::CheckTrees(CheckTrees {
+            seed: [3; 8],
+            trees: checked,
+        }),
+        Request::Peers(Peers {
+            tree,
+            records: vec![record],
+        }),
+        Request::Unknown(300),
         join(None),
         join(Some(key(2))),
         Request::Hello(hello()),
@@ -223,7 +285,19 @@ pub(super) fn response_seeds() -> Vec<Vec<u8>> {
         retry_after_ms: Some(1_000),
         ..WireError::new(ErrorCode::Busy, "too much to do")
     };
+    let checked = Checked {
+        looked_at: 4,
+        differ: vec![1, 3],
+        absent: vec![0],
+        equal: vec![cursor()],
+    };
+    let record = AddressRecord::sign(&key(1), 7, 300, &hello().addresses);
     let replies = [
+        Ok(Reply::Watching),
+        Ok(Reply::Checked(checked)),
+        Ok(Reply::Peers(vec![record])),
+        Ok(Reply::Sync(SyncReply::Equal(cursor()))),
+        Ok(Reply::Unknown(300)),
         Ok(Reply::Hello(hello())),
         Ok(Reply::Trees(vec![summary])),
         Ok(Reply::Sync(SyncReply::SendFilter)),
@@ -243,9 +317,11 @@ pub(super) fn part_seeds() -> Vec<Vec<u8>> {
     let parts = [
         Part::End {
             tips: EndTips::Untold,
+            cursor: Cursor::NONE,
         },
         Part::End {
             tips: EndTips::Shared { places, others },
+            cursor: cursor(),
         },
         Part::Failed(WireError::new(ErrorCode::Internal, "why")),
     ];
@@ -254,7 +330,7 @@ pub(super) fn part_seeds() -> Vec<Vec<u8>> {
     understood(made, Way::Answers, part)
 }
 
-/// Puts the frames of real syncs behind those that were made, as far as they are of the kind.
+/// Adds the frames of real syncs to those that were made, as far as they are of the kind.
 fn understood(mut made: Vec<Vec<u8>>, way: Way, check: fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     for frame in genuine_frames(way) {
         if check(&frame) && !made.contains(&frame) {

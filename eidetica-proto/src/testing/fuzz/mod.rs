@@ -12,6 +12,7 @@ mod shortest;
 mod syncs;
 mod texts;
 mod tips;
+mod watches;
 
 use eidetica_dag::testing::fuzz::Target;
 
@@ -24,6 +25,7 @@ pub use records::batch_records;
 pub use syncs::sync;
 pub use texts::{address, ticket, ticket_build};
 pub use tips::{sketch, tips};
+pub use watches::{address_record, watch, watch_frame};
 
 type Check = fn(&[u8]) -> bool;
 type Seeds = fn() -> Vec<Vec<u8>>;
@@ -51,6 +53,9 @@ pub const TARGETS: &[Target] = &[
     target("ticket_build", ticket_build, texts::ticket_build_seeds),
     target("address", address, texts::address_seeds),
     target("sync", sync, syncs::seeds),
+    target("watch_frame", watch_frame, watches::frame_seeds),
+    target("watch", watch, watches::seeds),
+    target("address_record", address_record, watches::record_seeds),
 ];
 
 const fn target(name: &'static str, check: Check, seeds: Seeds) -> Target {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eidetica_dag::testing::key;
 
-use crate::proof::{KnownPeer, NonceMemory, Proving, read_request};
+use crate::proof::{KnownPeer, NonceMemory, Proving, anonymous, read_request};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 const EPOCH: [u8; 8] = [7; 8];
@@ -23,8 +23,8 @@ fn asked() -> Proving {
     Proving::sign(&key(1), &server(), NOW_MS, NONCE, HEADER)
 }
 
-/// Reads what stands before the header of a request: nobody but the one who signed is believed to
-/// have asked, and that once.
+/// Reads what precedes the header of a request: only the key that signed is believed to have asked,
+/// and that once.
 pub fn request_proof(data: &[u8]) -> bool {
     let Ok((answering, claim)) = read_request(Bytes::copy_from_slice(data), HEADER) else {
         return false;
@@ -35,21 +35,21 @@ pub fn request_proof(data: &[u8]) -> bool {
         assert!(nonces.take(NOW_MS, proved).is_err(), "it was used before");
     }
     let others = claim.check(&key(3).public(), EPOCH, NOW_MS);
-    assert!(!matches!(others, Ok(Some(_))), "it was for somebody else");
+    assert!(!matches!(others, Ok(Some(_))), "it was for another peer");
     if let Some(proof) = answering.prove(&key(2), EPOCH, NOW_MS, REPLY) {
         for asking in [asked(), Proving::challenge(NONCE, None, HEADER)] {
             let is_of_this = data == &asking.frames()[0][..];
             let believed = asking.check(&proof, REPLY, NOW_MS).is_ok();
             assert_eq!(
                 believed, is_of_this,
-                "believed by who asked, and nobody else"
+                "believed by who asked, and by no other"
             );
         }
     }
     true
 }
 
-/// Reads what stands before the header of an answer: only the one who was asked is believed.
+/// Reads what precedes the header of an answer: only the peer that was asked is believed.
 pub fn response_proof(data: &[u8]) -> bool {
     let Ok(met) = asked().check(data, REPLY, NOW_MS) else {
         return false;
@@ -62,7 +62,7 @@ pub fn response_proof(data: &[u8]) -> bool {
 pub(super) fn request_proof_seeds() -> Vec<Vec<u8>> {
     let challenge = Proving::challenge(NONCE, None, HEADER);
     let proofs = [challenge, asked()].map(|asking| asking.frames()[0].to_vec());
-    [vec![vec![1, 0]], proofs.into()].concat()
+    [vec![anonymous().to_vec()], proofs.into()].concat()
 }
 
 pub(super) fn response_proof_seeds() -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Whole syncs in which somebody changes, drops, repeats and swaps frames.
+//! Whole syncs in which frames are changed, dropped, repeated and swapped.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub fn sync(data: &[u8]) -> bool {
 }
 
 /// Checks that a replica has nothing but entries of the drawing, each with all its parents.
-fn assert_sound(drawn: &Drawn, replica: &MemoryDag) {
+pub(super) fn assert_sound(drawn: &Drawn, replica: &MemoryDag) {
     for at in (0..replica.entry_count()).map(Arrival) {
         let Ok(entry) = replica.entry(at);
         let Ok(drawn_at) = drawn.dag.arrival(&entry.id());

@@ -10,8 +10,8 @@ use std::thread;
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessId, AppendOutcome, Arrival, Body, CHECKPOINT_INTERVAL, EntryId, EntryView,
-    LANDMARK_INTERVAL, MemoryDag, Role, Rule, VerifiedEntry, walk,
+    AccessId, AppendOutcome, Arrival, Body, EntryId, EntryView, LANDMARK_INTERVAL, MemoryDag, Role,
+    Rule, VerifiedEntry, walk,
 };
 
 use super::{META_KEY_BYTES_MAX, META_VALUE_BYTES_MAX, Snapshot, Store, StoreError};
@@ -51,6 +51,7 @@ macro_rules! store_conformance {
             metadata_is_kept
             metadata_has_limits
             everything_survives_reopening
+            the_log_keeps_its_identity
             threads_append_to_one_tree
             threads_append_to_their_own_trees
         }
@@ -90,10 +91,7 @@ pub fn assert_same_view(
     for id in ids {
         assert_eq!(found.arrival(id).unwrap(), expected.arrival(id).unwrap());
     }
-    for index in 1..=expected.entry_count() / CHECKPOINT_INTERVAL {
-        let tips = expected.checkpoint(index).unwrap();
-        assert_eq!(found.checkpoint(index).unwrap(), tips);
-    }
+    assert_same_tips(found, expected);
     for height in (0..=height_max + LANDMARK_INTERVAL).step_by(LANDMARK_INTERVAL as usize) {
         for limit in [0, 1, usize::MAX] {
             let landmarks = expected.landmarks(height, limit).unwrap();
@@ -102,7 +100,38 @@ pub fn assert_same_view(
     }
     assert_eq!(found.access_count(), expected.access_count());
     for id in (0..expected.access_count()).map(AccessId) {
-        assert_eq!(found.access(id).unwrap(), expected.access(id).unwrap());
+        let state = expected.access(id).unwrap();
+        let same = found.access(id).unwrap();
+        assert_eq!(same, state);
+        assert!(same.roles().eq(state.roles()), "{same:?} and {state:?}");
+        assert_eq!(found.find_access(&state.key()).unwrap(), Some(id));
+    }
+    let (current, expected) = (found.ledger().unwrap(), expected.ledger().unwrap());
+    assert_eq!(current.current(), expected.current());
+    assert!(current.current().roles().eq(expected.current().roles()));
+}
+
+/// Checks what two views say of tips, here and at each checkpoint.
+fn assert_same_tips(found: &(impl EntryView + ?Sized), expected: &(impl EntryView + ?Sized)) {
+    let tips = expected.tips().unwrap();
+    assert_eq!(found.tip_count() as usize, tips.len());
+    for at in (0..expected.entry_count()).map(Arrival) {
+        assert_eq!(found.is_tip(at).unwrap(), tips.binary_search(&at).is_ok());
+    }
+    for (from, limit) in [(0, 3), (1, 1), (expected.entry_count() / 2, usize::MAX)] {
+        let from = Arrival(from);
+        let some = expected.tips_from(from, limit).unwrap();
+        assert_eq!(found.tips_from(from, limit).unwrap(), some);
+    }
+    let mut below = Some(expected.entry_count());
+    while let Some(at) = below {
+        let checkpoint = expected.last_checkpoint(at).unwrap();
+        assert_eq!(found.last_checkpoint(at).unwrap(), checkpoint);
+        if let Some(stored) = checkpoint {
+            let tips = expected.checkpoint(stored).unwrap();
+            assert_eq!(found.checkpoint(stored).unwrap(), tips);
+        }
+        below = checkpoint.and_then(|stored| stored.checked_sub(1));
     }
 }
 
@@ -311,6 +340,27 @@ pub fn thousands_of_tips(subject: impl Subject) {
     let view = snapshot(&subject, &authors);
     assert_eq!(view.tips().unwrap().len(), 3_000);
     assert_same_view(&*view, &reference, &ids(&authors));
+    // Each checkpoint comes when as many entries have arrived as there are tips.
+    let mut checkpoints = Vec::new();
+    let mut below = view.entry_count();
+    while let Some(stored) = view.last_checkpoint(below).unwrap() {
+        checkpoints.push(stored);
+        below = stored - 1;
+    }
+    assert_eq!(checkpoints, [512]);
+    // Half of the tips get a child, and one child takes many at once.
+    for tip in 1..1_500 {
+        authors.write_data(tip % 3, &[tip]);
+    }
+    let many: Vec<usize> = (2_000..2_200).collect();
+    authors.write_data(0, &many);
+    for batch in authors.entries()[3_001..].chunks(400) {
+        append(&subject, &authors, batch);
+        reference.append(batch.to_vec());
+    }
+    let view = snapshot(&subject, &authors);
+    assert_eq!(view.tip_count(), 3_000 - 200 + 1);
+    assert_same_view(&*view, &reference, &ids(&authors));
 }
 
 /// Numbers, tips, checkpoints, landmarks and states of random trees are those of the reference.
@@ -352,8 +402,23 @@ pub fn access_changes_are_kept(subject: impl Subject) {
         append(&subject, &authors, std::slice::from_ref(entry));
         reference.append(vec![entry.clone()]);
     }
+    // The same two changes are joined once more, and two others.
+    let again = authors.write_data(1, &[grant, revoke]);
+    let other = authors.write_access(&[grant], Some(Role::Read));
+    authors.write_data(1, &[again, other]);
+    authors.write_access(&[again, other], Some(Role::Write));
+    for entry in &authors.entries()[5..] {
+        append(&subject, &authors, std::slice::from_ref(entry));
+        reference.append(vec![entry.clone()]);
+    }
     let view = snapshot(&subject, &authors);
-    assert!(view.access_count() >= 3);
+    assert_eq!(view.access_count(), 7);
+    assert_same_view(&*view, &reference, &ids(&authors));
+    drop(view);
+    let Some(subject) = subject.reopen() else {
+        return;
+    };
+    let view = snapshot(&subject, &authors);
     assert_same_view(&*view, &reference, &ids(&authors));
 }
 
@@ -369,6 +434,16 @@ pub fn the_largest_entry_fits(subject: impl Subject) {
     for index in [large, small] {
         let entry = view.entry(Arrival(index as u32)).unwrap();
         assert_eq!(entry, *authors.entries()[index].get());
+    }
+}
+
+/// Each store has an identity of its own for its arrival logs, and keeps it.
+pub fn the_log_keeps_its_identity<S: Subject>(subject: S) {
+    let log = subject.store().log_id();
+    assert_eq!(subject.store().log_id(), log);
+    assert_ne!(S::create().store().log_id(), log);
+    if let Some(reopened) = subject.reopen() {
+        assert_eq!(reopened.store().log_id(), log);
     }
 }
 

@@ -8,18 +8,19 @@ use redb::{CursorError, ReadableTableMetadata, WriteTransaction};
 use super::disk::Disk;
 use super::index;
 use super::layout::{
-    ACCESS, CHECKPOINTS, HEADS, Head, LANDMARKS, LOG, NO_TREE, RECENT, Record, SETTLED, TREES, key,
-    landmark_key, write_arrivals,
+    ACCESS, ACCESS_IDS, CHECKPOINTS, HEADS, Head, LANDMARKS, LEDGER, LOG, NO_TREE, RECENT, Record,
+    SETTLED, TIPS, TREES, access_key, key, landmark_key, numbers_to_bytes, write_arrivals,
 };
 use crate::store::StoreError;
 
-/// Writes changes to the tree with this number and head, in one durable commit.
+/// Writes changes to the tree with this number and head, in one durable commit. Returns the number
+/// of the tree, which it may be the first to have.
 pub(super) fn write(
     disk: &Disk,
     tree: TreeId,
     (number, mut head): (u32, Head),
     changes: &Changes,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     disk.write(|tx| {
         let number = if number == NO_TREE {
             add_tree(tx, tree).map_err(|error| disk.fault(error))?
@@ -28,7 +29,8 @@ pub(super) fn write(
         };
         write_log(tx, number, changes).map_err(|error| disk.fault(error))?;
         write_index(tx, number, &mut head, changes).map_err(|error| disk.fault(error))?;
-        write_rest(tx, number, &mut head, changes).map_err(|error| disk.fault(error))
+        write_rest(tx, number, &mut head, changes).map_err(|error| disk.fault(error))?;
+        Ok(number)
     })
 }
 
@@ -93,18 +95,46 @@ fn write_rest(
         }
     }
     let mut checkpoints = tx.open_table(CHECKPOINTS)?;
-    for (index, tips) in &changes.checkpoints {
-        checkpoints.insert(key(number, *index), list(tips).as_slice())?;
+    for (stored, tips) in &changes.checkpoints {
+        checkpoints.insert(key(number, *stored), list(tips).as_slice())?;
     }
-    let mut access = tx.open_table(ACCESS)?;
-    for state in &changes.access {
-        let bytes = postcard::to_stdvec(&**state).expect("a state is maps and numbers");
-        access.insert(key(number, head.access_count), bytes.as_slice())?;
-        head.access_count += 1;
+    let mut tips = tx.open_table(TIPS)?;
+    for tip in &changes.tips_removed {
+        tips.remove(key(number, tip.0))?;
     }
-    head.tips.clone_from(&changes.tips);
+    for tip in &changes.tips_added {
+        tips.insert(key(number, tip.0), ())?;
+    }
+    head.tip_count = changes.tip_count;
+    write_access(tx, number, head, changes)?;
     tx.open_table(HEADS)?
         .insert(number, head.to_bytes().as_slice())?;
+    Ok(())
+}
+
+fn write_access(
+    tx: &WriteTransaction,
+    number: u32,
+    head: &mut Head,
+    changes: &Changes,
+) -> Result<(), redb::Error> {
+    let mut ledger = tx.open_table(LEDGER)?;
+    for at in changes.ledger_first..changes.ledger.len() {
+        let entry = changes.ledger.get(at).expect("it is below the end");
+        let numbers = [entry.at.0]
+            .into_iter()
+            .chain(entry.follows.iter().copied());
+        ledger.insert(key(number, at), numbers_to_bytes(numbers).as_slice())?;
+    }
+    head.ledger_count = changes.ledger.len();
+    let mut access = tx.open_table(ACCESS)?;
+    let mut access_ids = tx.open_table(ACCESS_IDS)?;
+    for (name, state) in &changes.access {
+        let heads = numbers_to_bytes(state.heads().iter().copied());
+        access.insert(key(number, head.access_count), heads.as_slice())?;
+        access_ids.insert(&access_key(number, name), head.access_count)?;
+        head.access_count += 1;
+    }
     Ok(())
 }
 

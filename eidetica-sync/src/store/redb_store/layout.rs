@@ -5,16 +5,22 @@
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.
 
-use eidetica_dag::{AccessId, Arrival, EntryId, Node};
+use eidetica_dag::{AccessId, AccessKey, Arrival, EntryId, Node};
 use redb::TableDefinition;
 
 /// The format of the file that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The one key of [`FORMAT`].
 pub(super) const FORMAT_KEY: &str = "eidetica store";
 
-/// The format's version.
+/// The key of [`FORMAT`] with the lower half of the identity of the arrival logs.
+pub(super) const LOG_ID_LOW_KEY: &str = "log id, low";
+
+/// The key of [`FORMAT`] with the upper half.
+pub(super) const LOG_ID_HIGH_KEY: &str = "log id, high";
+
+/// The format's version, and what was drawn when the file was made.
 pub(super) const FORMAT: TableDefinition<'_, &str, u32> = TableDefinition::new("format");
 /// The small metadata.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -31,10 +37,18 @@ pub(super) const SETTLED: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::
 /// From (tree, height, arrival) to the id.
 pub(super) const LANDMARKS: TableDefinition<'_, &[u8; 12], &[u8; 32]> =
     TableDefinition::new("landmarks");
-/// From (tree, index) to a list of numbers.
+/// The keys (tree, arrival) of the tips: an append writes what it changes, however many there are.
+pub(super) const TIPS: TableDefinition<'_, u64, ()> = TableDefinition::new("tips");
+/// From (tree, count of entries) to a list of numbers.
 pub(super) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
-/// From (tree, number) to an access state.
+/// From (tree, number in the ledger) to an entry of the ledger: its arrival, and what it follows.
+pub(super) const LEDGER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("ledger");
+/// From (tree, number) to an access state: its latest changes, as numbers of the ledger. They
+/// determine the others, so a state takes a few bytes however many there are.
 pub(super) const ACCESS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("access");
+/// From (tree, name of an access state) to its number.
+pub(super) const ACCESS_IDS: TableDefinition<'_, &[u8; 20], u32> =
+    TableDefinition::new("access ids");
 
 /// No tree gets this number: it stands for a tree that is not here.
 pub(super) const NO_TREE: u32 = u32::MAX;
@@ -58,6 +72,14 @@ pub(super) fn landmark_key(tree: u32, height: u32, at: u32) -> [u8; 12] {
     key
 }
 
+/// Returns the key of an access state's name.
+pub(super) fn access_key(tree: u32, name: &AccessKey) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&tree.to_be_bytes());
+    key[4..].copy_from_slice(name.as_bytes());
+    key
+}
+
 /// Takes a number from the front of `bytes`.
 fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     let (number, rest) = bytes.split_first_chunk()?;
@@ -68,6 +90,18 @@ fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
 /// Writes a list of arrivals.
 pub(super) fn write_arrivals(arrivals: &[Arrival], buffer: &mut Vec<u8>) {
     buffer.extend(arrivals.iter().flat_map(|at| at.0.to_le_bytes()));
+}
+
+/// Writes a list of numbers.
+pub(super) fn numbers_to_bytes(numbers: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    numbers.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+/// Reads a list of numbers, or returns `None` if the bytes are none.
+pub(super) fn read_numbers(bytes: &[u8]) -> Option<Vec<u32>> {
+    let (numbers, rest) = bytes.as_chunks();
+    let numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
+    rest.is_empty().then(|| numbers.collect())
 }
 
 /// Reads a list of arrivals that must ascend and stay below `end`.
@@ -88,31 +122,39 @@ pub(super) fn read_arrivals(bytes: &[u8], end: u32) -> Option<Vec<Arrival>> {
 pub(super) struct Head {
     pub(super) entry_count: u32,
     pub(super) access_count: u32,
+    pub(super) ledger_count: u32,
+    pub(super) tip_count: u32,
     /// Entries below this number are in the settled part of the index.
     pub(super) settled_count: u32,
-    pub(super) tips: Vec<Arrival>,
 }
 
 impl Head {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(12 + self.tips.len() * 4);
-        for number in [self.entry_count, self.access_count, self.settled_count] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        write_arrivals(&self.tips, &mut bytes);
-        bytes
+        numbers_to_bytes([
+            self.entry_count,
+            self.access_count,
+            self.ledger_count,
+            self.tip_count,
+            self.settled_count,
+        ])
     }
 
-    pub(super) fn parse(mut bytes: &[u8]) -> Option<Self> {
-        let entry_count = take_u32(&mut bytes)?;
-        let access_count = take_u32(&mut bytes)?;
-        let settled_count = take_u32(&mut bytes)?;
-        let tips = read_arrivals(bytes, entry_count)?;
-        (settled_count <= entry_count).then_some(Self {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let numbers = read_numbers(bytes)?;
+        let [
             entry_count,
             access_count,
+            ledger_count,
+            tip_count,
             settled_count,
-            tips,
+        ] = numbers.try_into().ok()?;
+        let largest = settled_count.max(tip_count).max(ledger_count);
+        (largest <= entry_count).then_some(Self {
+            entry_count,
+            access_count,
+            ledger_count,
+            tip_count,
+            settled_count,
         })
     }
 }
@@ -207,18 +249,17 @@ mod tests {
     fn a_head_comes_back_and_damage_shows() {
         let head = Head {
             entry_count: 9,
-            access_count: 1,
+            access_count: 12,
+            ledger_count: 1,
+            tip_count: 2,
             settled_count: 4,
-            tips: vec![Arrival(2), Arrival(8)],
         };
         let bytes = head.to_bytes();
         assert_eq!(Head::parse(&bytes), Some(head));
         assert_eq!(Head::parse(&bytes[..bytes.len() - 1]), None);
         let beyond = Head {
-            entry_count: 8,
-            access_count: 1,
-            settled_count: 4,
-            tips: vec![Arrival(2), Arrival(8)],
+            tip_count: 10,
+            ..Head::parse(&bytes).unwrap()
         };
         assert_eq!(Head::parse(&beyond.to_bytes()), None);
     }

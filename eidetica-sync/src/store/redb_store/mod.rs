@@ -1,5 +1,6 @@
 //! Trees in one file, through the embedded database redb.
 
+mod access_cache;
 mod append;
 mod disk;
 mod index;
@@ -12,16 +13,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry, admit};
+use eidetica_proto::LogId;
 use redb::{Database, DatabaseError, ReadableTable};
 
 pub use layout::FORMAT_VERSION;
 
+use self::access_cache::AccessCache;
 use self::disk::Disk;
 use self::layout::{
-    ACCESS, CHECKPOINTS, FORMAT, FORMAT_KEY, HEADS, LANDMARKS, LOG, META, RECENT, SETTLED, TREES,
+    ACCESS, ACCESS_IDS, CHECKPOINTS, FORMAT, FORMAT_KEY, HEADS, LANDMARKS, LEDGER, LOG,
+    LOG_ID_HIGH_KEY, LOG_ID_LOW_KEY, META, RECENT, SETTLED, TIPS, TREES,
 };
-use self::snapshot::{AccessCache, RedbSnapshot};
-use super::{Snapshot, Store, StoreError, check_meta};
+use self::snapshot::RedbSnapshot;
+use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Memory for pages of the file in bytes, unless the builder says otherwise: a quarter of what one
 /// side of a sync may take. Beyond it the pages come from the system's own cache. Measured, twice as
@@ -43,6 +47,7 @@ pub struct RedbStore {
     disk: Arc<Disk>,
     access_cache: Arc<AccessCache>,
     append_locks: Vec<Mutex<()>>,
+    log: LogId,
 }
 
 /// Settings of a [`RedbStore`].
@@ -88,7 +93,8 @@ impl RedbStoreBuilder {
             builder.set_cache_size(cache_bytes);
             open(&builder)
         };
-        let store = RedbStore {
+        let mut store = RedbStore {
+            log: draw_log_id(),
             disk: Arc::new(Disk::open(path, Box::new(opener))?),
             access_cache: Arc::default(),
             append_locks: std::iter::repeat_with(Mutex::default)
@@ -96,6 +102,7 @@ impl RedbStoreBuilder {
                 .collect(),
         };
         store.check_format()?;
+        store.log = store.read_log_id()?;
         Ok(store)
     }
 }
@@ -159,9 +166,29 @@ impl RedbStore {
         }
     }
 
+    /// Reads the identity of the arrival logs, which was drawn when the file was made.
+    fn read_log_id(&self) -> Result<LogId, StoreError> {
+        let tx = self.disk.read()?;
+        let format = tx
+            .open_table(FORMAT)
+            .map_err(|error| self.disk.fault(error))?;
+        let half = |key| {
+            let found = format.get(key).map_err(|error| self.disk.fault(error))?;
+            let missing = || StoreError::damaged("the identity of the arrival logs is missing");
+            found.map(|found| found.value()).ok_or_else(missing)
+        };
+        let (low, high) = (half(LOG_ID_LOW_KEY)?, half(LOG_ID_HIGH_KEY)?);
+        let id = u64::from(high) << 32 | u64::from(low);
+        Ok(LogId::from_bytes(id.to_le_bytes()))
+    }
+
     fn create_tables(&self) -> Result<(), StoreError> {
+        let id = u64::from_le_bytes(self.log.to_bytes());
         let create = |tx: &redb::WriteTransaction| -> Result<(), redb::TableError> {
-            tx.open_table(FORMAT)?.insert(FORMAT_KEY, FORMAT_VERSION)?;
+            let mut format = tx.open_table(FORMAT)?;
+            format.insert(FORMAT_KEY, FORMAT_VERSION)?;
+            format.insert(LOG_ID_LOW_KEY, id as u32)?;
+            format.insert(LOG_ID_HIGH_KEY, (id >> 32) as u32)?;
             tx.open_table(META)?;
             tx.open_table(TREES)?;
             tx.open_table(HEADS)?;
@@ -170,7 +197,10 @@ impl RedbStore {
             tx.open_table(SETTLED)?;
             tx.open_table(LANDMARKS)?;
             tx.open_table(CHECKPOINTS)?;
+            tx.open_table(TIPS)?;
+            tx.open_table(LEDGER)?;
             tx.open_table(ACCESS)?;
+            tx.open_table(ACCESS_IDS)?;
             Ok(())
         };
         self.disk
@@ -192,6 +222,10 @@ impl RedbStore {
 }
 
 impl Store for RedbStore {
+    fn log_id(&self) -> LogId {
+        self.log
+    }
+
     fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
         let fault = |error: redb::StorageError| self.disk.fault(error);
         let tx = self.disk.read()?;
@@ -220,7 +254,10 @@ impl Store for RedbStore {
         if !admission.changes.entries.is_empty() {
             let before = (snapshot.number(), snapshot.head().clone());
             drop(snapshot);
-            append::write(&self.disk, tree, before, &admission.changes)?;
+            let first_state = before.1.access_count;
+            let number = append::write(&self.disk, tree, before, &admission.changes)?;
+            let changes = admission.changes;
+            self.access_cache.put(number, first_state, &changes);
         }
         Ok(admission.outcome)
     }

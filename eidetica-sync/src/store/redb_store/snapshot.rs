@@ -1,47 +1,23 @@
 //! One tree as one read transaction shows it.
 
-use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_dag::{
-    AccessId, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, Node, SignedEntry,
-    TreeId,
+    AccessId, AccessKey, AccessState, Arrival, DagView, EncodedEntry, EntryId, EntryView, Ledger,
+    LedgerEntry, Node, SignedEntry, TreeId,
 };
 use redb::{AccessGuard, ReadOnlyTable};
 
+use super::access_cache::AccessCache;
 use super::disk::Disk;
 use super::index::{find_in_run, find_settled, run_len};
 use super::layout::{
-    ACCESS, CHECKPOINTS, HEADS, Head, LANDMARKS, LOG, NO_TREE, RECENT, Record, SETTLED, TREES, key,
-    keys_of, landmark_key, read_arrivals,
+    ACCESS, ACCESS_IDS, CHECKPOINTS, HEADS, Head, LANDMARKS, LEDGER, LOG, NO_TREE, RECENT, Record,
+    SETTLED, TIPS, TREES, access_key, key, keys_of, landmark_key, read_arrivals, read_numbers,
 };
 use crate::store::StoreError;
-
-/// How many decoded access states are kept, over all trees. They change rarely, and every entry
-/// that is appended asks for one.
-const ACCESS_STATES_CACHED_MAX: usize = 256;
-
-/// Access states by tree and number. A stored one never changes.
-#[derive(Default)]
-pub(super) struct AccessCache(Mutex<HashMap<(u32, AccessId), Arc<AccessState>>>);
-
-impl AccessCache {
-    fn get(&self, tree: u32, id: AccessId) -> Option<Arc<AccessState>> {
-        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.get(&(tree, id)).cloned()
-    }
-
-    fn put(&self, tree: u32, id: AccessId, state: Arc<AccessState>) {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Full means that somebody asked for hundreds at once, which is rare: begin anew.
-        if states.len() >= ACCESS_STATES_CACHED_MAX {
-            states.clear();
-        }
-        states.insert((tree, id), state);
-    }
-}
 
 /// One tree at one moment. The tables keep the read transaction alive.
 pub(super) struct RedbSnapshot {
@@ -53,8 +29,11 @@ pub(super) struct RedbSnapshot {
     log: ReadOnlyTable<u64, &'static [u8]>,
     settled: ReadOnlyTable<&'static [u8; 16], ()>,
     landmarks: ReadOnlyTable<&'static [u8; 12], &'static [u8; 32]>,
+    tips: ReadOnlyTable<u64, ()>,
     checkpoints: ReadOnlyTable<u64, &'static [u8]>,
+    ledger: ReadOnlyTable<u64, &'static [u8]>,
     access: ReadOnlyTable<u64, &'static [u8]>,
+    access_ids: ReadOnlyTable<&'static [u8; 20], u32>,
     /// The recent part of the index, latest run last.
     runs: Vec<AccessGuard<'static, &'static [u8]>>,
     /// Keeps the pages of `runs`.
@@ -102,8 +81,11 @@ impl RedbSnapshot {
             log: tx.open_table(LOG).map_err(table_fault)?,
             settled: tx.open_table(SETTLED).map_err(table_fault)?,
             landmarks: tx.open_table(LANDMARKS).map_err(table_fault)?,
+            tips: tx.open_table(TIPS).map_err(table_fault)?,
             checkpoints: tx.open_table(CHECKPOINTS).map_err(table_fault)?,
+            ledger: tx.open_table(LEDGER).map_err(table_fault)?,
             access: tx.open_table(ACCESS).map_err(table_fault)?,
+            access_ids: tx.open_table(ACCESS_IDS).map_err(table_fault)?,
             runs,
             _recent: recent,
         })
@@ -151,8 +133,30 @@ impl DagView for RedbSnapshot {
         self.head.entry_count
     }
 
-    fn tips(&self) -> Result<Vec<Arrival>, StoreError> {
-        Ok(self.head.tips.clone())
+    fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, StoreError> {
+        let rows = self
+            .tips
+            .range(key(self.number, from.0)..=key(self.number, u32::MAX));
+        let rows = rows.map_err(|error| self.disk.fault(error))?;
+        rows.take(limit)
+            .map(|row| {
+                let (tip, _) = row.map_err(|error| self.disk.fault(error))?;
+                let at = Arrival(tip.value() as u32);
+                let is_sound = at.0 < self.head.entry_count;
+                is_sound
+                    .then_some(at)
+                    .ok_or_else(|| StoreError::damaged(format!("tip {} of a tree", at.0)))
+            })
+            .collect()
+    }
+
+    fn tip_count(&self) -> u32 {
+        self.head.tip_count
+    }
+
+    fn is_tip(&self, at: Arrival) -> Result<bool, StoreError> {
+        let found = self.tips.get(key(self.number, at.0));
+        Ok(found.map_err(|error| self.disk.fault(error))?.is_some())
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
@@ -181,10 +185,19 @@ impl DagView for RedbSnapshot {
         self.record(at, |record| record.node(at))
     }
 
-    fn checkpoint(&self, index: u32) -> Result<Vec<Arrival>, StoreError> {
-        self.read(&self.checkpoints, index)?
-            .and_then(|tips| read_arrivals(tips.value(), self.head.entry_count))
-            .ok_or_else(|| StoreError::damaged(format!("checkpoint {index} of a tree")))
+    fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
+        let keys = key(self.number, 0)..=key(self.number, stored.min(self.head.entry_count));
+        let rows = self.checkpoints.range(keys);
+        let mut rows = rows.map_err(|error| self.disk.fault(error))?;
+        let last = rows.next_back().transpose();
+        let last = last.map_err(|error| self.disk.fault(error))?;
+        Ok(last.map(|(at, _)| at.value() as u32))
+    }
+
+    fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, StoreError> {
+        self.read(&self.checkpoints, stored)?
+            .and_then(|tips| read_arrivals(tips.value(), stored))
+            .ok_or_else(|| StoreError::damaged(format!("checkpoint {stored} of a tree")))
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
@@ -204,17 +217,45 @@ impl DagView for RedbSnapshot {
         self.head.access_count
     }
 
-    fn access(&self, id: AccessId) -> Result<Arc<AccessState>, StoreError> {
-        if let Some(state) = self.access_cache.get(self.number, id) {
-            return Ok(state);
+    fn access(&self, id: AccessId) -> Result<AccessState, StoreError> {
+        let ledger = self.ledger()?;
+        let known = self.access_cache.recent(self.number);
+        if let Some(kept) = self.access_cache.state(self.number, id) {
+            return Ok(AccessState::of_kept(&ledger, &kept, &known));
         }
         let state = self
             .read(&self.access, id.0)?
-            .and_then(|bytes| postcard::from_bytes(bytes.value()).ok())
-            .map(Arc::<AccessState>::new)
+            .and_then(|heads| read_numbers(heads.value()))
+            .and_then(|heads| ledger.state(&heads, &known))
             .ok_or_else(|| StoreError::damaged(format!("access state {} of a tree", id.0)))?;
-        self.access_cache.put(self.number, id, state.clone());
+        self.access_cache.put_state(self.number, id, &state);
         Ok(state)
+    }
+
+    fn find_access(&self, name: &AccessKey) -> Result<Option<AccessId>, StoreError> {
+        let found = self.access_ids.get(&access_key(self.number, name));
+        let found = found.map_err(|error| self.disk.fault(error))?;
+        let found = found.map(|id| AccessId(id.value()));
+        Ok(found.filter(|id| id.0 < self.head.access_count))
+    }
+
+    fn ledger(&self) -> Result<Arc<Ledger>, StoreError> {
+        let count = self.head.ledger_count;
+        if let Some(ledger) = self.access_cache.ledger(self.number, count) {
+            return Ok(ledger);
+        }
+        let damaged = || StoreError::damaged("the changes of access of a tree");
+        let entries = (0..count).map(|number| {
+            let row = self.read(&self.ledger, number)?.ok_or_else(damaged)?;
+            let numbers = read_numbers(row.value()).ok_or_else(damaged)?;
+            let (at, follows) = numbers.split_first().ok_or_else(damaged)?;
+            let entry = self.entry(Arrival(*at))?;
+            LedgerEntry::of(Arrival(*at), &entry, follows).ok_or_else(damaged)
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        let ledger = Arc::new(Ledger::restore(entries).ok_or_else(damaged)?);
+        self.access_cache.put_ledger(self.number, &ledger);
+        Ok(ledger)
     }
 }
 

@@ -156,7 +156,7 @@ fn damage_is_an_error() {
         log.remove(key(number, 8)).unwrap();
         let mut checkpoints = tx.open_table(CHECKPOINTS).unwrap();
         checkpoints
-            .insert(key(number, 1), [0xff; 7].as_slice())
+            .insert(key(number, 512), [0xff; 7].as_slice())
             .unwrap();
         let mut access = tx.open_table(ACCESS).unwrap();
         access.insert(key(number, 0), [0xff; 3].as_slice()).unwrap();
@@ -173,7 +173,7 @@ fn damage_is_an_error() {
         assert!(is_damage(view.entry(at)), "{at:?}");
     }
     assert!(is_damage(view.entry(eidetica_dag::Arrival(7))));
-    assert!(is_damage(view.checkpoint(1)));
+    assert!(is_damage(view.checkpoint(512)));
     assert!(is_damage(view.access(eidetica_dag::AccessId(0))));
     assert_eq!(
         view.entry(eidetica_dag::Arrival(9)).unwrap(),

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use eidetica_dag::{PublicKey, SecretKey};
-use eidetica_proto::message::{Reply, ResponseHeader};
+use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{ProofFault, Proving, anonymous};
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
-use eidetica_proto::{Address, FrameStream, SyncTransport, WireError};
+use eidetica_proto::{Address, FrameStream, PROTOCOL_VERSION, SyncTransport, WireError};
 use eidetica_sync::Node;
 use futures::{StreamExt, stream};
 
@@ -110,74 +110,106 @@ pub(crate) async fn ask(
     who: As<'_>,
     frames: &[Bytes],
 ) -> Vec<Bytes> {
-    let nobody = SecretKey::from_bytes(&[99; 32]);
-    let (As::Key(key) | As::Liar(key, _)) = who else {
-        return ask_as(way, server, &nobody, who, frames).await;
-    };
-    ask_as(way, server, key, who, frames).await
+    let Asked { transport, frames } = begin(way, server, who, frames).await;
+    let frames: Vec<_> = frames.collect().await;
+    transport.close().await.expect("nothing is left running");
+    let frames = frames.into_iter().map(|frame| frame.expect("whole"));
+    frames.collect()
 }
 
-async fn ask_as(
-    way: &impl Way,
+/// An answer that may last, and the transport that it comes over.
+pub(crate) struct Asked<T> {
+    pub(crate) transport: T,
+    /// Without the proof.
+    pub(crate) frames: FrameStream,
+}
+
+impl<T: SyncTransport> Asked<T> {
+    /// Returns the next frame.
+    pub(crate) async fn next(&mut self) -> Bytes {
+        let frame = self.frames.next().await.expect("the answer lasts");
+        frame.expect("whole")
+    }
+}
+
+/// Sends a request like [`ask`], and returns the answer as it begins.
+pub(crate) async fn begin<W: Way>(
+    way: &W,
+    server: &Node,
+    who: As<'_>,
+    frames: &[Bytes],
+) -> Asked<W::Transport> {
+    let nobody = SecretKey::from_bytes(&[99; 32]);
+    let key = match who {
+        As::Key(key) | As::Liar(key, _) => key,
+        As::Nobody => &nobody,
+    };
+    let transport = way.transport("client", key).await;
+    let frames = exchange(&transport, server, key, who, frames).await;
+    Asked { transport, frames }
+}
+
+/// Sends a request over a transport.
+pub(crate) async fn exchange(
+    transport: &impl SyncTransport,
     server: &Node,
     key: &SecretKey,
     who: As<'_>,
     frames: &[Bytes],
-) -> Vec<Bytes> {
+) -> FrameStream {
     let address = address_of(server).await;
-    let transport = way.transport("client", key).await;
     let (header, parts) = frames.split_first().expect("a header");
-    let send = |first: Vec<Bytes>| {
-        let request = [first, parts.to_vec()].concat();
+    let send = async |request: Vec<Bytes>| {
         let request: FrameStream = Box::pin(stream::iter(request).map(Ok));
-        async {
-            let response = transport.exchange(&address, request).await;
-            let frames: Vec<_> = response.expect("it answers").frames.collect().await;
-            let frames = frames.into_iter().map(|frame| frame.expect("whole"));
-            frames.collect::<Vec<Bytes>>()
-        }
+        let response = transport.exchange(&address, request).await;
+        response.expect("it answers").frames
     };
-    let answer = if transport.proves_keys() {
-        send(vec![header.clone()]).await
-    } else {
-        // As a stranger does it: greet, then sign.
-        let now_ms = 1_000;
-        let greeting = Proving::challenge([1; 16], Some(server.key()), header.clone());
-        let answer = send(greeting.frames().into()).await;
-        let met = greeting.check(&answer[0], &answer[1], now_ms);
-        let met = met.expect("it proves who it is");
-        let number = NONCES.fetch_add(1, Ordering::Relaxed);
-        let nonce = [number.to_le_bytes(), [3; 8]].concat();
-        let nonce = nonce.try_into().expect("16 bytes");
-        let signed = Proving::sign(key, &met, now_ms, nonce, header.clone());
-        let [mut proof, header] = signed.frames();
-        match who {
-            As::Key(_) => {}
-            As::Nobody => proof = anonymous(),
-            As::Liar(_, claimed) => {
-                let mut lie = proof.to_vec();
-                lie[2..34].copy_from_slice(claimed.as_bytes());
-                proof = lie.into();
-            }
+    if transport.proves_keys() {
+        return send(frames.to_vec()).await;
+    }
+    // As a stranger does it: greet, then sign.
+    let now_ms = 1_000;
+    let hello = RequestHeader::new(Request::Hello(Hello {
+        key: key.public(),
+        versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
+        addresses: vec![],
+    }));
+    let greeting = Proving::challenge([1; 16], Some(server.key()), hello.encode());
+    let mut answer = send(greeting.frames().into()).await;
+    let [proof, hello] = first_two(&mut answer).await;
+    let met = greeting.check(&proof, &hello, now_ms);
+    let met = met.expect("it proves who it is");
+    let number = NONCES.fetch_add(1, Ordering::Relaxed);
+    let nonce = [number.to_le_bytes(), [3; 8]].concat();
+    let nonce = nonce.try_into().expect("16 bytes");
+    let signed = Proving::sign(key, &met, now_ms, nonce, header.clone());
+    let [mut proof, header] = signed.frames();
+    match who {
+        As::Key(_) => {}
+        As::Nobody => proof = anonymous(),
+        As::Liar(_, claimed) => {
+            let mut lie = proof.to_vec();
+            lie[2..34].copy_from_slice(claimed.as_bytes());
+            proof = lie.into();
         }
-        let answer = send(vec![proof, header]).await;
-        match who {
-            As::Nobody => answer,
-            As::Key(_) => {
-                let checked = signed.check(&answer[0], &answer[1], now_ms);
-                assert_eq!(checked.expect("it proves who it is").key, server.key());
-                answer[1..].to_vec()
-            }
-            As::Liar(..) => {
-                // What the liar is told is no answer to the one whose request it altered.
-                let checked = signed.check(&answer[0], &answer[1], now_ms);
-                assert_eq!(checked, Err(ProofFault::BadSignature));
-                answer[1..].to_vec()
-            }
-        }
-    };
-    transport.close().await.expect("nothing is left running");
-    answer
+    }
+    let mut answer = send([vec![proof, header], parts.to_vec()].concat()).await;
+    if let As::Nobody = who {
+        return answer;
+    }
+    let [proof, first] = first_two(&mut answer).await;
+    let checked = signed.check(&proof, &first, now_ms);
+    match who {
+        // What the liar is told is no answer to the one whose request it altered.
+        As::Liar(..) => assert_eq!(checked, Err(ProofFault::BadSignature)),
+        _ => assert_eq!(checked.expect("it proves who it is").key, server.key()),
+    }
+    Box::pin(stream::iter([Ok(first)]).chain(answer))
+}
+
+async fn first_two(frames: &mut FrameStream) -> [Bytes; 2] {
+    let mut next = async || frames.next().await.expect("two frames").expect("whole");
+    [next().await, next().await]
 }
 
 /// Reads the first frame of an answer.

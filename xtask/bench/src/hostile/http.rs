@@ -13,7 +13,7 @@ use xtask_support::failed;
 /// The head of an exchange.
 fn head(body_bytes: usize, connection: &str) -> Vec<u8> {
     format!(
-        "POST /eidetica/v1/exchange HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n\
+        "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n\
          content-type: application/vnd.eidetica.frames\r\ncontent-length: {body_bytes}\r\n\r\n"
     )
     .into_bytes()
@@ -37,7 +37,7 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
     };
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Vec::new(),
-        Stall::HalfHead => b"POST /eidetica/v1/exch".to_vec(),
+        Stall::HalfHead => b"POST /eidetica/v2/exch".to_vec(),
         Stall::HalfBody | Stall::HalfFrame => {
             let frames = attack.bytes(Transport::Http, stall);
             // As much again is promised.

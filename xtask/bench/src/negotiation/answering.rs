@@ -11,12 +11,15 @@ use eidetica_dag::testing::{key, open_genesis};
 use eidetica_dag::{Body, Role, SecretKey, TreeId, VerifiedEntry};
 use eidetica_proto::answer::{answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
-use eidetica_proto::{Step, SyncOptions, SyncSession};
+use eidetica_proto::{LogId, Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
 
 use xtask_support::figures::quantile_ms;
 use xtask_support::report::{Table, Target, decimals, grouped};
 use xtask_support::{failed, now};
+
+/// Stands for the answerer's log. No cursor is used here.
+const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
 /// How many entries the tree has where answers are measured.
 const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
@@ -190,7 +193,7 @@ impl Growing {
                 let began = now();
                 let view = answerer.snapshot(self.tree).map_err(failed)?;
                 check_access(&*view, None, Role::Read).map_err(failed)?;
-                let answer = answer_sync(&*view, &asked).map_err(failed)?;
+                let answer = answer_sync(&*view, ANY_LOG, &asked).map_err(failed)?;
                 let selection = answer.entries.ok_or("ten entries are missing")?;
                 let sent = selection.entry_count();
                 let mut outgoing = selection.outgoing();

@@ -211,8 +211,16 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
     }
     refuse_orphan(&access, &subject, args.force)?;
     let revoked = node.revoke(tree, subject).await;
-    revoked.map_err(|error| failed("could not revoke the role", error))?;
+    let revoked = revoked.map_err(|error| failed("could not revoke the role", error))?;
     let console = &session.console;
+    for (entry, change) in revoked.voids {
+        let what = change.role.map_or("may do nothing", role_phrase);
+        console.note(format_args!(
+            "void from here on: that {} {what}, in entry {}",
+            named(&change.subject),
+            entry.short()
+        ));
+    }
     match of_anyone.filter(|_| subject != Subject::Anyone) {
         None => console.note(format_args!(
             "{} no longer has a role in {:?}, on this device and on those that learn of it; it keeps \
@@ -335,7 +343,7 @@ pub(crate) fn failed(what: &str, error: TreeError) -> Failure {
         TreeError::NoSuchRequest(_) => "`eidetica requests` lists the pending requests".to_owned(),
         TreeError::TooManyInvites(_) => "`eidetica invites` lists them".to_owned(),
         TreeError::NotAdmin(tree) => hint_of_access(&tree.short()),
-        TreeError::Refused(_) => hint_of_access("<tree>"),
+        TreeError::Refused(_) | TreeError::NoEffect(_) => hint_of_access("<tree>"),
         _ => "run the command again once the cause is fixed".to_owned(),
     };
     Failure::new(what).caused_by(error).hint(hint)

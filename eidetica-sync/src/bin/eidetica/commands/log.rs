@@ -20,12 +20,21 @@ pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
     let tree = trees::find(&*opened.store, &args.tree)?.tree;
     let node = opened.start();
     let failed = "could not read the tree";
-    let log = node.log(tree).await.context(failed)?;
+    let mut log = node.log(tree).await.context(failed)?;
     let mut out = session.console.out();
-    for entry in log {
+    while let Some(entry) = log.next() {
         let entry = entry.context(failed)?;
+        let contested_by = log.contested_by(&entry).context(failed)?;
         if args.json {
-            out.json(&as_json(&entry, args.raw))?;
+            let mut value = as_json(&entry, args.raw);
+            value["after_revocation"] = contested_by.map(|by| by.to_string()).into();
+            out.json(&value)?;
+        } else if let Some(by) = contested_by {
+            let by = by.short();
+            out.line(format_args!(
+                "{}  [after revocation {by}]",
+                for_people(&entry)
+            ))?;
         } else {
             out.line(for_people(&entry))?;
         }

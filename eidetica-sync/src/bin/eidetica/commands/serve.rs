@@ -145,7 +145,7 @@ fn listen_for_commands(session: &Session) -> Option<Control> {
     }
 }
 
-/// Reports what peers push, and who asks to join.
+/// Reports what peers bring, and who asks to join.
 async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
     let mut reported = BTreeSet::new();
     while let Some(event) = events.next().await {
@@ -153,7 +153,7 @@ async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
             Event::Stored {
                 tree,
                 arrivals,
-                origin: Origin::Pushed(from),
+                origin: Origin::Peer { at: from, .. } | Origin::Caller { at: from },
             } => {
                 let entries = count(arrivals.len() as u64, "entry", "entries");
                 let tree = tree.short();

@@ -42,11 +42,13 @@ pub(crate) fn ls(session: &Session, args: Ls) -> Result<()> {
         let info = info(&*opened.store, tree).context("could not list the trees")?;
         let (name, entries) = (&info.name, info.entries);
         if args.json {
-            let tips: Vec<String> = info.tips.iter().map(ToString::to_string).collect();
+            let tips = opened.store.snapshot(tree).and_then(|it| tip_ids(&*it));
+            let tips = tips.context("could not read the tips")?;
+            let tips: Vec<String> = tips.iter().map(ToString::to_string).collect();
             let tree = tree.to_string();
             out.json(&json!({"tree": tree, "name": name, "entries": entries, "tips": tips}))?;
         } else {
-            let (tips, name) = (info.tips.len(), printable(name));
+            let (tips, name) = (info.tip_count, printable(name));
             out.line(format_args!("{tree}  {entries:>8}  {tips:>4}  {name}"))?;
         }
     }

@@ -1,7 +1,7 @@
 //! The trees of the store, and finding the one that a command line names.
 
 use eidetica_sync::TreeInfo;
-use eidetica_sync::dag::{Arrival, Body, TreeId, tip_ids};
+use eidetica_sync::dag::{Arrival, Body, TreeId};
 use eidetica_sync::store::{Store, StoreError};
 
 use crate::output::failure::{Context, Failure, Result};
@@ -78,7 +78,7 @@ pub(crate) fn info(store: &dyn Store, tree: TreeId) -> Result<TreeInfo, StoreErr
         tree,
         name: name(store, tree)?,
         entries: snapshot.entry_count(),
-        tips: tip_ids(&*snapshot)?,
+        tip_count: snapshot.tip_count(),
     })
 }
 

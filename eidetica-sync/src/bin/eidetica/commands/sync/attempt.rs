@@ -61,7 +61,7 @@ async fn watch<T>(
         tokio::select! {
             result = &mut joining => return result,
             Some(event) = events.next() => {
-                if let Event::Stored { tree: of, arrivals, origin: Origin::Pulled(_) } = event
+                if let Event::Stored { tree: of, arrivals, origin: Origin::Peer { .. }, .. } = event
                     && of == tree
                 {
                     received += arrivals.len() as u64;

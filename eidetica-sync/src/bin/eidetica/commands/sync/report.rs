@@ -142,7 +142,7 @@ impl Done {
     }
 
     fn summary(&self) -> String {
-        let Report { outcome, stats } = &self.report;
+        let Report { outcome, stats, .. } = &self.report;
         let outcome = match outcome {
             SyncOutcome::Equal => "in sync with the peer",
             SyncOutcome::Pulled => "received everything the peer has",

@@ -1,0 +1,168 @@
+//! Which peer brought which entries, so that no peer is sent back what it brought.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use eidetica_dag::{PublicKey, TreeId};
+
+/// Most ranges that are remembered, in about 2 MiB. Forgetting one costs a peer entries that it has.
+pub const ORIGIN_RANGES_MAX: usize = 16_384;
+
+/// Remembers the ranges of arrivals that peers brought, the latest [`ORIGIN_RANGES_MAX`] of them.
+///
+/// It is an optimisation only: what it has forgotten is sent once more, and found redundant.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    /// By tree and first arrival: the end, and who brought them.
+    ranges: BTreeMap<(TreeId, u32), (u32, PublicKey)>,
+    /// The keys of `ranges`, oldest first.
+    order: VecDeque<(TreeId, u32)>,
+}
+
+impl Origins {
+    /// Makes a memory of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes that `peer` brought these arrivals of a tree. Arrivals are stored once, so ranges of
+    /// the same tree do not overlap.
+    pub fn handle_stored(&mut self, tree: TreeId, arrivals: Range<u32>, peer: PublicKey) {
+        if arrivals.is_empty() {
+            return;
+        }
+        let before = self.ranges.range_mut((tree, 0)..(tree, arrivals.start));
+        if let Some((_, (end, earlier))) = before.last()
+            && *end == arrivals.start
+            && *earlier == peer
+        {
+            *end = arrivals.end;
+            return;
+        }
+        let key = (tree, arrivals.start);
+        if (self.ranges.insert(key, (arrivals.end, peer))).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > ORIGIN_RANGES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ranges.remove(&oldest);
+        }
+    }
+
+    /// Returns the first arrivals in `within` that `peer` is not known to have brought, or `None` if
+    /// it brought them all. What follows them, `peer` brought, or it is past the end.
+    pub fn next_for(
+        &self,
+        tree: TreeId,
+        within: Range<u32>,
+        peer: Option<&PublicKey>,
+    ) -> Option<Range<u32>> {
+        let Range { mut start, end } = within;
+        let Some(peer) = peer else {
+            return (start < end).then_some(start..end);
+        };
+        let before = self.ranges.range((tree, 0)..=(tree, start)).next_back();
+        let from = before.map_or((tree, start), |(key, _)| *key);
+        for ((_, first), (last, by)) in self.ranges.range(from..(tree, end)) {
+            if by != peer || *last <= start {
+                continue;
+            }
+            if *first > start {
+                return Some(start..*first);
+            }
+            start = *last;
+        }
+        (start < end).then_some(start..end)
+    }
+
+    /// Returns how many ranges are remembered.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Tells whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use eidetica_dag::EntryId;
+    use eidetica_dag::testing::{Random, key};
+
+    use super::*;
+
+    fn tree(n: u8) -> TreeId {
+        TreeId::from_root(EntryId::from_bytes([n; 32]))
+    }
+
+    /// Lists the arrivals to send one by one.
+    fn listed(origins: &Origins, tree: TreeId, within: Range<u32>, peer: &PublicKey) -> Vec<u32> {
+        let (mut listed, mut at) = (Vec::new(), within.start);
+        while let Some(range) = origins.next_for(tree, at..within.end, Some(peer)) {
+            assert!(!range.is_empty() && range.start >= at && range.end <= within.end);
+            listed.extend(range.clone());
+            at = range.end;
+        }
+        listed
+    }
+
+    #[test]
+    fn a_peer_is_not_sent_what_it_brought() {
+        let (p, q) = (key(1).public(), key(2).public());
+        let mut origins = Origins::new();
+        origins.handle_stored(tree(1), 2..4, p);
+        origins.handle_stored(tree(1), 4..6, p);
+        origins.handle_stored(tree(1), 6..7, q);
+        assert_eq!(origins.len(), 2, "ranges that meet are one");
+        assert_eq!(listed(&origins, tree(1), 0..8, &p), [0, 1, 6, 7]);
+        assert_eq!(listed(&origins, tree(1), 3..8, &p), [6, 7]);
+        assert_eq!(listed(&origins, tree(1), 0..8, &q), [0, 1, 2, 3, 4, 5, 7]);
+        assert_eq!(listed(&origins, tree(2), 0..3, &p), [0, 1, 2]);
+        assert_eq!(origins.next_for(tree(1), 2..6, Some(&p)), None);
+        assert_eq!(origins.next_for(tree(1), 2..6, None), Some(2..6));
+        assert_eq!(origins.next_for(tree(1), 5..5, None), None);
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten() {
+        let (p, q) = (key(1).public(), key(2).public());
+        let mut origins = Origins::new();
+        for n in 0..=ORIGIN_RANGES_MAX as u32 {
+            origins.handle_stored(tree(1), n..n + 1, if n % 2 == 0 { p } else { q });
+        }
+        assert_eq!(origins.len(), ORIGIN_RANGES_MAX);
+        assert_eq!(listed(&origins, tree(1), 0..4, &p), [0, 1, 3]);
+    }
+
+    #[test]
+    fn random_ranges_equal_a_plain_list() {
+        let peers = [1, 2, 3].map(|n| key(n).public());
+        for seed in 0..50 {
+            let mut random = Random::new(seed);
+            let (mut origins, mut oracle) = (Origins::new(), BTreeMap::new());
+            let mut at = 0;
+            for _ in 0..40 {
+                let end = at + random.below(5);
+                match random.below(4) {
+                    3 => {}
+                    by => {
+                        let by = peers[by as usize];
+                        origins.handle_stored(tree(1), at..end, by);
+                        oracle.extend((at..end).map(|n| (n, by)));
+                    }
+                }
+                at = end;
+            }
+            for peer in &peers {
+                let from = random.below(at + 1);
+                let wanted: Vec<u32> = (from..at).filter(|n| oracle.get(n) != Some(peer)).collect();
+                assert_eq!(listed(&origins, tree(1), from..at, peer), wanted);
+            }
+        }
+    }
+}

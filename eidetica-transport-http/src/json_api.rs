@@ -1,0 +1,29 @@
+//! The read-only JSON interface for people and scripts: what a program implements to serve it.
+
+use async_trait::async_trait;
+
+/// Answers read-only requests of people and scripts that speak no frames.
+///
+/// The server asks it for each `GET` below `/eidetica/v2/`; see
+/// [`HttpTransport::set_json_api`](crate::HttpTransport::set_json_api). It must show only what
+/// anyone may read, because nothing proves who asks.
+#[async_trait]
+pub trait JsonApi: Send + Sync + 'static {
+    /// Returns the JSON text at `path`, which is the part of the path after the version, such as
+    /// `health`.
+    ///
+    /// # Errors
+    /// [`JsonApiError`].
+    async fn get(&self, path: &str) -> Result<String, JsonApiError>;
+}
+
+/// Why a [`JsonApi`] has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JsonApiError {
+    /// There is nothing at the path, or not everyone may read it: the two look the same.
+    #[error("not found")]
+    NotFound,
+    /// The program failed, through no fault of the caller.
+    #[error("the node failed to answer")]
+    Internal,
+}
