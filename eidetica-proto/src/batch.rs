@@ -2,16 +2,16 @@
 //!
 //! A batch is self-contained: it can be unpacked without earlier batches, on any thread. What can be
 //! computed from the rest is left out. The tree is known from the request. Ids are
-//! computed. A parent in the same batch is given by its distance; other parents stand once in a
-//! list. Authors stand once in a list. Heights and timestamps are differences to the entry before.
-//! All that, and behind it the payloads, is compressed; keys, hashes and signatures do not compress
-//! and stand beside it as they are.
+//! computed. A parent in the same batch is given by its distance; other parents are listed once.
+//! Authors are listed once. Heights and timestamps are differences to the entry before. All that,
+//! followed by the payloads, is compressed; keys, hashes and signatures do not compress, and precede
+//! it as they are.
 //!
 //! ```text
 //! batch      = mode u8 · packed length varint · raw length varint · entry count varint
 //!              · author count varint · external count varint
 //!              · authors (32 bytes each) · externals (32 each) · signatures (64 each) · packed
-//! packed     = raw, or raw as one zstd frame, by the mode
+//! packed     = raw, or raw as one zstd frame with a checksum, by the mode
 //! raw        = records · payloads
 //! record     = author index · height − previous (zigzag) · timestamp − previous (zigzag)
 //!              · body kind and length (length × 4 + kind) · what an extension means
@@ -230,6 +230,20 @@ impl Packer {
 /// # Errors
 /// The rule that the batch breaks; none of it is of use then.
 pub fn unpack(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError> {
+    unpack_with(decompress, tree, batch)
+}
+
+/// Does what [`unpack`] does without the feature `zstd`.
+#[cfg(feature = "test-utils")]
+pub(crate) fn unpack_purely(tree: TreeId, batch: &[u8]) -> Result<Vec<SignedEntry>, BatchError> {
+    unpack_with(crate::compression::decompress_purely, tree, batch)
+}
+
+fn unpack_with(
+    decompress: fn(&[u8], usize) -> Option<Bytes>,
+    tree: TreeId,
+    batch: &[u8],
+) -> Result<Vec<SignedEntry>, BatchError> {
     let mut input = Reader::new(batch);
     let mode = input.byte()?;
     let packed_bytes = input.count(batch.len())?;

@@ -144,11 +144,11 @@ impl Board {
         });
     }
 
-    pub(super) fn heard_about(&self, peer: PublicKey, tree: TreeId) {
+    pub(super) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
         self.add(|facts| {
-            if facts.heard_about.len() < HEARD_MAX {
-                facts.heard_about.insert((peer, tree));
-            }
+            let room = HEARD_MAX.saturating_sub(facts.heard_about.len());
+            let trees = trees.into_iter().take(room);
+            facts.heard_about.extend(trees.map(|tree| (peer, tree)));
         });
     }
 

@@ -79,9 +79,9 @@ impl InboundWatches {
         self.board.heard(peer);
     }
 
-    /// Tells that a peer asked about a tree.
-    pub(crate) fn heard_about(&self, peer: PublicKey, tree: TreeId) {
-        self.board.heard_about(peer, tree);
+    /// Tells that a peer asked about trees.
+    pub(crate) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
+        self.board.heard_about(peer, trees);
     }
 
     /// Tells an address of a peer: one that it said itself, or one in a record that it signed.

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::TreeId;
 use tokio::sync::Notify;
 
+/// For how many trees of a watch the index is changed under one lock. A write waits for that long.
+const TREES_UNDER_LOCK_MAX: usize = 256;
+
 /// Marks trees for the watches that have them: a write costs the watches of its tree and no others.
 #[derive(Default)]
 pub(crate) struct Watchers(Arc<Mutex<Registered>>);
@@ -57,11 +60,16 @@ impl Watchers {
         let mut registered = lock(&self.0);
         let watch = registered.next;
         registered.next += 1;
-        for (index, tree) in (0_u32..).zip(trees.iter()) {
-            let entry = (marks.clone(), index);
-            registered.by_tree.insert((*tree, watch), entry);
-        }
         drop(registered);
+        let mut index = 0;
+        for part in trees.chunks(TREES_UNDER_LOCK_MAX) {
+            let mut registered = lock(&self.0);
+            for tree in part {
+                let entry = (marks.clone(), index);
+                registered.by_tree.insert((*tree, watch), entry);
+                index += 1;
+            }
+        }
         WatchNews {
             registered: self.0.clone(),
             watch,
@@ -116,9 +124,11 @@ impl WatchNews {
 
 impl Drop for WatchNews {
     fn drop(&mut self) {
-        let mut registered = lock(&self.registered);
-        for tree in self.trees.iter() {
-            registered.by_tree.remove(&(*tree, self.watch));
+        for part in self.trees.chunks(TREES_UNDER_LOCK_MAX) {
+            let mut registered = lock(&self.registered);
+            for tree in part {
+                registered.by_tree.remove(&(*tree, self.watch));
+            }
         }
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn learn(news: &News, caller: &Caller, hello: Hello) {
 
 #[cfg(test)]
 mod tests {
+    use eidetica_dag::testing::key;
+
     use super::*;
+    use crate::event::Publisher;
 
     fn caller(remote: &str) -> Caller {
         Caller {
@@ -61,5 +64,32 @@ mod tests {
         assert_eq!(told("a name in memory"), all[2..]);
         let many = vec![all[2].clone(); ADDRESSES_MAX + 1];
         assert_eq!(addresses_for(&caller("x"), many).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn only_addresses_of_a_proved_key_are_learned() {
+        let news = News::new(Publisher::new());
+        let addresses = ["http:0.0.0.0:80", "http:192.0.2.1:80"];
+        let hello = |of: u32| Hello {
+            key: key(of).public(),
+            versions: (2, 2),
+            addresses: addresses
+                .iter()
+                .map(|text| text.parse().expect("an address"))
+                .collect(),
+        };
+        let mut caller = caller("192.0.2.1:5000");
+        learn(&news, &caller, hello(1));
+        caller.key = Some(key(1).public());
+        learn(&news, &caller, hello(2));
+        assert!(news.board().take().learned.is_empty());
+        learn(&news, &caller, hello(1));
+        let learned = news.board().take().learned;
+        let learned: Vec<_> = learned.into_iter().collect();
+        let address = addresses[1].parse().expect("an address");
+        assert_eq!(
+            learned,
+            [((key(1).public(), address), AddressOrigin::Hello)]
+        );
     }
 }

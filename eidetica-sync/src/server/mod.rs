@@ -3,6 +3,8 @@
 //! [`eidetica_proto::joining`]; this room reads, writes and waits for them.
 
 mod checks;
+#[cfg(test)]
+mod contact_tests;
 mod greeting;
 #[cfg(feature = "http")]
 pub(crate) mod json_api;

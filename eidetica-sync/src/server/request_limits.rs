@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use eidetica_proto::coordinator::EXCHANGES_PER_PEER_MAX;
 use eidetica_proto::{Caller, ErrorCode, WireError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -24,6 +25,11 @@ const PUSHES_MAX: usize = 64;
 /// that a peer of this version has with one other, its probe included, so that only other programs
 /// reach it.
 const PUSHES_BY_ONE_MAX: usize = 8;
+
+/// How many probes a peer of this version has under way beside its exchanges.
+const PROBES_MAX: usize = 1;
+
+const _: () = assert!(EXCHANGES_PER_PEER_MAX + PROBES_MAX <= PUSHES_BY_ONE_MAX);
 
 /// The shortest and the longest pause that a refused caller is asked for. Requests are shorter or
 /// longer, but a caller may not be called back at once, nor forgotten.
@@ -179,7 +185,6 @@ fn busy(pause: Duration) -> WireError {
 #[cfg(test)]
 mod tests {
     use eidetica_dag::PublicKey;
-    use eidetica_proto::coordinator::EXCHANGES_PER_PEER_MAX;
 
     use super::*;
 
@@ -219,11 +224,6 @@ mod tests {
                 .by
                 .is_empty()
         );
-    }
-
-    #[test]
-    fn a_peer_of_this_version_stays_below_its_limit() {
-        const { assert!(EXCHANGES_PER_PEER_MAX + 1 <= PUSHES_BY_ONE_MAX) }
     }
 
     #[tokio::test]

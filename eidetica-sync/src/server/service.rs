@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_dag::{Role, TreeId};
+use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
 use eidetica_proto::joining::nobody_joins;
 use eidetica_proto::message::{Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
@@ -154,7 +154,7 @@ impl Server {
                 let Some(manager) = self.manager.upgrade() else {
                     return Err(Refused::Gone);
                 };
-                Ok(self.watches.answer(caller, watch, manager.stops()))
+                Ok(self.watches.answer(caller, watch, manager.stops()).await)
             }
             Request::CheckTrees(check) => {
                 let _permit = self.questions.acquire().await?;
@@ -212,14 +212,17 @@ impl Server {
         };
         let inbound = self.news.inbound();
         inbound.heard(key);
-        let about = |tree: &TreeId| inbound.heard_about(key, *tree);
         match request {
-            Request::SyncTree(sync) => about(&sync.tree),
-            Request::SendEntries(send) => about(&send.tree),
-            Request::Join(join) => about(&join.tree),
-            Request::Peers(peers) => about(&peers.tree),
-            Request::Watch(watch) => watch.trees.iter().for_each(|(tree, _)| about(tree)),
-            Request::CheckTrees(check) => check.trees.iter().for_each(|(tree, _)| about(tree)),
+            Request::SyncTree(sync) => inbound.heard_about(key, [sync.tree]),
+            Request::SendEntries(send) => inbound.heard_about(key, [send.tree]),
+            Request::Join(join) => inbound.heard_about(key, [join.tree]),
+            Request::Peers(peers) => inbound.heard_about(key, [peers.tree]),
+            Request::Watch(watch) => {
+                inbound.heard_about(key, watch.trees.iter().map(|(tree, _)| *tree));
+            }
+            Request::CheckTrees(check) => {
+                inbound.heard_about(key, check.trees.iter().map(|(tree, _)| *tree));
+            }
             Request::Hello(_) | Request::ListTrees(_) | Request::Unknown(_) => {}
         }
     }

@@ -5,6 +5,7 @@ mod follow;
 mod hostile;
 mod identity;
 mod joining;
+mod live_server;
 mod node;
 mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]

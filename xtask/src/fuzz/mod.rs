@@ -60,7 +60,9 @@ pub fn run(options: &Options) -> Result<(), String> {
         Some(Task::Seeds) => {
             let mut cargo = workspace::cargo();
             cargo.args(["run", "--locked", "--quiet", "--package", "eidetica-proto"]);
-            xtask_support::run(cargo.args(["--example", "fuzz_seeds"]))?;
+            // With compression: a seed is what peers send.
+            cargo.args(["--features", "zstd", "--example", "fuzz_seeds"]);
+            xtask_support::run(&mut cargo)?;
             println!("the seeds are made; git status shows what changed");
             Ok(())
         }

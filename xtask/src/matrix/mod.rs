@@ -91,7 +91,12 @@ mod tests {
         let names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
         assert_eq!(
             names,
-            ["fmt", "eidetica-proto:none", "eidetica-proto:test-utils"]
+            [
+                "fmt",
+                "eidetica-proto:none",
+                "eidetica-proto:test-utils",
+                "eidetica-proto:zstd"
+            ]
         );
         assert!(select(&["fmt".into(), "eidetica-gad".into()]).is_err());
     }

@@ -59,6 +59,7 @@ const PACKAGES: &[(&str, &str, &str, Work)] = &[
     ("eidetica-dag", "test-utils", "", TestDocs),
     ("eidetica-proto", "", "", Lint),
     ("eidetica-proto", "test-utils", "", TestDocs),
+    ("eidetica-proto", "zstd", "test-utils", Test),
     ("eidetica-transport-http", "", "", Lint),
     ("eidetica-transport-http", "tls", "", TestDocs),
     ("eidetica-sync", "http", "test-utils", Lint),

@@ -5,6 +5,7 @@ use eidetica_dag::varint;
 
 use super::batches::batch;
 use crate::batch::COMPRESSION_RATIO_MAX;
+use crate::compression::{compress, compress_purely};
 
 /// Most repetitions of the records: with 255 parents in each, twice what a batch may unpack to.
 const TIMES_MAX: usize = 256;
@@ -28,10 +29,10 @@ pub fn batch_records(data: &[u8]) -> bool {
     let mut raw = input.take(record_bytes).repeat(times);
     raw.extend_from_slice(input.rest());
 
-    let packed = match is_compressed {
-        true => zstd::bulk::compress(&raw, 1).expect("a vector takes every byte"),
-        false => raw.clone(),
-    };
+    let mut packed = raw.clone();
+    if is_compressed && !compress(&raw, &mut packed) {
+        packed = compress_purely(&raw);
+    }
     let mut bytes = vec![u8::from(is_compressed)];
     let claimed = (raw.len() as u64).saturating_add_signed(lie);
     bytes.extend(varint(packed.len() as u64));

@@ -5,6 +5,8 @@
 //! keeps one number for each tree, and a reader that is slow gets larger batches later.
 
 mod places;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -70,39 +72,41 @@ impl WatchAnswerer {
     }
 
     /// Returns the frames of the answer. They end when `stops` changes.
-    pub(super) fn answer(
+    pub(super) async fn answer(
         &self,
         caller: &Caller,
         request: Watch,
         stops: watch::Receiver<u64>,
     ) -> FrameStream {
-        let trees: Arc<[TreeId]> = request.trees.iter().map(|(tree, _)| *tree).collect();
-        let place = self.places.take(caller, trees.len());
-        // Before the first look at the store, so that nothing is stored unnoticed in between.
-        let marks = self.news.register_watch(trees.clone());
-        let server = WatchServer::new(request, caller.key, self.store.log_id(), 0);
-        let header = server.header();
-        let covered = trees.len();
-        let inbound = caller.key.map(|key| self.news.inbound().open(key, trees));
-        let watching = Box::new(Watching {
-            server: Some(server),
-            watcher: caller.key,
-            store: self.store.clone(),
-            news: self.news.clone(),
-            reads: self.reads.clone(),
-            place,
-            marks,
-            inbound,
-            covered,
-            stops,
-            began: Instant::now(),
-            is_over: false,
+        let place = self.places.take(caller, request.trees.len());
+        let (store, news, watcher) = (self.store.clone(), self.news.clone(), caller.key);
+        let reads = self.reads.clone();
+        // With many trees it takes some milliseconds.
+        let watching = blocking::run(move || {
+            let trees: Arc<[TreeId]> = request.trees.iter().map(|(tree, _)| *tree).collect();
+            Box::new(Watching {
+                // Before the first look at the store, so that nothing is stored unnoticed.
+                marks: news.register_watch(trees.clone()),
+                covered: trees.len(),
+                inbound: watcher.map(|key| news.inbound().open(key, trees)),
+                server: Some(WatchServer::new(request, watcher, store.log_id(), 0)),
+                watcher,
+                store,
+                news,
+                reads,
+                place,
+                stops,
+                began: Instant::now(),
+                is_over: false,
+            })
         });
+        let watching = watching.await;
+        let header = watching.server.as_ref().map(WatchServer::header);
         let news = stream::unfold(watching, |mut watching| async move {
             let frame = watching.next_frame().await?;
             Some((Ok(frame), watching))
         });
-        Box::pin(stream::once(async { Ok(header) }).chain(news))
+        Box::pin(stream::iter(header.map(Ok)).chain(news))
     }
 }
 
