@@ -74,14 +74,12 @@ impl Resolved {
         if !ascending || heads.last().is_none_or(|last| *last >= ledger.len()) {
             return None;
         }
-        let changes = ledger.closure(&heads);
-        let follow_each_other = |head: &u32| {
-            let later = heads.iter().rev().take_while(|later| *later > head);
-            let mut later = later;
-            later.any(|later| ledger.past(*later).contains(*head))
-        };
-        if heads.iter().any(follow_each_other) {
+        let mut changes = ledger.past_of(&heads);
+        if heads.iter().any(|head| changes.contains(*head)) {
             return None;
+        }
+        for head in &*heads {
+            changes.insert(*head);
         }
         let admins = Admins::of(ledger, &changes, known);
         let owns_admins = !known.iter().any(|it| Arc::ptr_eq(it, &admins));
