@@ -148,7 +148,7 @@ impl Resolved {
         {
             return !self.admins.void.iter().any(|void| *void == change);
         }
-        // It is about a key that was never admin, or about anyone: nobody withstands it.
+        // It is about a key that was never admin, or about anyone: no admin withstands it.
         let author = &ledger.row(change.number).author;
         self.admins.supports(ledger, author, change)
     }
@@ -160,7 +160,7 @@ impl Resolved {
         {
             return admin.role();
         }
-        // Nobody can be admin as anyone: a stray grant of it gives nothing.
+        // Anyone cannot be admin: a stray grant of it gives nothing.
         let latest = self.latest(ledger, subject);
         let roles = latest.iter().map(|at| ledger.change(*at).role);
         roles.filter(|role| *role < Some(Role::Admin)).min()?
