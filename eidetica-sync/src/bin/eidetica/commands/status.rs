@@ -7,6 +7,7 @@ use eidetica_sync::dag::{PublicKey, TreeId};
 use eidetica_sync::proto::ErrorCode;
 use eidetica_sync::proto::coordinator::{LaneStatus, RefusedReason, UnreachableReason};
 use eidetica_sync::{Event, Events, Node};
+use futures::FutureExt;
 use serde_json::{Value, json};
 
 use crate::args::Status;
@@ -14,7 +15,7 @@ use crate::commands::session::Session;
 use crate::network::transports::connect;
 use crate::output::failure::{Context, Result};
 use crate::output::text::{count, first_line, one_line, utc};
-use crate::store::trees::{self, Named};
+use crate::store::trees;
 
 /// How many characters of a tree's name a line shows.
 const NAME_CHARS_MAX: usize = 40;
@@ -47,6 +48,7 @@ pub(crate) async fn run(session: &Session, args: Status) -> Result<()> {
         as_json: args.json,
         is_watch: args.watch,
         lines: BTreeMap::new(),
+        names: BTreeMap::new(),
     };
     let events = node.events();
     let watching = async {
@@ -81,6 +83,8 @@ async fn watch(
             Event::StatusChanged { .. } | Event::Stored { .. } | Event::Lagged(_)
         ) {
             tokio::time::sleep(COLLECT).await;
+            // They are part of what is printed next.
+            while let Some(Some(_)) = events.next().now_or_never() {}
             printed.print(session, node).await?;
         }
     }
@@ -95,20 +99,37 @@ struct Printed {
     as_json: bool,
     is_watch: bool,
     lines: BTreeMap<(TreeId, PublicKey), String>,
+    /// The names of trees that are here.
+    names: BTreeMap<TreeId, String>,
 }
 
 impl Printed {
+    /// Returns the name of a tree, or `None` if the tree is not here.
+    fn name(&mut self, node: &Node, tree: TreeId) -> Result<Option<String>> {
+        if let Some(name) = self.names.get(&tree) {
+            return Ok(Some(name.clone()));
+        }
+        let failed = "could not read the name of a tree";
+        let store = &**node.store();
+        if store.snapshot(tree).context(failed)?.entry_count() == 0 {
+            return Ok(None);
+        }
+        let name = trees::info(store, tree).context(failed)?.name;
+        self.names.insert(tree, name.clone());
+        Ok(Some(name))
+    }
+
     /// Prints what differs from what was printed.
     async fn print(&mut self, session: &Session, node: &Node) -> Result<()> {
         let rows = rows(node, self.is_live).await?;
-        let names = trees::all(&**node.store())?;
         let mut lines = BTreeMap::new();
         let mut out = session.console.out();
         for row in rows {
             if self.only.is_some_and(|tree| tree != row.tree) {
                 continue;
             }
-            let name = names.iter().find(|it| it.tree == row.tree);
+            let name = self.name(node, row.tree)?;
+            let name = name.as_deref();
             let line = match self.as_json {
                 true => row.as_json(name).to_string(),
                 false => row.for_people(name),
@@ -208,10 +229,8 @@ impl Row {
         (self.tree, self.peer)
     }
 
-    fn for_people(&self, name: Option<&Named>) -> String {
-        let name = name.map_or("(not here)".to_owned(), |it| {
-            first_line(&it.name, NAME_CHARS_MAX)
-        });
+    fn for_people(&self, name: Option<&str>) -> String {
+        let name = name.map_or("(not here)".to_owned(), |it| first_line(it, NAME_CHARS_MAX));
         let (tree, peer) = (self.tree.short(), self.peer.short());
         let mut line = format!("{tree}  {peer}  {}  {name}", self.described());
         if let (
@@ -269,10 +288,10 @@ impl Row {
         }
     }
 
-    fn as_json(&self, name: Option<&Named>) -> Value {
+    fn as_json(&self, name: Option<&str>) -> Value {
         let mut value = json!({
             "tree": self.tree.to_string(),
-            "name": name.map(|it| &it.name),
+            "name": name,
             "peer": self.peer.to_string(),
             "peer_has": self.peer_has,
         });
