@@ -71,6 +71,11 @@ impl Book {
         })
     }
 
+    /// Tells whether a peer is known.
+    pub(crate) fn knows(&self, peer: &PeerId) -> bool {
+        self.lock().peer(peer).is_some()
+    }
+
     /// Keeps a peer in the book, for this tree is shared with it. Its first tree is enough for that.
     pub(crate) fn keep(&self, peer: PeerId, tree: TreeId) {
         let now_ms = wall_clock_ms();

@@ -65,6 +65,11 @@ impl Engine {
             saving.await;
             None
         });
+        let (found, shared_by) = (shared.dialer.manager.discovered(), shared.clone());
+        self.jobs.spawn(async move {
+            shared_by.learn_found(found).await;
+            None
+        });
         if shared.following != Following::Nothing {
             follows::resume(&shared).await;
         }
@@ -96,6 +101,7 @@ impl Engine {
             let wake_ms = next.wake_ms.unwrap_or(look_ms).min(look_ms);
             tokio::select! {
                 () = shared.changed() => {}
+                () = shared.network_changed.notified() => self.note_network_changed(),
                 job = queue.recv() => match job {
                     Some(job) => {
                         let shared = shared.clone();
@@ -107,13 +113,23 @@ impl Engine {
             }
             if clocks.was_suspended(CLOCKS_EVERY_MS) {
                 tracing::debug!("the machine was suspended: looking at every peer");
-                shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+                self.note_network_changed();
             }
         }
         shared.input(|core, now_ms| core.coordinator.handle_shutdown(now_ms));
         shared.close();
         self.jobs.shutdown().await;
         shared.dialer.book.save().await;
+    }
+
+    /// Has every connection and every peer tried anew.
+    fn note_network_changed(&mut self) {
+        let shared = self.shared.clone();
+        self.jobs.spawn(async move {
+            shared.dialer.manager.network_changed().await;
+            shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+            None
+        });
     }
 
     fn carry_out(&mut self, action: Action) {

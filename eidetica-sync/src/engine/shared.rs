@@ -8,6 +8,9 @@ use eidetica_proto::Coordinator;
 use eidetica_proto::coordinator::{
     Action, CheckAnswer, ExchangeId, Options, Origin, Outcome, PeerId,
 };
+use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::transport::Discovered;
+use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     began: Instant,
     core: Mutex<Core>,
     wake: Notify,
+    /// A program says that the network has changed.
+    pub(crate) network_changed: Notify,
 }
 
 /// The coordinator, and what it does not keep.
@@ -131,6 +136,7 @@ impl Shared {
                 is_closed: false,
             }),
             wake: Notify::new(),
+            network_changed: Notify::new(),
         }
     }
 
@@ -180,6 +186,18 @@ impl Shared {
         }
         core.take_facts(facts, now_ms);
         look(&mut core, now_ms)
+    }
+
+    /// Learns the addresses at which the transports find known peers by themselves. Anyone can claim
+    /// a key on a local network, so peers that are not known are passed over.
+    pub(super) async fn learn_found(&self, mut found: impl Stream<Item = Discovered> + Unpin) {
+        while let Some(Discovered { key, address }) = found.next().await {
+            if self.dialer.book.knows(&key)
+                && self.dialer.book.learn(key, [address], AddressOrigin::Mdns)
+            {
+                self.input(|core, now_ms| core.coordinator.handle_address_learned(key, now_ms));
+            }
+        }
     }
 
     /// Waits until there may be something to do.

@@ -82,7 +82,7 @@ impl Node {
     pub async fn accept_connections(&self) -> Result<(), TransportError> {
         self.0.manager.accept_connections(&self.0.service).await?;
         // Peers are told where this node can be reached.
-        self.network_changed();
+        (self.0.shared).input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
         Ok(())
     }
 
