@@ -122,10 +122,6 @@ pub const RECIPES: &[Recipe] = &[
     Recipe("braid", "3 strands", braid),
     Recipe("criss-cross", "2 branches", criss_cross),
     Recipe("old branches forked", "3 open branches", old_branches),
-    Recipe("stale chains", "7 chains", |random| stale_chains(random, 7)),
-    Recipe("stale chains", "100 chains", |random| {
-        stale_chains(random, 100)
-    }),
 ];
 
 impl Recipe {
@@ -266,29 +262,6 @@ fn old_branches(random: &mut Random) -> Made {
     };
     let groups = (0..3).map(&mut group).collect();
     (history, groups)
-}
-
-/// A line with `count` chains that were never merged; all wrote on the line and on three chains.
-fn stale_chains(random: &mut Random, count: u32) -> Made {
-    const LINE: u32 = 5_000;
-    let mut history = History::with_root();
-    let mut base = vec![history.chain(0, LINE)];
-    for _ in 0..count {
-        let from = random.below(LINE);
-        base.push(history.chain(from, 1 + random.below(50)));
-    }
-    history.diverge();
-    let mut writer = |_| {
-        let mut tips = base.clone();
-        tips[0] = history.chain(tips[0], 20);
-        for _ in 0..3 {
-            let chain = 1 + random.below(count) as usize;
-            tips[chain] = history.chain(tips[chain], 5);
-        }
-        tips
-    };
-    let group = (0..WRITERS_MAX).map(&mut writer).collect();
-    (history, vec![group])
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ enum What {
     /// Syncs over a warm connection
     #[command(disable_help_flag = true)]
     Latency(Rest),
-    /// A server under attack: stalled connections and requests that are too large
+    /// A server under attack by connections that stall
     #[command(disable_help_flag = true)]
     Hostile(Rest),
     /// The protocol beside git fetch, Automerge, negentropy and rateless IBLTs

@@ -99,22 +99,6 @@ async fn say(connection: &Connection, bytes: Bytes) {
     drop(stream);
 }
 
-/// Sends a whole request, and returns the answer.
-pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, String> {
-    let endpoint = bind().await?;
-    let to = endpoint_addr(address)?;
-    let connection = endpoint.connect(to, ALPN).await.map_err(failed)?;
-    let (mut send, mut receive) = connection.open_bi().await.map_err(failed)?;
-    let sent = async {
-        // The server may answer and stop the stream before it has everything.
-        let _may_be_stopped = send.write_all(body).await;
-        let _may_be_stopped = send.finish();
-    };
-    let (_, answer) = tokio::join!(sent, receive.read_to_end(1 << 20));
-    endpoint.close().await;
-    Ok(answer.unwrap_or_default().into())
-}
-
 async fn bind() -> Result<Endpoint, String> {
     let builder = Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
