@@ -28,23 +28,16 @@ pub struct Options {
     #[arg(long, value_name = "N", default_values_t = [10_000, HISTORY_ENTRIES],
           value_parser = clap::value_parser!(u64).range(1..=HISTORY_ENTRIES))]
     entries: Vec<u64>,
-    /// Payload of each entry; a small document or a chat message by default
-    #[arg(long, value_name = "N", default_value_t = 200,
-          value_parser = clap::value_parser!(u64).range(1..=1 << 19))]
-    payload_bytes: u64,
     /// Only this transport
     #[arg(long, default_values = TRANSPORTS, value_parser = PossibleValuesParser::new(TRANSPORTS))]
     via: Vec<String>,
-    /// The profile in which the program is built
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Keep the temporary folder with the stores and the logs
-    #[arg(long)]
-    keep: bool,
 }
 
 /// Entries of the real history.
 const HISTORY_ENTRIES: u64 = 81_966;
+
+/// Payload of each entry: a small document or a chat message.
+const PAYLOAD_BYTES: u64 = 200;
 
 /// Every transport, by the name that the program gives it.
 const TRANSPORTS: [&str; 2] = ["http", "iroh"];
@@ -75,8 +68,8 @@ const TWICE: usize = 2;
 /// Builds the program and measures everything.
 pub fn run(options: &Options) -> Result<(), String> {
     println!("Building the program");
-    let program = node::build(&options.profile)?;
-    let supervisor = Supervisor::start("bench", options.keep)?;
+    let program = node::build("release")?;
+    let supervisor = Supervisor::start("bench", false)?;
     let report = Bench {
         program,
         supervisor,
@@ -117,7 +110,7 @@ impl Bench {
         let mut lengths = options.entries.clone();
         lengths.sort_unstable();
         lengths.dedup();
-        let import = |entries| self.import(&shape, entries, options.payload_bytes);
+        let import = |entries| self.import(&shape, entries);
         let origins = lengths
             .into_iter()
             .map(import)
@@ -204,13 +197,13 @@ impl Bench {
         Node::new(name, &self.program, &self.supervisor)
     }
 
-    fn import(&self, shape: &Path, entries: u64, payload_bytes: u64) -> Result<Origin, String> {
+    fn import(&self, shape: &Path, entries: u64) -> Result<Origin, String> {
         let node = self.node(&format!("origin-{entries}"));
         let shape = shape
             .to_str()
             .ok_or("the temporary folder's path is not UTF-8")?;
         let options =
-            format!("--name bench --anyone read --payload-bytes {payload_bytes} --limit {entries}");
+            format!("--name bench --anyone read --payload-bytes {PAYLOAD_BYTES} --limit {entries}");
         let args: Vec<&str> = ["import", "dag", shape]
             .into_iter()
             .chain(options.split(' '))

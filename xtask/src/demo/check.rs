@@ -263,34 +263,20 @@ mod tests {
 
     #[test]
     fn differences_between_stores_are_found() {
-        type Change = fn(&mut Dump);
-        let changes: [(Change, &str); 3] = [
-            (|it| drop(it.entries.pop()), "C and B has entry"),
-            (|it| it.entries[2].parents.clear(), "C and B has entry"),
-            (|it| it.tips.truncate(1), "C and B has tip"),
-        ];
-        for (change, expected) in changes {
-            let mut other = diamond("B");
-            change(&mut other);
-            let problems = check_equal(&[diamond("C"), diamond("A"), other.clone()]);
-            assert!(problems[0].contains(expected), "{expected}: {problems:?}");
-            assert!(
-                !check_equal(&[other, diamond("C")]).is_empty(),
-                "{expected}"
-            );
-        }
+        let mut other = diamond("B");
+        other.tips.truncate(1);
+        drop(other.entries.pop());
+        let problems = check_equal(&[diamond("C"), diamond("A"), other]);
+        assert!(problems[0].contains("C and B has entry"), "{problems:?}");
+        assert!(problems[1].contains("C and B has tip"), "{problems:?}");
     }
 
     #[test]
     fn differences_from_git_are_found() {
         type Change = fn(&mut Lineage);
-        let changes: [(Change, &str); 4] = [
+        let changes: [(Change, &str); 3] = [
             (
                 |it| it.parents.get_mut(&commit('d')).unwrap().truncate(1),
-                "other parents in git",
-            ),
-            (
-                |it| it.parents.get_mut(&commit('b')).unwrap().clear(),
                 "other parents in git",
             ),
             (|it| drop(it.parents.remove(&commit('d'))), "unknown to git"),
@@ -302,9 +288,5 @@ mod tests {
             let problems = check_git(&diamond("A"), &git).1.join("\n");
             assert!(problems.contains(expected), "{expected}: {problems}");
         }
-        assert_eq!(
-            commit_in(format!("commit {}1\nx", commit('a')).as_bytes()),
-            None
-        );
     }
 }

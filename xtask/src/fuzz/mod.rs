@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: searches for bytes that break a promise.
 //!
 //! The promises are functions of the crates, where ordinary tests reach them; `xtask/fuzz` only wraps
-//! them for cargo-fuzz. cargo-fuzz builds them, for its flags; this program runs them, for the figures.
+//! them for cargo-fuzz. cargo-fuzz builds them, for its flags; this program runs them, with its limits.
 //!
 //! Without a sanitizer: there is no unsafe code here for one to watch and the checks are assertions,
 //! so that the pinned stable toolchain is enough.

@@ -36,28 +36,25 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Vec::new(),
         Stall::HalfHead => b"POST /eidetica/v2/exch".to_vec(),
-        Stall::HalfBody | Stall::HalfFrame => {
-            let frames = attack.bytes(Transport::Http, stall);
+        Stall::HalfFrame => {
+            let frames = attack.bytes(Transport::Http);
             // As much again is promised.
             [&head(2 * frames.len()), &frames[..]].concat()
         }
     };
-    let closed = async move {
-        let began = Instant::now();
-        // Whatever goes wrong means that there is no connection.
-        if let Ok(mut stream) = TcpStream::connect(to).await {
-            let (mut from, mut to) = stream.split();
-            let read = async { tokio::io::copy(&mut from, &mut tokio::io::sink()).await };
-            let written = async {
-                to.write_all(&bytes).await?;
-                std::future::pending::<std::io::Result<u64>>().await
-            };
-            let _closed_or_reset = tokio::select! {
-                read = read => read,
-                failed = written => failed,
-            };
-        }
-        Some(began.elapsed())
-    };
-    attack.stand(closed).await
+    let began = Instant::now();
+    // Whatever goes wrong means that there is no connection.
+    if let Ok(mut stream) = TcpStream::connect(to).await {
+        let (mut from, mut to) = stream.split();
+        let read = async { tokio::io::copy(&mut from, &mut tokio::io::sink()).await };
+        let written = async {
+            to.write_all(&bytes).await?;
+            std::future::pending::<std::io::Result<u64>>().await
+        };
+        let _closed_or_reset = tokio::select! {
+            read = read => read,
+            failed = written => failed,
+        };
+    }
+    Some(began.elapsed())
 }

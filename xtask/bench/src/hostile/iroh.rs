@@ -67,23 +67,20 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Bytes::new(),
         Stall::HalfHead => Bytes::from_static(b"\x40\0"),
-        Stall::HalfBody | Stall::HalfFrame => attack.bytes(Transport::Iroh, stall),
+        Stall::HalfFrame => attack.bytes(Transport::Iroh),
     };
-    let closed = async move {
-        // Whatever goes wrong means that there is no connection.
-        let Ok(connection) = endpoint.connect(to, ALPN).await else {
-            // What the server does about half a handshake reaches nobody.
-            return (stall != Stall::Handshake).then_some(Duration::ZERO);
-        };
-        let began = Instant::now();
-        let ended = connection.clone();
-        tokio::select! {
-            _ = ended.closed() => {}
-            () = say(&connection, bytes) => {}
-        }
-        Some(began.elapsed())
+    // Whatever goes wrong means that there is no connection.
+    let Ok(connection) = endpoint.connect(to, ALPN).await else {
+        // What the server does about half a handshake reaches nobody.
+        return (stall != Stall::Handshake).then_some(Duration::ZERO);
     };
-    attack.stand(closed).await
+    let began = Instant::now();
+    let ended = connection.clone();
+    tokio::select! {
+        _ = ended.closed() => {}
+        () = say(&connection, bytes) => {}
+    }
+    Some(began.elapsed())
 }
 
 /// Says this on a stream and then nothing more.

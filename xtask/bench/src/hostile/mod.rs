@@ -11,9 +11,8 @@ use eidetica_dag::TreeId;
 use eidetica_sync::proto::Address;
 use eidetica_sync::proto::message::{Request, RequestHeader, SendEntries};
 use eidetica_sync::proto::proof;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use xtask_support::failed;
 use xtask_support::figures::quantile_ms;
 use xtask_support::process::Supervisor;
@@ -96,20 +95,17 @@ enum Stall {
     Nothing,
     /// In the head of a request.
     HalfHead,
-    /// In the first frame.
-    HalfBody,
     /// After a request, in a frame with entries.
     HalfFrame,
 }
 
 impl Stall {
-    /// Returns where the connection with this number stalls: thirds, the first of them in parts.
+    /// Returns where the connection with this number stalls: most in a frame.
     fn of(number: usize) -> Self {
         match number % 12 {
             0 => Self::Handshake,
             1 => Self::Nothing,
             2 | 3 => Self::HalfHead,
-            4..8 => Self::HalfBody,
             _ => Self::HalfFrame,
         }
     }
@@ -124,25 +120,20 @@ struct Attack {
     tree: TreeId,
     connections: usize,
     began: Instant,
-    /// Becomes true at the end of the attack.
-    over: watch::Receiver<bool>,
 }
 
 impl Attack {
     /// Returns the frames, or parts of them, that are sent before the connection stalls.
-    fn bytes(&self, transport: Transport, stall: Stall) -> Bytes {
+    fn bytes(&self, transport: Transport) -> Bytes {
         let mut bytes = BytesMut::new();
-        if stall == Stall::HalfFrame {
-            if transport == Transport::Http {
-                put_frame(&mut bytes, &proof::anonymous());
-            }
-            let entries = 1_000;
-            let request = Request::SendEntries(SendEntries {
-                tree: self.tree,
-                entries,
-            });
-            put_frame(&mut bytes, &RequestHeader::new(request).encode());
+        if transport == Transport::Http {
+            put_frame(&mut bytes, &proof::anonymous());
         }
+        let request = Request::SendEntries(SendEntries {
+            tree: self.tree,
+            entries: 1_000,
+        });
+        put_frame(&mut bytes, &RequestHeader::new(request).encode());
         bytes.put_u32_le(2 * HALF_FRAME_BYTES as u32);
         bytes.put_bytes(7, HALF_FRAME_BYTES);
         bytes.freeze()
@@ -153,16 +144,6 @@ impl Attack {
         let share = number as f64 / self.connections as f64;
         sleep_until(self.began + OPENING.mul_f64(share)).await;
         Stall::of(number)
-    }
-
-    /// Waits until `closed`, which returns how long the connection stood; not longer than the attack
-    /// lasts.
-    async fn stand(mut self, closed: impl Future<Output = Stood>) -> Stood {
-        let began = Instant::now();
-        tokio::select! {
-            time = closed => time,
-            _ = self.over.wait_for(|over| *over) => Some(began.elapsed()),
-        }
     }
 }
 
@@ -219,13 +200,11 @@ async fn stalled(
     let before = honest.sync_until(sleep(quiet)).await?;
     server.side.order("begin")?;
 
-    let (over, is_over) = watch::channel(false);
     let (connections, began) = (options.connections, Instant::now());
     let attack = Attack {
         tree,
         connections,
         began,
-        over: is_over,
     };
     // The attackers have threads of their own, as other machines would.
     let threads = tokio::runtime::Builder::new_multi_thread()
@@ -243,19 +222,14 @@ async fn stalled(
     let ended = async {
         let mut standing = standing.await.map_err(failed)??;
         let mut stood: Vec<Duration> = Vec::new();
-        let give_up = sleep(PATIENCE);
-        tokio::pin!(give_up);
-        loop {
-            tokio::select! {
-                ended = standing.join_next() => match ended {
-                    None => return Ok::<_, String>(stood),
-                    Some(ended) => stood.extend(ended.map_err(failed)?),
-                },
-                () = &mut give_up, if !*over.borrow() => {
-                    over.send_replace(true);
-                }
-            }
+        let give_up = began + PATIENCE;
+        while let Some(ended) = timeout_at(give_up, standing.join_next())
+            .await
+            .map_err(|_| "the server does not close a stalled connection")?
+        {
+            stood.extend(ended.map_err(failed)?);
         }
+        Ok::<_, String>(stood)
     };
     let mut stood = Ok(Vec::new());
     let during = honest.sync_until(async { stood = ended.await }).await?;
