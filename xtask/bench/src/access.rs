@@ -1,8 +1,6 @@
 //! What it costs to judge access where it was changed very often, and to keep trees with very many
 //! tips.
 
-use std::time::Duration;
-
 use eidetica_dag::testing::random::Random;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{genesis, key};
@@ -110,7 +108,7 @@ fn store((entries, merges): &Signed, durable: bool) -> Result<(Vec<String>, f64)
 fn push_all(store: &dyn Store, entries: &[VerifiedEntry]) -> Result<Vec<f64>, String> {
     let push = |batch: &[VerifiedEntry]| {
         let (tree, batch_len) = (batch[0].get().tree(), batch.len());
-        let (outcome, time): (_, Duration) = timed(|| store.append(tree, batch.to_vec()));
+        let (outcome, time) = timed(|| store.append(tree, batch.to_vec()));
         let outcome = outcome.map_err(failed)?;
         match outcome.stored.len() == batch_len {
             true => Ok(milliseconds(time) * 1e3 / batch_len as f64),

@@ -122,26 +122,3 @@ impl Text {
         line.into()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use eidetica_dag::MemoryDag;
-
-    #[test]
-    fn a_history_is_whole_and_the_same_each_time() {
-        let shape = Shape {
-            entries: 100,
-            payload_bytes: 50,
-            authors: 3,
-            run: 4,
-        };
-        let history = History::sign(shape);
-        assert_eq!(history.entries, History::sign(shape).entries);
-        let steps = history.steps(4_096);
-        assert!(steps.len() > 3);
-        assert_eq!(steps.concat(), history.entries);
-        let mut dag = MemoryDag::new(history.tree);
-        assert_eq!(dag.append(history.entries).stored, 0..100);
-    }
-}

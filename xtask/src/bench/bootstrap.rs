@@ -109,7 +109,6 @@ impl Bench {
         let shape = self.unpack()?;
         let mut lengths = options.entries.clone();
         lengths.sort_unstable();
-        lengths.dedup();
         let import = |entries| self.import(&shape, entries);
         let origins = lengths
             .into_iter()

@@ -53,15 +53,6 @@ fn rev_list(repo: &Path, how: &str) -> Result<String, String> {
     let mut git = Command::new("git");
     git.arg("-C").arg(repo).args(["rev-list", how]);
     git.args(["--exclude=refs/stash", "--exclude=refs/notes/*", "--all"]);
-    // Set within a hook, and stronger than the folder.
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-    ] {
-        git.env_remove(name);
-    }
     output(&mut git)
 }
 

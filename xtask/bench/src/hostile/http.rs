@@ -29,10 +29,6 @@ pub(super) async fn begin(attack: Attack, address: &Address) -> Result<Connectio
 }
 
 async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
-    let stall = match stall {
-        Stall::Handshake => Stall::Nothing,
-        stall => stall,
-    };
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Vec::new(),
         Stall::HalfHead => b"POST /eidetica/v2/exch".to_vec(),

@@ -21,11 +21,8 @@ use xtask_support::{failed, now};
 /// Stands for the answerer's log. No cursor is used here.
 const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
-/// How many entries the tree has where answers are measured.
+/// How many entries the tree has where answers are measured. Signing them takes a minute.
 const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
-
-/// The first sizes, which signing reaches within seconds.
-const QUICK_SIZES: usize = 2;
 
 /// Entries that the asker lacks, and those that it wrote itself.
 const MISSING: u32 = 10;
@@ -45,19 +42,14 @@ const MEMORY_US_MAX: f64 = 1_000.0;
 const REDB_US_MAX: f64 = 5_000.0;
 const RATIO_MAX: f64 = 3.0;
 
-/// Measures answers at every size; at a million entries only if `large`.
-pub fn measure(large: bool) -> Result<(Table, Vec<Target>), String> {
-    let sizes = if large {
-        &SIZES[..]
-    } else {
-        &SIZES[..QUICK_SIZES]
-    };
+/// Measures answers at every size.
+pub fn measure() -> Result<(Table, Vec<Target>), String> {
     let folder = tempfile::tempdir().map_err(failed)?;
     let mut growing =
         Growing::new(RedbStore::open(folder.path().join("answering")).map_err(failed)?)?;
-    for size in sizes {
+    for size in SIZES {
         eprintln!("answering at {size} entries …");
-        growing.grow_to(*size)?;
+        growing.grow_to(size)?;
         growing.measure()?;
     }
     Ok((growing.table, growing.targets.into()))
