@@ -142,7 +142,7 @@ impl Printed {
             }
             lines.insert(row.key(), line);
         }
-        for ((tree, peer), _) in &self.lines {
+        for (tree, peer) in self.lines.keys() {
             if !lines.contains_key(&(*tree, *peer)) {
                 let (tree, peer, state) = (*tree, *peer, State::Removed);
                 let row = Row {
