@@ -5,7 +5,7 @@ use std::process::ChildStdout;
 
 use serde_json::Value;
 
-use crate::place::{Place, Started, hear, lines, refusal};
+use crate::place::{Place, Server, Started, hear, lines, refusal};
 
 /// Follows the log of a tree, from its root on.
 fn follow_log(place: &Place, store: &str) -> (Started, BufReader<ChildStdout>) {
@@ -27,10 +27,15 @@ fn key(place: &Place, store: &str) -> String {
     place.line(store, &["init"])[4..].to_owned()
 }
 
+/// Serves, and asks peers often what they have: that a watch has brought it to them, is known then.
+fn serve(place: &Place, store: &str) -> Server {
+    place.serve_with(store, &["--check-interval", "1"])
+}
+
 /// Creates a tree in the store `a`, and joins it with `b`.
 fn join(place: &Place) -> String {
     let tree = place.line("a", &["new", "notes"]);
-    let server = place.serve("a");
+    let server = serve(place, "a");
     let ticket = place.line("a", &["invite", "notes"]);
     place.line("b", &["join", &ticket, "--via", "http"]);
     server.stop();
@@ -41,10 +46,10 @@ fn join(place: &Place) -> String {
 fn after_a_join_nobody_has_to_sync() {
     let place = Place::new();
     let tree = place.line("a", &["new", "notes"]);
-    let ann = place.serve("a");
+    let ann = serve(&place, "a");
     let ticket = place.line("a", &["invite", "notes"]);
     place.line("b", &["join", &ticket, "--via", "http"]);
-    let bob = place.serve("b");
+    let bob = serve(&place, "b");
     let (_log_a, mut at_a) = follow_log(&place, "a");
     let (_log_b, mut at_b) = follow_log(&place, "b");
     place.line("a", &["append", "notes", "from a"]);
@@ -81,17 +86,17 @@ fn after_a_join_nobody_has_to_sync() {
 fn a_server_that_was_killed_catches_up_from_another_address() {
     let place = Place::new();
     join(&place);
-    let mut ann = place.serve("a");
+    let mut ann = serve(&place, "a");
     let ticket = place.line("a", &["ticket", "notes"]);
-    let bob = place.serve("b");
-    place.line("b", &["follow", "notes", &ticket]);
+    let bob = serve(&place, "b");
+    place.lines("b", &["follow", "notes", &ticket]);
     await_state(&place, "a", "in sync");
     ann.kill();
     place.line("b", &["append", "notes", "while a was away"]);
     await_state(&place, "b", "unreachable");
 
     // The free ports differ from before: `b` cannot know them, and `a` knows where `b` is.
-    let ann = place.serve("a");
+    let ann = serve(&place, "a");
     let (_log_a, mut at_a) = follow_log(&place, "a");
     hear(&mut at_a, "while a was away");
     let (_log_b, mut at_b) = follow_log(&place, "b");
@@ -106,10 +111,10 @@ fn a_server_that_was_killed_catches_up_from_another_address() {
 fn a_pause_lasts_until_follow() {
     let place = Place::new();
     join(&place);
-    let ann = place.serve("a");
+    let ann = serve(&place, "a");
     let ticket = place.line("a", &["ticket", "notes"]);
-    let bob = place.serve("b");
-    place.line("b", &["follow", "notes", &ticket]);
+    let bob = serve(&place, "b");
+    place.lines("b", &["follow", "notes", &ticket]);
     await_state(&place, "a", "in sync");
     for store in ["a", "b"] {
         place.lines(store, &["pause", "notes"]);
@@ -118,9 +123,9 @@ fn a_pause_lasts_until_follow() {
     place.line("a", &["append", "notes", "in the pause"]);
     // A restart does not end it, and neither does contact.
     bob.stop();
-    let bob = place.serve("b");
+    let bob = serve(&place, "b");
     assert!(place.line("b", &["status", "notes"]).contains("paused"));
-    assert!(place.line("b", &["peers"]).contains("(paused)"));
+    assert!(place.lines("b", &["peers"])[0].contains("(paused)"));
     assert!(
         !place
             .lines("b", &["log", "notes"])
@@ -142,7 +147,7 @@ fn commands_follow_by_themselves_without_a_server() {
     join(&place);
     let idle = place.line("b", &["status"]);
     assert!(idle.contains("no server runs here; last reached"), "{idle}");
-    let ann = place.serve("a");
+    let ann = serve(&place, "a");
     let ticket = place.line("a", &["ticket", "notes"]);
     place.lines("b", &["follow", "notes", &ticket]);
     {
@@ -165,7 +170,7 @@ fn a_tree_is_given_to_a_device_that_accepts_it() {
     assert_eq!(place.lines("b", &["accept"]), std::slice::from_ref(&ann));
     let (server, mut heard) = place.serve_heard("b");
     let at = server.address("http:").to_owned();
-    let _giver = place.serve("a");
+    let _giver = serve(&place, "a");
     place.lines("a", &["follow", "notes", &at, "--give"]);
     hear(&mut heard, "2 entries in");
     assert_eq!(place.line("b", &["verify", &tree[..8]]), "ok 2 entries");
@@ -229,7 +234,7 @@ fn a_name_cannot_forge_a_line() {
     let name = "notes\nready\r\u{1b}[2J\u{202e}\u{2028}error: forged";
     let tree = place.line("a", &["new", name, "--anyone", "read"]);
     place.line("a", &["append", &tree, "one\nerror: forged"]);
-    let server = place.serve("a");
+    let server = serve(&place, "a");
     let joined = place.run("b", &["join", &server.tickets[0], "--via", "http"]);
     let mut printed = String::from_utf8_lossy(&joined.stderr).into_owned();
     printed.push_str(&lines(&joined).join("\n"));

@@ -224,7 +224,7 @@ fn two_copies_become_equal_over_iroh() {
 fn every_address_is_tried() {
     let place = Place::new();
     let tree = place.line("a", &["new", "shared", "--anyone", "read"]);
-    let server = place.serve("a");
+    let server = place.serve_with("a", &["--no-iroh"]);
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
     let nobody = format!("http:127.0.0.1:{}", port.expect("a free port").port());
     let alive = &server.addresses[0];

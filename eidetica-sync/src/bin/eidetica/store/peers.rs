@@ -1,7 +1,7 @@
 //! The peers of trees, as the library's peer book and its remembered follows have them.
 
 use eidetica_sync::dag::{PublicKey, TreeId};
-use eidetica_sync::{FollowOptions, Node, Peer};
+use eidetica_sync::{FollowOptions, Node, Peer, RememberedFollow};
 
 use crate::output::failure::{Context, Failure, Result};
 
@@ -35,16 +35,14 @@ const READ_FAILED: &str = "could not read which peers are followed";
 
 /// Remembers that a tree is shared with a peer, unless that is known. A pause stays.
 pub(crate) async fn remember(node: &Node, tree: TreeId, peer: &Peer) -> Result<()> {
-    if let Some(key) = peer.key {
-        let follows = node.remembered_follows().await.context(READ_FAILED)?;
-        let is_known = |tree| follows.iter().any(|it| (it.peer, it.tree) == (key, tree));
-        if is_known(tree) {
-            let added = node.add_addresses(key, peer.addresses.clone()).await;
-            return Ok(added.context("could not remember the addresses of the peer")?);
-        }
+    let failed = "could not remember the peer of the tree";
+    let key = node.identify(peer).await.context(failed)?;
+    let follows = node.remembered_follows().await.context(READ_FAILED)?;
+    let is_known = |it: &RememberedFollow| (it.peer, it.tree) == (key, tree);
+    if !follows.iter().any(is_known) {
+        let followed = node.follow_with(tree, key, FOLLOW).await;
+        followed.context(failed)?;
     }
-    let followed = node.follow_with(tree, peer.clone(), FOLLOW).await;
-    followed.context("could not remember the peer of the tree")?;
     Ok(())
 }
 
