@@ -8,6 +8,12 @@ use eidetica_dag::{Body, TreeId, VerifiedEntry};
 /// Different words in the payloads.
 const WORDS: usize = 8_192;
 
+/// Authors who write at the same time, each on top of its own entries.
+const AUTHORS: usize = 3;
+
+/// Entries that each author writes until one of them merges all.
+const RUN: usize = 100;
+
 /// The shape of a history. The same shape is the same history, to the byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Shape {
@@ -17,12 +23,6 @@ pub struct Shape {
     /// Bytes of text in each
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub payload_bytes: usize,
-    /// Authors who write at the same time, each on top of its own entries
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub authors: usize,
-    /// Entries that each author writes until one of them merges all
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub run: usize,
 }
 
 /// A signed history.
@@ -37,7 +37,6 @@ pub struct History {
 impl History {
     /// Writes and signs a history. Anyone may write to the tree.
     pub fn sign(shape: Shape) -> Self {
-        let authors = shape.authors.max(1);
         let mut text = Text::new();
         let mut timestamp_ms = 1_790_000_000_000;
         let root = sign_on_top(None, [], &key(0), timestamp_ms, open_genesis("benchmark"));
@@ -51,10 +50,10 @@ impl History {
             entries.push(entry);
             entries.len() - 1
         };
-        let mut tips = vec![0; authors];
+        let mut tips = [0; AUTHORS];
         while tips[0] + 1 < shape.entries {
-            for turn in 0..shape.run.max(1) * authors {
-                let author = turn % authors;
+            for turn in 0..RUN * AUTHORS {
+                let author = turn % AUTHORS;
                 tips[author] = write(&[tips[author]], author);
             }
             let merge = write(&tips, 0);

@@ -6,7 +6,6 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use xtask_support::figures::milliseconds;
 use xtask_support::now;
 use xtask_support::process::Supervisor;
@@ -28,9 +27,6 @@ pub struct Options {
     #[arg(long, value_name = "N", default_values_t = [10_000, HISTORY_ENTRIES],
           value_parser = clap::value_parser!(u64).range(1..=HISTORY_ENTRIES))]
     entries: Vec<u64>,
-    /// Only this transport
-    #[arg(long, default_values = TRANSPORTS, value_parser = PossibleValuesParser::new(TRANSPORTS))]
-    via: Vec<String>,
 }
 
 /// Entries of the real history.
@@ -138,12 +134,12 @@ impl Bench {
             "after a kill, at most one batch comes twice",
         ];
         let mut targets = targets.map(Target::new);
-        for via in &options.via {
+        for via in TRANSPORTS {
             let mut all = Vec::new();
             for origin in &origins {
                 let it = self.bootstrap(origin, via)?;
                 whole.push(vec![
-                    via.clone(),
+                    via.into(),
                     grouped(origin.entries),
                     decimals(origin.entries as f64 / it.elapsed.as_secs_f64(), 0),
                     decimals(it.bytes as f64 / origin.entries as f64, 1),

@@ -32,8 +32,8 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Vec::new(),
         Stall::HalfHead => b"POST /eidetica/v2/exch".to_vec(),
-        Stall::HalfFrame => {
-            let frames = attack.bytes(Transport::Http);
+        Stall::HalfBody | Stall::HalfFrame => {
+            let frames = attack.bytes(Transport::Http, stall);
             // As much again is promised.
             [&head(2 * frames.len()), &frames[..]].concat()
         }

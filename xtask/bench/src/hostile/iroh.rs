@@ -67,7 +67,7 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Bytes::new(),
         Stall::HalfHead => Bytes::from_static(b"\x40\0"),
-        Stall::HalfFrame => attack.bytes(Transport::Iroh),
+        Stall::HalfBody | Stall::HalfFrame => attack.bytes(Transport::Iroh, stall),
     };
     // Whatever goes wrong means that there is no connection.
     let Ok(connection) = endpoint.connect(to, ALPN).await else {

@@ -95,17 +95,20 @@ enum Stall {
     Nothing,
     /// In the head of a request.
     HalfHead,
+    /// In the first frame.
+    HalfBody,
     /// After a request, in a frame with entries.
     HalfFrame,
 }
 
 impl Stall {
-    /// Returns where the connection with this number stalls: most in a frame.
+    /// Returns where the connection with this number stalls: thirds, the first of them in parts.
     fn of(number: usize) -> Self {
         match number % 12 {
             0 => Self::Handshake,
             1 => Self::Nothing,
             2 | 3 => Self::HalfHead,
+            4..8 => Self::HalfBody,
             _ => Self::HalfFrame,
         }
     }
@@ -124,16 +127,16 @@ struct Attack {
 
 impl Attack {
     /// Returns the frames, or parts of them, that are sent before the connection stalls.
-    fn bytes(&self, transport: Transport) -> Bytes {
+    fn bytes(&self, transport: Transport, stall: Stall) -> Bytes {
         let mut bytes = BytesMut::new();
-        if transport == Transport::Http {
+        if transport == Transport::Http && stall == Stall::HalfFrame {
             put_frame(&mut bytes, &proof::anonymous());
         }
-        let request = Request::SendEntries(SendEntries {
-            tree: self.tree,
-            entries: 1_000,
-        });
-        put_frame(&mut bytes, &RequestHeader::new(request).encode());
+        if stall == Stall::HalfFrame {
+            let (tree, entries) = (self.tree, 1_000);
+            let request = Request::SendEntries(SendEntries { tree, entries });
+            put_frame(&mut bytes, &RequestHeader::new(request).encode());
+        }
         bytes.put_u32_le(2 * HALF_FRAME_BYTES as u32);
         bytes.put_bytes(7, HALF_FRAME_BYTES);
         bytes.freeze()
