@@ -225,7 +225,7 @@ async fn stalled(
     let ended = async {
         let mut standing = standing.await.map_err(failed)??;
         let mut stood: Vec<Duration> = Vec::new();
-        let give_up = began + PATIENCE;
+        let give_up = Instant::now() + PATIENCE;
         while let Some(ended) = timeout_at(give_up, standing.join_next())
             .await
             .map_err(|_| "the server does not close a stalled connection")?
