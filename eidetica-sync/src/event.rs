@@ -44,7 +44,9 @@ pub enum Event {
         sync: u64,
         /// The tree.
         tree: TreeId,
-        /// The addresses to try, in order.
+        /// The peer.
+        peer: PublicKey,
+        /// The addresses to try, most promising first.
         addresses: Vec<Address>,
     },
     /// A sync has ended.
@@ -53,8 +55,18 @@ pub enum Event {
         sync: u64,
         /// The tree.
         tree: TreeId,
+        /// The peer.
+        peer: PublicKey,
         /// The result.
         result: Result<Report, Arc<SyncError>>,
+    },
+    /// What is known of a followed tree at a peer has changed; [`Node::status`](crate::Node::status)
+    /// tells what it is.
+    StatusChanged {
+        /// The peer.
+        peer: PublicKey,
+        /// The tree, or `None` for all trees that are followed there.
+        tree: Option<TreeId>,
     },
     /// The listener was too slow and has missed this many events.
     Lagged(u64),
@@ -136,29 +148,71 @@ impl Publisher {
         self.publish(Event::JoinRequested { tree, key, role });
     }
 
-    /// Publishes the start of a sync, and returns its number.
-    pub(crate) fn sync_started(&self, tree: TreeId, addresses: Vec<Address>) -> u64 {
+    pub(crate) fn status_changed(&self, peer: PublicKey, tree: Option<TreeId>) {
+        self.publish(Event::StatusChanged { peer, tree });
+    }
+
+    /// Publishes the start of a sync. Its end is published by the returned value, at the latest when
+    /// it is dropped.
+    pub(crate) fn sync_started(
+        &self,
+        tree: TreeId,
+        peer: PublicKey,
+        addresses: Vec<Address>,
+    ) -> StartedSync {
         let sync = self.syncs.fetch_add(1, Ordering::Relaxed);
         self.publish(Event::SyncStarted {
             sync,
             tree,
+            peer,
             addresses,
         });
-        sync
-    }
-
-    pub(crate) fn sync_ended(
-        &self,
-        sync: u64,
-        tree: TreeId,
-        result: Result<Report, Arc<SyncError>>,
-    ) {
-        self.publish(Event::SyncEnded { sync, tree, result });
+        StartedSync {
+            publisher: self.clone(),
+            sync,
+            tree,
+            peer,
+            has_ended: false,
+        }
     }
 
     pub(crate) fn events(&self) -> Events {
         Events {
             receiver: self.sender.subscribe(),
+        }
+    }
+}
+
+/// A sync whose start was published.
+pub(crate) struct StartedSync {
+    publisher: Publisher,
+    sync: u64,
+    tree: TreeId,
+    peer: PublicKey,
+    has_ended: bool,
+}
+
+impl StartedSync {
+    /// Publishes the end.
+    pub(crate) fn end(mut self, result: Result<Report, Arc<SyncError>>) {
+        self.publish(result);
+    }
+
+    fn publish(&mut self, result: Result<Report, Arc<SyncError>>) {
+        self.has_ended = true;
+        self.publisher.publish(Event::SyncEnded {
+            sync: self.sync,
+            tree: self.tree,
+            peer: self.peer,
+            result,
+        });
+    }
+}
+
+impl Drop for StartedSync {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.publish(Err(SyncError::Closed.into()));
         }
     }
 }

@@ -53,8 +53,8 @@ pub use client::peer::Peer;
 pub use event::{Event, Events, Origin, Subscription, Transfer};
 pub use membership::{InviteInfo, JoinRequest};
 pub use node::{
-    InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Revocation, RunningSync,
-    SubscribeFrom, TreeError, TreeInfo,
+    Follow, FollowOptions, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder,
+    Revocation, RunningSync, SubscribeFrom, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
 pub use transport::manager::TransportManager;

@@ -1,5 +1,8 @@
 //! Why a sync fails.
 
+use std::time::Duration;
+
+use eidetica_proto::coordinator::TooManyLanes;
 use eidetica_proto::{Address, ErrorCode, SyncFault, TransportError};
 
 use crate::store::StoreError;
@@ -30,12 +33,32 @@ pub enum SyncError {
     /// No address of the peer is known.
     #[error("no address of the peer is known; tickets list addresses as at=…")]
     NoAddress,
+    /// Too many trees are followed.
+    #[error(transparent)]
+    TooManyFollowed(#[from] TooManyLanes),
+    /// The peer did not confirm in time that both sides have the same entries.
+    #[error("the peer did not confirm within {0:?} that it has the same entries; status tells why")]
+    NotConfirmed(Duration),
     /// The node was shut down.
     #[error("the node was shut down")]
     Closed,
 }
 
 impl SyncError {
+    pub(crate) fn transport(address: &Address, source: TransportError) -> Self {
+        Self::Transport {
+            address: address.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn peer(address: &Address, source: impl Into<SyncFault>) -> Self {
+        Self::Peer {
+            address: address.clone(),
+            source: source.into(),
+        }
+    }
+
     /// Tells whether the same sync may succeed later without a change on this side.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -49,8 +72,8 @@ impl SyncError {
                     ErrorCode::Busy | ErrorCode::Internal | ErrorCode::StaleProof
                 )
             }
-            Self::Peer { .. } | Self::NoAddress | Self::Closed => false,
-            Self::Store(_) => true,
+            Self::Peer { .. } | Self::NoAddress | Self::TooManyFollowed(_) | Self::Closed => false,
+            Self::Store(_) | Self::NotConfirmed(_) => true,
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Asking peers: [`peer_client`] carries one exchange with both sides authenticated, and
-//! [`session_driver`] a whole sync. What to say is decided by [`eidetica_proto::session`].
+//! Asking peers: [`dialer`] reaches a peer at one of its addresses, which [`book`] keeps;
+//! [`peer_client`] carries one exchange with both sides authenticated, [`session_driver`] a whole
+//! sync and [`watch_driver`] a watch. What to say is decided by [`eidetica_proto::session`].
 
-pub(crate) mod addresses;
+pub(crate) mod book;
+pub(crate) mod dialer;
 pub(crate) mod error;
 pub(crate) mod peer;
 pub(crate) mod peer_client;
 pub(crate) mod session_driver;
+pub(crate) mod watch_driver;

@@ -100,7 +100,7 @@ impl PeerClient {
         let known = remembered.filter(|known| Some(known.key) == wanted);
         let known = match known {
             Some(known) => known,
-            None => self.greet(&at, wanted).await?,
+            None => self.greet(&at, wanted).await?.0,
         };
         let (met, is_stale, answer) = self.exchange_signed(&at, &known, request).await?;
         if !is_stale {
@@ -135,27 +135,48 @@ impl PeerClient {
         Ok((met, is_stale, answer))
     }
 
-    /// Asks a peer who it is.
-    async fn greet(
+    /// Asks a peer who it is. Returns its key and its own addresses.
+    ///
+    /// # Errors
+    /// As [`PeerClient::exchange`].
+    pub(crate) async fn hello(
         &self,
-        at: &Target<'_>,
-        wanted: Option<PublicKey>,
-    ) -> Result<KnownPeer, TransportError> {
+        at: Target<'_>,
+    ) -> Result<(PublicKey, Vec<Address>), TransportError> {
+        if !at.transport.proves_keys() {
+            let (met, addresses) = self.greet(&at, at.peer).await?;
+            return Ok((met.key, addresses));
+        }
+        let address = at.address;
+        let request = OutgoingMessage::header_only(self.hello_header());
+        let mut answer = self.exchange(at, &request).await?;
+        let header = answer.frames.next().await.transpose()?.unwrap_or_default();
+        let hello = read_hello(address, &header, answer.peer)?;
+        let _end = answer.frames.next().await;
+        Ok((answer.peer, hello.addresses))
+    }
+
+    fn hello_header(&self) -> Bytes {
         let hello = Hello {
             key: self.key.public(),
             versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
             addresses: Vec::new(),
         };
-        let header = RequestHeader::new(Request::Hello(hello)).encode();
-        let proving = Proving::challenge(self.random.bytes(), wanted, header);
+        RequestHeader::new(Request::Hello(hello)).encode()
+    }
+
+    /// Greets a peer over a connection that proves no keys.
+    async fn greet(
+        &self,
+        at: &Target<'_>,
+        wanted: Option<PublicKey>,
+    ) -> Result<(KnownPeer, Vec<Address>), TransportError> {
+        let proving = Proving::challenge(self.random.bytes(), wanted, self.hello_header());
         let request = Box::pin(stream::iter(proving.frames().map(Ok)));
         let response = at.transport.exchange(at.address, request).await?;
         let (met, header, _) = self.check(at, &proving, response).await?;
-        match ResponseHeader::decode(&header).map(|header| header.reply) {
-            Ok(Ok(Reply::Hello(hello))) if hello.key == met.key => Ok(met),
-            Ok(Err(refusal)) => Err(mismatch(at.address, &refusal.to_string())),
-            Ok(Ok(_)) | Err(_) => Err(mismatch(at.address, "the peer does not answer a greeting")),
-        }
+        let hello = read_hello(at.address, &header, met.key)?;
+        Ok((met, hello.addresses))
     }
 
     /// Checks who answers, and remembers it.
@@ -178,25 +199,31 @@ impl PeerClient {
                 });
             }
         };
+        let pinned = self.remembered(at.address).await;
+        let is_pinned = |key| pinned.is_some_and(|known| known.key == key);
         let met = proving
             .check(&first, &header, wall_clock_ms())
             .map_err(|fault| match (fault, at.peer) {
-                (ProofFault::SomebodyElse(key), Some(wanted)) => {
+                (ProofFault::SomebodyElse(key), Some(wanted)) if !is_pinned(wanted) => {
                     wrong_peer(at.address, &wanted, &key)
                 }
-                (ProofFault::SomebodyElse(key), None) => changed_peer(at.address, &key),
+                (ProofFault::SomebodyElse(key), _) => changed_peer(at.address, &key),
                 (ProofFault::BadSignature, _) => {
                     let text = format!("{}: {fault}", at.address);
                     TransportError::new(TransportErrorKind::WrongPeer, text)
                 }
                 (ProofFault::NotAProof, _) => mismatch(at.address, &fault.to_string()),
             })?;
-        let pinned = self.remembered(at.address).await;
         // A ticket names a peer for one exchange; it does not change which peer is trusted without.
         if pinned.is_none_or(|pinned| pinned.key == met.key) {
             self.remember(at.address, met).await;
         }
         Ok((met, header, frames))
+    }
+
+    /// Returns the key that is pinned to an address.
+    pub(crate) async fn pinned(&self, address: &Address) -> Option<PublicKey> {
+        self.remembered(address).await.map(|known| known.key)
     }
 
     async fn remembered(&self, address: &Address) -> Option<KnownPeer> {
@@ -244,6 +271,14 @@ impl PeerClient {
         lock(&self.cached).remove(address);
         let (store, key) = (self.store.clone(), meta_key(address));
         blocking::run(move || store.put(&key, None)).await
+    }
+}
+
+fn read_hello(address: &Address, header: &[u8], key: PublicKey) -> Result<Hello, TransportError> {
+    match ResponseHeader::decode(header).map(|header| header.reply) {
+        Ok(Ok(Reply::Hello(hello))) if hello.key == key => Ok(hello),
+        Ok(Err(refusal)) => Err(mismatch(address, &refusal.to_string())),
+        Ok(Ok(_)) | Err(_) => Err(mismatch(address, "the peer does not answer a greeting")),
     }
 }
 

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use eidetica_dag::PublicKey;
+use eidetica_proto::coordinator::PeerId;
 use eidetica_proto::{
     Address, EntryReceiver, FrameStream, PeerFault, Progress, Received, Report, Step, SyncFault,
-    SyncSession, SyncTransport, TransportError,
+    SyncOutcome, SyncSession, TransportError,
 };
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::watch;
 
+use crate::client::dialer::{Dialer, Reached};
 use crate::client::error::SyncError;
-use crate::client::peer_client::{PeerClient, Target};
 use crate::event::{Origin, Transfer};
 use crate::news::News;
 use crate::platform::blocking;
@@ -21,100 +20,117 @@ use crate::store::{Snapshot, Store, StoreError};
 use crate::transport::frame_streams::{Arrived, Meter, OutgoingMessage, incoming};
 use crate::transport::receive::{ReceiveDriver, ReceiveError};
 
-/// One sync of one tree with the peer at one address.
-pub(crate) struct SessionDriver {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) client: Arc<PeerClient>,
-    pub(crate) transport: Arc<dyn SyncTransport>,
-    pub(crate) address: Address,
-    /// Whom the address must lead to, if that is known.
-    pub(crate) peer: Option<PublicKey>,
-    pub(crate) news: News,
+/// One sync of one tree with one peer.
+pub(crate) struct SessionDriver<'a> {
+    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) dialer: &'a Dialer,
+    pub(crate) news: &'a News,
+    pub(crate) peer: PeerId,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
-type Parts = BoxStream<'static, Arrived<Received>>;
+/// How a sync went.
+pub(crate) struct Synced {
+    pub(crate) report: Report,
+    /// The peer has every entry that arrived here before this number.
+    pub(crate) settled: u32,
+}
 
-impl SessionDriver {
-    /// Runs the session to its end. What arrives before an error and can be stored is stored.
-    pub(crate) async fn run(self, mut session: SyncSession) -> Result<Report, SyncError> {
+/// What is open between two steps.
+#[derive(Default)]
+struct Open {
+    snapshot: Option<Snapshot>,
+    response: Option<(Reached, Arc<Meter>)>,
+    /// Where the response comes from.
+    address: Option<Address>,
+    parts: Option<BoxStream<'static, Arrived<Received>>>,
+    /// Begins when the peer has proved its key.
+    receiving: Option<ReceiveDriver>,
+    /// The arrival count of the last view, and of the one whose entries were sent.
+    viewed: u32,
+    sent: Option<u32>,
+}
+
+impl SessionDriver<'_> {
+    /// Runs the session to its end, and calls `answered` when the peer begins to answer. What arrives
+    /// before an error and can be stored is stored.
+    pub(crate) async fn run(
+        &self,
+        mut session: SyncSession,
+        answered: impl Fn(),
+    ) -> Result<Synced, SyncError> {
         let tree = session.tree();
-        // It begins when the peer has proved its key.
-        let mut receiving = None;
-        // What is open between two steps.
-        let mut snapshot = None;
-        let mut response: Option<(FrameStream, Arc<Meter>)> = None;
-        let mut parts: Option<Parts> = None;
+        let mut open = Open::default();
         loop {
             self.progress.send_replace(session.progress());
             match session.poll_step() {
                 Step::View => {
-                    self.receive(&mut receiving, &mut session, parts.take())
-                        .await?;
+                    self.receive(&mut open, &mut session).await?;
                     let store = self.store.clone();
                     let viewed;
                     (session, viewed) = blocking::run(move || view(&*store, session)).await;
                     let (taken, verdict) = viewed?;
-                    snapshot = Some(taken);
-                    verdict.map_err(|fault| self.peer_error(fault))?;
+                    open.viewed = taken.entry_count();
+                    open.snapshot = Some(taken);
+                    verdict.map_err(|fault| open.fault(fault))?;
                 }
                 Step::Exchange { header, entries } => {
-                    let entries = entries.zip(snapshot.take());
+                    open.sent = entries.is_some().then_some(open.viewed).or(open.sent);
+                    let entries = entries.zip(open.snapshot.take());
                     let request = OutgoingMessage { header, entries };
-                    let at = Target {
-                        transport: &*self.transport,
-                        address: &self.address,
-                        peer: self.peer,
-                    };
-                    let answer = self.client.exchange(at, &request).await;
-                    let answer = answer.map_err(|error| self.transport_error(error))?;
-                    session.handle_peer(Some(answer.peer));
-                    receiving.get_or_insert_with(|| self.begin_receiving(answer.peer));
-                    response = Some((answer.frames, answer.sent));
+                    let reached = self.dialer.exchange(self.peer, &request).await?;
+                    answered();
+                    session.handle_peer(Some(reached.answer.peer));
+                    open.address = Some(reached.address.clone());
+                    let begin = || self.begin_receiving(&reached);
+                    open.receiving.get_or_insert_with(begin);
+                    let sent = reached.answer.sent.clone();
+                    open.response = Some((reached, sent));
                 }
                 Step::ReceiveHeader => {
-                    let response = response.take();
-                    let (mut frames, sent) = response.ok_or_else(|| self.incomplete())?;
-                    let header = frames.next().await.ok_or_else(|| self.incomplete())?;
-                    let header = header.map_err(|error| self.transport_error(error))?;
+                    let Some((mut reached, sent)) = open.response.take() else {
+                        return Err(open.fault(PeerFault::Incomplete.into()));
+                    };
+                    let header = reached.header().await?;
                     let (entries, bytes) = sent.read();
                     session.handle_sent(entries, bytes);
                     session
                         .handle_header(&header)
-                        .map_err(|fault| self.peer_error(fault))?;
-                    parts = Some(Box::pin(incoming(tree, frames)));
+                        .map_err(|fault| open.fault(fault))?;
+                    let frames: FrameStream = reached.answer.frames;
+                    open.parts = Some(Box::pin(incoming(tree, frames)));
                 }
-                Step::Receive => {
-                    self.receive(&mut receiving, &mut session, parts.take())
-                        .await?;
-                }
+                Step::Receive => self.receive(&mut open, &mut session).await?,
                 Step::Done(report) => {
-                    self.receive(&mut receiving, &mut session, parts.take())
-                        .await?;
-                    return Ok(report);
+                    self.receive(&mut open, &mut session).await?;
+                    let settled = match report.outcome {
+                        SyncOutcome::Equal => open.viewed,
+                        SyncOutcome::MovedOn => open.sent.unwrap_or(open.viewed),
+                        SyncOutcome::Pulled
+                        | SyncOutcome::PeerIsReadOnly
+                        | SyncOutcome::PeerMayNotRead
+                        | SyncOutcome::PeerLacksParents => 0,
+                    };
+                    return Ok(Synced { report, settled });
                 }
             }
         }
     }
 
-    fn begin_receiving(&self, peer: PublicKey) -> ReceiveDriver {
+    fn begin_receiving(&self, reached: &Reached) -> ReceiveDriver {
         let origin = Origin::Peer {
-            key: peer,
+            key: reached.answer.peer,
             how: Transfer::Pulled,
-            at: self.address.to_string(),
+            at: reached.address.to_string(),
         };
-        let worker = AppendWorker::new(self.store.clone());
-        ReceiveDriver::new(worker, self.news.clone(), origin)
+        let (store, news) = (self.store.clone(), self.news.clone());
+        ReceiveDriver::new(AppendWorker::new(store, news, origin))
     }
 
     /// Reads a response to its end and stores what it brings, if anything.
-    async fn receive(
-        &self,
-        receiving: &mut Option<ReceiveDriver>,
-        session: &mut SyncSession,
-        parts: Option<Parts>,
-    ) -> Result<(), SyncError> {
-        let Some(receiving) = receiving else {
+    async fn receive(&self, open: &mut Open, session: &mut SyncSession) -> Result<(), SyncError> {
+        let parts = open.parts.take();
+        let Some(receiving) = &mut open.receiving else {
             return Ok(());
         };
         let parts = parts.unwrap_or_else(|| Box::pin(stream::empty()));
@@ -123,30 +139,28 @@ impl SessionDriver {
             self.progress
                 .send_replace(Progress::of(receiver.counts(), to_send));
         };
-        let received = receiving.run(session.receiver(), parts, observe);
-        received.await.map_err(|error| match error {
-            ReceiveError::Transport(error) => self.transport_error(error),
-            ReceiveError::Fault(fault) => self.peer_error(fault),
+        let received = receiving.run(session.receiver(), parts, observe).await;
+        received.map_err(|error| match error {
+            ReceiveError::Transport(error) => open.broken(error),
+            ReceiveError::Fault(fault) => open.fault(fault),
             ReceiveError::Store(error) => error.into(),
         })
     }
+}
 
-    fn transport_error(&self, source: TransportError) -> SyncError {
-        SyncError::Transport {
-            address: self.address.clone(),
-            source,
+impl Open {
+    fn fault(&self, source: SyncFault) -> SyncError {
+        match &self.address {
+            Some(address) => SyncError::peer(address, source),
+            None => SyncError::NoAddress,
         }
     }
 
-    fn peer_error(&self, source: SyncFault) -> SyncError {
-        SyncError::Peer {
-            address: self.address.clone(),
-            source,
+    fn broken(&self, source: TransportError) -> SyncError {
+        match &self.address {
+            Some(address) => SyncError::transport(address, source),
+            None => SyncError::NoAddress,
         }
-    }
-
-    fn incomplete(&self) -> SyncError {
-        self.peer_error(PeerFault::Incomplete.into())
     }
 }
 

@@ -1,316 +1,238 @@
-//! The background engine: takes operations from a queue and runs each beside the loop.
+//! The background engine: carries out what the coordinator decides.
 //!
-//! The loop itself never waits for a peer, so a slow or dead one delays nobody else. When to sync
-//! with peers that are followed is decided by a [`Schedule`]; for one tree and one peer there is one
-//! sync at a time, whoever asked for it.
+//! The loop takes actions from the coordinator and runs each in a task of its own, so it never waits
+//! for a peer. Tasks report to the coordinator by themselves, through [`shared`], and so do the
+//! methods of the node; the loop then looks again.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | [`shared`] | the coordinator behind a lock, and what it does not keep |
+//! | [`tasks`] | one function for each kind of action |
+//! | [`outcome`] | what a failure means to the coordinator |
+//! | [`by_hand`] | syncs that a program asks for |
+//! | [`follows`] | follows that survive a restart |
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+pub(crate) mod by_hand;
+pub(crate) mod follows;
+mod outcome;
+pub(crate) mod shared;
+mod tasks;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use eidetica_dag::TreeId;
-use eidetica_proto::schedule::{Cause, PeerStatus, Schedule};
-use eidetica_proto::{BackoffPolicy, Progress, Report, SyncOptions, SyncSession};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use eidetica_proto::coordinator::{Action, ExchangeId, Outcome, PeerId};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use crate::client::addresses::try_in_order;
-use crate::client::error::SyncError;
-use crate::client::peer::Peer;
-use crate::client::peer_client::PeerClient;
-use crate::client::session_driver::SessionDriver;
-use crate::news::{Facts, News};
-use crate::platform::random::Random;
-use crate::store::Store;
-use crate::transport::manager::TransportManager;
+use self::by_hand::ByHand;
+use self::shared::{About, Shared};
+use self::tasks::{Ended, Exchange};
+use crate::platform::clock::SuspendDetector;
 
-/// How many operations may wait in the queue; whoever queues one more waits with it.
+/// How many syncs by hand may wait to be begun; another one waits to be queued.
 pub(crate) const QUEUE_MAX: usize = 256;
 
-/// What a node asks of its engine.
-pub(crate) enum Operation {
-    /// Sync once, and tell the one who asked.
-    Sync {
-        tree: TreeId,
-        peer: Peer,
-        options: SyncOptions,
-        progress: watch::Sender<Progress>,
-        reply: oneshot::Sender<SyncResult>,
-    },
-    /// Keep a tree equal with a peer.
-    Follow { tree: TreeId, peer: Peer },
-    /// Stop that.
-    Unfollow { tree: TreeId, peer: Peer },
-    /// How does it stand with those that are followed?
-    Statuses {
-        reply: oneshot::Sender<Vec<(Peer, TreeId, PeerStatus)>>,
-    },
-}
+/// How often the clocks are compared, in milliseconds: a machine that wakes up catches up within
+/// this time.
+const CLOCKS_EVERY_MS: u64 = 1_000;
 
-type SyncResult = Result<Report, Arc<SyncError>>;
-
-/// One sync to run.
-struct Job {
-    tree: TreeId,
-    peer: Peer,
-    options: SyncOptions,
-    progress: watch::Sender<Progress>,
-    asked_by: AskedBy,
-}
-
-enum AskedBy {
-    Caller(oneshot::Sender<SyncResult>),
-    Schedule(PeerNumber),
-}
-
-/// Numbers the peers that are followed, in the order in which they first were.
-type PeerNumber = u32;
-
-/// Syncs of one lane run one after the other.
-type Lane = (Peer, TreeId);
-
-/// A job that has ended.
-struct Ended {
-    lane: Lane,
-    scheduled: Option<PeerNumber>,
-    succeeded: bool,
-}
-
-/// What the engine works with.
-#[derive(Clone)]
+/// The loop, and the tasks that it began.
 pub(crate) struct Engine {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) manager: Arc<TransportManager>,
-    pub(crate) client: Arc<PeerClient>,
-    pub(crate) news: News,
-    pub(crate) random: Random,
-}
-
-/// What changes while the engine runs.
-struct Running {
-    engine: Engine,
-    started: Instant,
-    schedule: Schedule<PeerNumber>,
-    peers: BTreeMap<PeerNumber, Peer>,
-    /// Present while a job of that lane runs; holds those that wait for it.
-    lanes: HashMap<Lane, VecDeque<Job>>,
-    jobs: JoinSet<Ended>,
+    shared: Arc<Shared>,
+    /// Exchanges and watches under way.
+    running: BTreeMap<ExchangeId, AbortHandle>,
+    jobs: JoinSet<Option<ExchangeId>>,
 }
 
 impl Engine {
-    /// Runs until every sender of the queue is gone, then cuts what is under way. Whatever a sync
-    /// had stored by then stays.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Operation>) {
-        let news = self.news.clone();
-        let mut running = Running {
-            engine: self,
-            started: Instant::now(),
-            schedule: Schedule::new(BackoffPolicy::default()),
-            peers: BTreeMap::new(),
-            lanes: HashMap::new(),
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            running: BTreeMap::new(),
             jobs: JoinSet::new(),
-        };
+        }
+    }
+
+    /// Runs until every sender of the queue is gone, then cuts what is under way. What was stored by
+    /// then stays.
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<ByHand>) {
+        let shared = self.shared.clone();
+        let saving = shared.dialer.book.clone().save_changes();
+        self.jobs.spawn(async {
+            saving.await;
+            None
+        });
+        follows::resume(&shared).await;
+        let mut clocks = SuspendDetector::start();
         loop {
-            running.start_what_is_due();
-            let wake = running.schedule.poll_wake_ms();
-            let wake = wake.map(|ms| running.started + Duration::from_millis(ms));
+            let next = shared.poll();
+            for action in next.actions {
+                self.carry_out(action);
+            }
+            for watch in next.replaced {
+                self.cut(watch);
+            }
+            while let Some(ended) = self.jobs.try_join_next() {
+                self.reap(ended);
+            }
+            if next.is_more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let now_ms = shared.now_ms();
+            let look_ms = now_ms + CLOCKS_EVERY_MS;
+            let wake_ms = next.wake_ms.unwrap_or(look_ms).min(look_ms);
             tokio::select! {
-                operation = queue.recv() => match operation {
-                    Some(operation) => running.handle_operation(operation),
+                () = shared.changed() => {}
+                job = queue.recv() => match job {
+                    Some(job) => {
+                        let shared = shared.clone();
+                        self.jobs.spawn(async move { job.run(&shared).await; None });
+                    }
                     None => break,
                 },
-                Some(ended) = running.jobs.join_next() => match ended {
-                    Ok(ended) => running.handle_ended(ended),
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                },
-                () = news.board().changed() => running.handle_facts(&news.board().take()),
-                () = tokio::time::sleep_until(wake.unwrap_or(running.started)), if wake.is_some() => {}
+                () = tokio::time::sleep_until(shared.at(wake_ms)) => {}
+            }
+            if clocks.was_suspended(CLOCKS_EVERY_MS) {
+                tracing::debug!("the machine was suspended: looking at every peer");
+                shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
             }
         }
-        running.jobs.shutdown().await;
-    }
-}
-
-impl Running {
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        shared.input(|core, now_ms| core.coordinator.handle_shutdown(now_ms));
+        shared.close();
+        self.jobs.shutdown().await;
+        shared.dialer.book.save().await;
     }
 
-    fn handle_operation(&mut self, operation: Operation) {
-        match operation {
-            Operation::Sync {
-                tree,
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Check { id, peer, trees } => {
+                let about = About::Trees(trees.clone());
+                self.begin(id, peer, about, |exchange| exchange.check(trees));
+            }
+            Action::Sync {
+                id,
                 peer,
-                options,
-                progress,
-                reply,
-            } => {
-                let asked_by = AskedBy::Caller(reply);
-                self.begin(Job {
-                    tree,
-                    peer,
-                    options,
-                    progress,
-                    asked_by,
-                });
+                tree,
+                pull,
+                push,
+            } => self.begin(id, peer, About::Tree(tree), |exchange| {
+                exchange.sync(tree, pull, push)
+            }),
+            Action::Push {
+                id,
+                peer,
+                tree,
+                from,
+                except,
+            } => self.begin(id, peer, About::Tree(tree), |exchange| {
+                exchange.push(tree, from, except)
+            }),
+            Action::Give { id, peer, tree } => {
+                self.begin(id, peer, About::Tree(tree), |exchange| exchange.give(tree));
             }
-            Operation::Follow { tree, peer } => {
-                let number = self.number_of(&peer).unwrap_or_else(|| {
-                    let number = self.peers.last_key_value().map_or(0, |(last, _)| last + 1);
-                    self.peers.insert(number, peer);
-                    number
-                });
-                let seed = u64::from_le_bytes(self.engine.random.bytes());
-                self.schedule.handle_follow(number, tree, seed);
+            Action::Watch {
+                id,
+                peer,
+                trees,
+                replaces,
+            } => self.begin(id, peer, About::Watch, |exchange| {
+                exchange.watch(trees, replaces)
+            }),
+            Action::StopWatch { id } | Action::Abandon { id } => self.cut(id),
+            Action::StatusChanged { peer, tree } => {
+                self.shared.news.publisher().status_changed(peer, tree);
             }
-            Operation::Unfollow { tree, peer } => {
-                if let Some(number) = self.number_of(&peer) {
-                    self.schedule.handle_unfollow(number, tree);
+        }
+    }
+
+    /// Runs an exchange in a task, whose end is reported whatever happens.
+    fn begin<F>(
+        &mut self,
+        id: ExchangeId,
+        peer: PeerId,
+        about: About,
+        run: impl FnOnce(Exchange) -> F,
+    ) where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let shared = self.shared.clone();
+        let exchange = run(Exchange {
+            shared: shared.clone(),
+            id,
+            peer,
+        });
+        let mut end = End {
+            shared,
+            id,
+            peer,
+            about,
+            is_reported: false,
+        };
+        let task = async move {
+            let result = exchange.await;
+            end.report(result);
+            Some(id)
+        };
+        self.running.insert(id, self.jobs.spawn(task));
+    }
+
+    fn cut(&mut self, id: ExchangeId) {
+        if let Some(task) = self.running.remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn reap(&mut self, ended: Result<Option<ExchangeId>, JoinError>) {
+        match ended {
+            Ok(id) => {
+                if let Some(id) = id {
+                    self.running.remove(&id);
                 }
             }
-            Operation::Statuses { reply } => {
-                let statuses = self.schedule.statuses(self.now_ms());
-                let named = |(number, tree, standing)| {
-                    self.peers
-                        .get(&number)
-                        .map(|peer| (peer.clone(), tree, standing))
-                };
-                let _gave_up_waiting = reply.send(statuses.filter_map(named).collect());
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
             }
         }
-    }
-
-    fn handle_facts(&mut self, facts: &Facts) {
-        for (tree, stored) in &facts.stored {
-            let mut origins = stored.brought.iter().map(|(key, _)| *key);
-            let first = origins.next();
-            let from = first.filter(|key| origins.all(|other| other == *key));
-            let from = from.and_then(|key| {
-                let is_it = |peer: &Peer| peer.key == Some(key);
-                let found = self.peers.iter().find(|(_, peer)| is_it(peer));
-                found.map(|(number, _)| *number)
-            });
-            self.schedule.handle_stored(*tree, from);
-        }
-    }
-
-    fn handle_ended(&mut self, ended: Ended) {
-        let Ended {
-            lane,
-            scheduled,
-            succeeded,
-        } = ended;
-        if let Some(number) = scheduled.or_else(|| self.number_of(&lane.0)) {
-            if scheduled.is_some() {
-                self.schedule
-                    .handle_ended(number, lane.1, succeeded, self.now_ms());
-            }
-            if succeeded {
-                self.schedule.handle_heard(number);
-            }
-        }
-        match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
-            Some(next) => self.spawn(next),
-            None => {
-                self.lanes.remove(&lane);
-            }
-        }
-    }
-
-    fn start_what_is_due(&mut self) {
-        while let Some((number, tree, cause)) = self.schedule.poll_start(self.now_ms()) {
-            let peer = self
-                .peers
-                .get(&number)
-                .expect("whoever is followed was numbered")
-                .clone();
-            let filter_at_once = cause == Cause::Change;
-            let options = SyncOptions {
-                filter_at_once,
-                ..SyncOptions::default()
-            };
-            let (progress, _) = watch::channel(Progress::default());
-            let asked_by = AskedBy::Schedule(number);
-            self.begin(Job {
-                tree,
-                peer,
-                options,
-                progress,
-                asked_by,
-            });
-        }
-    }
-
-    fn number_of(&self, peer: &Peer) -> Option<PeerNumber> {
-        self.peers
-            .iter()
-            .find(|(_, other)| *other == peer)
-            .map(|(number, _)| *number)
-    }
-
-    fn begin(&mut self, job: Job) {
-        let lane = (job.peer.clone(), job.tree);
-        if let Some(waiting) = self.lanes.get_mut(&lane) {
-            waiting.push_back(job);
-        } else {
-            self.lanes.insert(lane, VecDeque::new());
-            self.spawn(job);
-        }
-    }
-
-    fn spawn(&mut self, job: Job) {
-        self.jobs.spawn(run_job(self.engine.clone(), job));
     }
 }
 
-/// Runs one sync: tries the addresses in order until one leads to the peer.
-async fn run_job(engine: Engine, job: Job) -> Ended {
-    let Job {
-        tree,
-        peer,
-        options,
-        progress,
-        asked_by,
-    } = job;
-    let Engine {
-        store,
-        manager,
-        client,
-        news,
-        random,
-    } = engine;
-    let publisher = news.publisher();
-    let sync = publisher.sync_started(tree, peer.addresses.clone());
-    let result = try_in_order(&peer, &manager, |transport, address| {
-        let driver = SessionDriver {
-            store: store.clone(),
-            client: client.clone(),
-            transport,
-            address,
-            peer: peer.key,
-            news: news.clone(),
-            progress: progress.clone(),
+/// Reports the end of an exchange, once: when it has ended, was cut, or has panicked.
+struct End {
+    shared: Arc<Shared>,
+    id: ExchangeId,
+    peer: PeerId,
+    about: About,
+    is_reported: bool,
+}
+
+impl End {
+    fn report(&mut self, result: Ended) {
+        self.is_reported = true;
+        let (outcome, error) = match result {
+            Ok(outcome) => (outcome, None),
+            Err(error) => (outcome::of_error(&error), Some(error)),
         };
-        driver.run(SyncSession::new(tree, options, random.bytes()))
-    });
-    let result = result.await;
-    if let Err(error) = &result {
-        tracing::debug!(%tree, %error, "a sync failed");
-    }
-    let result = result.map_err(Arc::new);
-    publisher.sync_ended(sync, tree, result.clone());
-    let succeeded = result.is_ok();
-    let scheduled = match asked_by {
-        AskedBy::Schedule(number) => Some(number),
-        AskedBy::Caller(reply) => {
-            let _gave_up_waiting = reply.send(result);
-            None
+        if let Some(error) = &error {
+            tracing::debug!(peer = %self.peer, %error, "an exchange failed");
         }
-    };
-    Ended {
-        lane: (peer, tree),
-        scheduled,
-        succeeded,
+        self.shared
+            .ended(self.id, self.peer, &self.about, outcome, error);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.is_reported {
+            let outcome = match std::thread::panicking() {
+                true => Outcome::Failed,
+                false => Outcome::Abandoned,
+            };
+            self.shared
+                .ended(self.id, self.peer, &self.about, outcome, None);
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! Puts a node together from its parts.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use eidetica_dag::SecretKey;
-use eidetica_proto::{SyncTransport, TransportError};
+use eidetica_proto::coordinator::Options;
+use eidetica_proto::{BackoffPolicy, SyncTransport, TransportError};
 use tokio::sync::mpsc;
 
 use super::{Inner, Node};
+use crate::client::book::Book;
+use crate::client::dialer::Dialer;
 use crate::client::peer_client::PeerClient;
+use crate::engine::shared::Shared;
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
@@ -29,6 +34,7 @@ pub struct NodeBuilder {
     key: SecretKey,
     random: Random,
     manager: TransportManager,
+    options: Options,
 }
 
 impl NodeBuilder {
@@ -47,6 +53,27 @@ impl NodeBuilder {
         crate::server::json_api::attach(&transport, &self.store, self.key.public());
         self.manager.register(name, Arc::new(transport))?;
         Ok(self)
+    }
+
+    /// Sets the time between two comparisons with each followed peer, a minute by default. News travel
+    /// at once; a comparison finds what was lost on the way.
+    pub fn check_interval(mut self, interval: Duration) -> Self {
+        let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        self.options.check_interval_ms = interval_ms.max(1);
+        self
+    }
+
+    /// Sets how long an unreachable peer is left alone after each failure.
+    pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
+        self.options.backoff = policy;
+        self
+    }
+
+    /// Sets how many exchanges run at a time, with all peers together and with one peer.
+    pub fn parallelism(mut self, in_all: usize, with_one_peer: usize) -> Self {
+        self.options.exchanges_max = in_all;
+        self.options.exchanges_per_peer_max = with_one_peer;
+        self
     }
 
     /// Draws every random choice of the node from `seed`, so that a test can be repeated.
@@ -69,6 +96,7 @@ impl NodeBuilder {
             key,
             random,
             manager,
+            options,
         } = self;
         let manager = Arc::new(manager);
         let news = News::new(Publisher::new());
@@ -95,21 +123,20 @@ impl NodeBuilder {
             },
         });
         let client = PeerClient::new(key.clone(), random.clone(), store.clone());
-        let client = Arc::new(client);
-        let engine = Engine {
-            store: store.clone(),
+        let dialer = Dialer {
+            client: Arc::new(client),
             manager: manager.clone(),
-            client: client.clone(),
-            news: news.clone(),
-            random: random.clone(),
+            book: Arc::new(Book::open(store.clone())),
         };
-        let (queue, operations) = mpsc::channel(QUEUE_MAX);
-        let engine = tokio::spawn(engine.run(operations));
+        let shared = Shared::new(store.clone(), dialer, news.clone(), random.clone(), options);
+        let shared = Arc::new(shared);
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let engine = tokio::spawn(Engine::new(shared.clone()).run(jobs));
         Node(Arc::new(Inner {
             store,
             key,
             manager,
-            client,
+            shared,
             service,
             news,
             random,
@@ -140,6 +167,7 @@ impl Node {
             key,
             random: Random::from_os(),
             manager: TransportManager::new(),
+            options: Options::default(),
         }
     }
 }

@@ -12,14 +12,11 @@ use eidetica_proto::{
     Backoff, BackoffPolicy, ErrorCode, InviteSecret, PeerFault, Report, SyncFault, Ticket,
     WireError,
 };
-use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::Node;
-use crate::client::addresses::try_in_order;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::client::peer_client::Target;
 use crate::membership::{InviteInfo, JoinRequest};
 use crate::node::error::TreeError;
 use crate::platform::blocking;
@@ -158,26 +155,14 @@ impl Node {
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
         let request = OutgoingMessage::header_only(header);
-        let peer = Peer::from(ticket);
-        let reply = try_in_order(&peer, &self.0.manager, |transport, address| {
-            let (peer, request) = (peer.key, &request);
-            async move {
-                let at = Target {
-                    transport: &*transport,
-                    address: &address,
-                    peer,
-                };
-                let answered = async {
-                    let mut answer = self.0.client.exchange(at, request).await?;
-                    answer.frames.next().await.transpose()
-                };
-                match answered.await {
-                    Ok(header) => join_reply(header.as_deref())
-                        .map_err(|source| SyncError::Peer { address, source }),
-                    Err(source) => Err(SyncError::Transport { address, source }),
-                }
-            }
-        });
+        let dialer = &self.0.shared.dialer;
+        let reply = async {
+            let (peer, _) = dialer.meet(&Peer::from(ticket)).await?;
+            let reached = dialer.exchange(peer, &request).await?;
+            let address = reached.address.clone();
+            let header = reached.only_frame().await?;
+            join_reply(&header).map_err(|source| SyncError::peer(&address, source))
+        };
         reply.await.map_err(Arc::new)
     }
 
@@ -305,8 +290,7 @@ impl Node {
     }
 }
 
-fn join_reply(header: Option<&[u8]>) -> Result<JoinReply, SyncFault> {
-    let header = header.ok_or(PeerFault::Incomplete)?;
+fn join_reply(header: &[u8]) -> Result<JoinReply, SyncFault> {
     match ResponseHeader::decode(header)?.reply? {
         Reply::Join(reply) => Ok(reply),
         _ => Err(PeerFault::OutOfPlace {

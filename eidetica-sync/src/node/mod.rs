@@ -9,8 +9,8 @@ use eidetica_proto::{Address, Ticket, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::client::peer_client::PeerClient;
-use crate::engine::Operation;
+use crate::engine::by_hand::ByHand;
+use crate::engine::shared::Shared;
 use crate::event::Events;
 use crate::membership::Membership;
 use crate::news::News;
@@ -22,6 +22,7 @@ use crate::transport::manager::TransportManager;
 
 mod builder;
 pub(crate) mod error;
+mod follow;
 mod giving;
 mod joining;
 mod read;
@@ -30,6 +31,7 @@ mod write;
 
 pub use builder::NodeBuilder;
 pub use error::TreeError;
+pub use follow::{Follow, FollowOptions, FollowStatus};
 pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
@@ -45,13 +47,13 @@ struct Inner {
     store: Arc<dyn Store>,
     key: SecretKey,
     manager: Arc<TransportManager>,
-    client: Arc<PeerClient>,
+    shared: Arc<Shared>,
     service: Arc<dyn Service>,
     news: News,
     random: Random,
     writer: Arc<Writer>,
     membership: Arc<Membership>,
-    queue: Mutex<Option<mpsc::Sender<Operation>>>,
+    queue: Mutex<Option<mpsc::Sender<ByHand>>>,
     engine: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -109,7 +111,7 @@ impl Node {
     /// # Errors
     /// Returns an error if the store fails.
     pub async fn forget_address(&self, address: &Address) -> Result<(), StoreError> {
-        self.0.client.forget(address).await
+        self.0.shared.dialer.forget(address).await
     }
 
     /// Subscribes to the events of the node.

@@ -1,20 +1,21 @@
-//! Syncing a tree with a peer: once, or continuously.
+//! Syncing a tree with a peer once.
 
 use std::sync::{Arc, PoisonError};
 
 use eidetica_dag::TreeId;
-use eidetica_proto::{PeerStatus, Progress, Report, SyncOptions};
+use eidetica_proto::{Progress, Report, SyncOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::Node;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::engine::Operation;
+use crate::engine::by_hand::ByHand;
 
 impl Node {
     /// Syncs a tree with a peer: fetches the entries missing here, then sends those missing there.
     ///
-    /// The peer's addresses are tried in order.
+    /// The peer is asked at the address that is most likely to lead to it, and after a quarter of a
+    /// second without an answer at the next one as well.
     ///
     /// # Errors
     /// Returns why the sync failed. Entries stored before the error stay.
@@ -42,7 +43,7 @@ impl Node {
         let (progress, seen) = watch::channel(Progress::default());
         let (reply, result) = oneshot::channel();
         let peer = peer.into();
-        self.queue(Operation::Sync {
+        self.queue(ByHand {
             tree,
             peer,
             options,
@@ -56,50 +57,7 @@ impl Node {
         })
     }
 
-    /// Keeps a tree in sync with a peer from now on.
-    ///
-    /// The node syncs at once, after every local change, and periodically. Failed syncs are retried
-    /// with exponential backoff, without an end. A node can follow several peers; entries from one are
-    /// passed on to the others.
-    ///
-    /// # Errors
-    /// Returns [`SyncError::Closed`] if the node was shut down.
-    pub async fn follow(&self, tree: TreeId, peer: impl Into<Peer>) -> Result<(), Arc<SyncError>> {
-        self.queue(Operation::Follow {
-            tree,
-            peer: peer.into(),
-        })
-        .await
-    }
-
-    /// Stops keeping a tree in sync with a peer. A running sync continues to its end.
-    ///
-    /// # Errors
-    /// Returns [`SyncError::Closed`] if the node was shut down.
-    pub async fn unfollow(
-        &self,
-        tree: TreeId,
-        peer: impl Into<Peer>,
-    ) -> Result<(), Arc<SyncError>> {
-        self.queue(Operation::Unfollow {
-            tree,
-            peer: peer.into(),
-        })
-        .await
-    }
-
-    /// Returns the status of each followed peer and tree. Times are milliseconds since the node
-    /// started.
-    ///
-    /// # Errors
-    /// Returns [`SyncError::Closed`] if the node was shut down.
-    pub async fn statuses(&self) -> Result<Vec<(Peer, TreeId, PeerStatus)>, Arc<SyncError>> {
-        let (reply, statuses) = oneshot::channel();
-        self.queue(Operation::Statuses { reply }).await?;
-        statuses.await.map_err(|_| SyncError::Closed.into())
-    }
-
-    async fn queue(&self, operation: Operation) -> Result<(), Arc<SyncError>> {
+    async fn queue(&self, job: ByHand) -> Result<(), Arc<SyncError>> {
         let queue = self
             .0
             .queue
@@ -107,10 +65,7 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let queue = queue.ok_or(SyncError::Closed)?;
-        queue
-            .send(operation)
-            .await
-            .map_err(|_| SyncError::Closed.into())
+        queue.send(job).await.map_err(|_| SyncError::Closed.into())
     }
 }
 

@@ -1,6 +1,8 @@
-//! The only place that reads the wall clock.
+//! The only place that reads the wall clock, and what is made of it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// Returns the milliseconds since 1970.
 pub(crate) fn wall_clock_ms() -> u64 {
@@ -11,4 +13,38 @@ pub(crate) fn wall_clock_ms() -> u64 {
     let now = SystemTime::now();
     let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Notices that the process or the machine was suspended.
+///
+/// The monotonic clock runs on while a process is stopped, and stands still while the machine
+/// sleeps, when the wall clock runs on. So it looks at both.
+#[derive(Debug)]
+pub(crate) struct SuspendDetector {
+    at: Instant,
+    wall_ms: u64,
+}
+
+/// How much longer than expected a wait must take to count as a suspension, in milliseconds. A
+/// loaded machine is late by less.
+const SUSPENDED_AFTER_MS: u64 = 10_000;
+
+impl SuspendDetector {
+    /// Begins to watch the clocks.
+    pub(crate) fn start() -> Self {
+        Self {
+            at: Instant::now(),
+            wall_ms: wall_clock_ms(),
+        }
+    }
+
+    /// Tells whether there was a suspension since the last call. Call it at least as often as every
+    /// `every_ms`.
+    pub(crate) fn was_suspended(&mut self, every_ms: u64) -> bool {
+        let now = Self::start();
+        let elapsed_ms = now.at.saturating_duration_since(self.at).as_millis() as u64;
+        let wall_ms = now.wall_ms.saturating_sub(self.wall_ms);
+        *self = now;
+        elapsed_ms.max(wall_ms) > every_ms + SUSPENDED_AFTER_MS
+    }
 }

@@ -72,7 +72,6 @@ impl PushAcceptor {
     ) -> Result<EntryReceiver, Refused> {
         let mut receiver = EntryReceiver::new(send.tree);
         receiver.begin(send.entries);
-        let worker = AppendWorker::new(self.store.clone());
         let at = caller.remote.clone();
         let origin = match caller.key {
             Some(key) => Origin::Peer {
@@ -82,7 +81,8 @@ impl PushAcceptor {
             },
             None => Origin::Caller { at },
         };
-        let mut driver = ReceiveDriver::new(worker, self.news.clone(), origin);
+        let worker = AppendWorker::new(self.store.clone(), self.news.clone(), origin);
+        let mut driver = ReceiveDriver::new(worker);
         let parts = incoming(send.tree, parts);
         match driver.run(&mut receiver, parts, |_| ()).await {
             Ok(()) => Ok(receiver),

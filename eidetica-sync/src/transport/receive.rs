@@ -5,8 +5,6 @@ use eidetica_proto::{EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault,
 use futures::{Stream, StreamExt};
 use tokio::time::{Duration, Instant};
 
-use crate::event::Origin;
-use crate::news::News;
 use crate::store::StoreError;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::Arrived;
@@ -91,20 +89,15 @@ impl From<PeerFault> for ReceiveError {
 /// Carries out what a machine says: reads parts, and stores one step while the next arrives.
 pub(crate) struct ReceiveDriver {
     worker: AppendWorker,
-    news: News,
-    origin: Origin,
     /// The zero of the machine's clock.
     began: Instant,
 }
 
 impl ReceiveDriver {
-    /// Makes a driver that stores with `worker` and publishes what is stored as coming from
-    /// `origin`.
-    pub(crate) fn new(worker: AppendWorker, news: News, origin: Origin) -> Self {
+    /// Makes a driver that stores with `worker`.
+    pub(crate) fn new(worker: AppendWorker) -> Self {
         Self {
             worker,
-            news,
-            origin,
             began: Instant::now(),
         }
     }
@@ -195,8 +188,6 @@ impl ReceiveDriver {
         outcome: Result<(TreeId, AppendOutcome), StoreError>,
     ) -> Result<(), ReceiveError> {
         let (tree, outcome) = outcome?;
-        let (stored, origin) = (outcome.stored.clone(), self.origin.clone());
-        self.news.stored(tree, stored, origin);
         Ok(machine.handle_appended(tree, outcome)?)
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::common::{assert_equal, at, node, texts, write};
 use eidetica_dag::{Role, Subject, TreeId};
+use eidetica_proto::coordinator::LaneStatus;
 use eidetica_proto::joining::{INVITES_PER_TREE_MAX, REQUESTS_PER_TREE_MAX};
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_proto::{ErrorCode, SyncFault, Ticket};
@@ -117,20 +118,29 @@ async fn approval_reaches_a_joiner_that_follows() {
     assert_eq!(joins(&b, &ticket).await, Joined::Pending);
     let mut events = b.events();
     b.follow(tree, &ticket).await.expect("b runs");
-    let mut refused = 0;
-    loop {
-        match events.next().await.expect("alive") {
-            Event::SyncEnded { result: Err(_), .. } if refused < 3 => refused += 1,
-            Event::SyncEnded { result: Err(_), .. } => {
-                let requests = a.join_requests(None).await.expect("in memory");
-                if !requests.is_empty() {
-                    a.approve(tree, b.key(), None).await.expect("a is admin");
-                }
-            }
-            Event::SyncEnded { result: Ok(_), .. } => break,
-            _ => {}
-        }
+    let waits = |node: &Node| {
+        let followed = node.followed(tree, a.key()).and_then(|it| it.status());
+        matches!(
+            followed.map(|it| it.state),
+            Some(LaneStatus::WaitingForAccess)
+        )
+    };
+    while !waits(&b) {
+        events.next().await.expect("alive");
     }
+    // A wait of any length is no failure: the next question comes within half a minute.
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let approved = tokio::time::Instant::now();
+    a.approve(tree, b.key(), None).await.expect("a is admin");
+    while !matches!(
+        events.next().await.expect("alive"),
+        Event::SyncEnded { result: Ok(_), .. }
+    ) {}
+    assert!(
+        approved.elapsed() <= Duration::from_secs(40),
+        "{:?}",
+        approved.elapsed()
+    );
     assert_equal(&a, &b, tree).await;
 }
 

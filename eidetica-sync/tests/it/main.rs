@@ -1,10 +1,10 @@
 //! Nodes that sync with each other, over a network in memory and over real transports.
 
 mod common;
-mod follow;
 mod hostile;
 mod identity;
 mod joining;
+mod live;
 mod live_server;
 mod node;
 mod removals;

@@ -282,9 +282,11 @@ async fn every_sync_that_starts_ends() {
     let tree = tree(&a, &["one"]).await;
     let mut events = b.events();
     b.sync(tree, at("a")).await.expect("a serves");
-    b.sync(tree, at("nowhere"))
-        .await
-        .expect_err("nobody is there");
+    let nowhere = Peer {
+        key: Some(b.key()),
+        addresses: vec![at("nowhere")],
+    };
+    b.sync(tree, nowhere).await.expect_err("nobody is there");
     let mut open = Vec::new();
     let mut ended = 0;
     while ended < 2 {

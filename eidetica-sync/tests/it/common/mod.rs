@@ -3,27 +3,38 @@
 pub(crate) mod raw;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use eidetica_dag::{AccessChange, Body, EntryId, Role, SecretKey, Subject, TreeId};
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_proto::{Address, Report};
 use eidetica_sync::Node;
-use eidetica_sync::store::MemoryStore;
+use eidetica_sync::store::{MemoryStore, Store};
 
 /// A node named `name` on `network`, serving at `memory:<name>`. Its key follows from its name.
 pub(crate) async fn node(network: &MemoryNetwork, name: &str) -> Node {
-    let seed = seed(name);
-    let key = SecretKey::from_bytes(&seed);
-    let transport = network.transport(name).key(key.public()).build();
-    let builder = Node::builder(MemoryStore::new(), key).with_seed(seed);
-    let node = builder
-        .transport("net", transport)
-        .expect("the first of its name")
-        .start();
+    let node = client(network, name);
     node.accept_connections()
         .await
         .expect("nobody else has the address");
     node
+}
+
+/// A node like [`node`] that does not serve.
+pub(crate) fn client(network: &MemoryNetwork, name: &str) -> Node {
+    client_on(network, name, Arc::new(MemoryStore::new()))
+}
+
+/// A node like [`client`] on a store of an earlier one.
+pub(crate) fn client_on(network: &MemoryNetwork, name: &str, store: Arc<dyn Store>) -> Node {
+    let seed = seed(name);
+    let key = SecretKey::from_bytes(&seed);
+    let transport = network.transport(name).key(key.public()).build();
+    let builder = Node::builder_with(store, key).with_seed(seed);
+    builder
+        .transport("net", transport)
+        .expect("the first of its name")
+        .start()
 }
 
 pub(crate) fn secret(name: &str) -> SecretKey {

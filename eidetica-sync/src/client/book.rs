@@ -1,0 +1,172 @@
+//! The peer book of a node, kept in the metadata of its store.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use data_encoding::HEXLOWER;
+use eidetica_dag::{PublicKey, TreeId};
+use eidetica_proto::coordinator::PeerId;
+use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::{Address, AddressRace, PeerBook};
+use tokio::sync::Notify;
+
+use crate::platform::blocking;
+use crate::platform::clock::wall_clock_ms;
+use crate::store::{Store, StoreError};
+
+/// The metadata of peers, by the hexadecimal digits of their keys.
+const PREFIX: &str = "peer/";
+
+/// Knows the addresses of peers, and stores what changes with [`Book::save_changes`].
+pub(crate) struct Book {
+    store: Arc<dyn Store>,
+    book: Mutex<PeerBook>,
+    changed: Notify,
+}
+
+impl Book {
+    /// Reads the book of a store. Blocks.
+    pub(crate) fn open(store: Arc<dyn Store>) -> Self {
+        let mut book = PeerBook::new();
+        match store.list(PREFIX) {
+            Ok(records) => {
+                for (key, record) in records {
+                    if let Err(why) = insert(&mut book, &key, &record) {
+                        tracing::warn!(%key, %why, "cannot use what is stored of a peer");
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot read the addresses of known peers"),
+        }
+        Self {
+            store,
+            book: Mutex::new(book),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PeerBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut PeerBook) -> T) -> T {
+        let changed = change(&mut self.lock());
+        self.changed.notify_one();
+        changed
+    }
+
+    /// Notes addresses of a peer. Tells whether they are a reason to try the peer again.
+    pub(crate) fn learn(
+        &self,
+        peer: PeerId,
+        addresses: impl IntoIterator<Item = Address>,
+        origin: AddressOrigin,
+    ) -> bool {
+        let now_ms = wall_clock_ms();
+        self.change(|book| {
+            let mut is_news = false;
+            for address in addresses {
+                is_news |= book.learn(peer, address, origin, now_ms);
+            }
+            is_news
+        })
+    }
+
+    /// Keeps a peer in the book, for this tree is shared with it. Its first tree is enough for that.
+    pub(crate) fn keep(&self, peer: PeerId, tree: TreeId) {
+        let now_ms = wall_clock_ms();
+        self.change(|book| {
+            if book
+                .peer(&peer)
+                .is_none_or(|known| known.trees().is_empty())
+            {
+                book.share(peer, tree, now_ms);
+            }
+        });
+    }
+
+    /// Returns the addresses of a peer, most promising first.
+    pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Address> {
+        self.lock().addresses(peer).collect()
+    }
+
+    /// Returns all peers with their addresses, most promising first.
+    pub(crate) fn all(&self) -> Vec<(PeerId, Vec<Address>)> {
+        let book = self.lock();
+        let peers = book.peers().map(|(peer, _)| *peer);
+        peers
+            .map(|peer| (peer, book.addresses(&peer).collect()))
+            .collect()
+    }
+
+    /// Notes what came of the addresses of a peer.
+    pub(crate) fn note_race(&self, peer: PeerId, race: &AddressRace) {
+        let now_ms = wall_clock_ms();
+        self.change(|book| book.handle_race(peer, race, now_ms));
+    }
+
+    /// Forgets an address, whichever peers it was known to lead to.
+    pub(crate) fn forget_address(&self, address: &Address) {
+        self.change(|book| {
+            let peers: Vec<PeerId> = book.peers().map(|(peer, _)| *peer).collect();
+            for peer in peers {
+                book.forget_address(peer, address);
+            }
+        });
+    }
+
+    /// Stores what changes, for as long as it is polled.
+    pub(crate) async fn save_changes(self: Arc<Self>) {
+        loop {
+            self.changed.notified().await;
+            self.save().await;
+        }
+    }
+
+    /// Stores what has changed.
+    pub(crate) async fn save(&self) {
+        loop {
+            let Some((peer, record)) = self.lock().poll_changed() else {
+                return;
+            };
+            let store = self.store.clone();
+            let key = format!("{PREFIX}{}", HEXLOWER.encode(peer.as_bytes()));
+            let stored: Result<(), StoreError> =
+                blocking::run(move || store.put(&key, record.as_deref())).await;
+            if let Err(error) = stored {
+                tracing::warn!(%peer, %error, "cannot store the addresses of a peer");
+            }
+        }
+    }
+}
+
+fn insert(book: &mut PeerBook, key: &str, record: &[u8]) -> Result<(), String> {
+    let digits = key.strip_prefix(PREFIX).unwrap_or(key);
+    let bytes = HEXLOWER.decode(digits.as_bytes()).unwrap_or_default();
+    let key = <[u8; 32]>::try_from(bytes).map_err(|_| "its name is not a key".to_owned())?;
+    let inserted = book.insert_record(PublicKey::from_bytes(key), record);
+    inserted.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::key;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn what_is_learned_outlives_the_process() {
+        let store = Arc::new(MemoryStore::new());
+        let peer = key(1).public();
+        let address: Address = "memory:a".parse().expect("an address");
+        let book = Book::open(store.clone());
+        assert!(book.learn(peer, [address.clone()], AddressOrigin::Ticket));
+        assert!(!book.learn(peer, [address.clone()], AddressOrigin::Ticket));
+        book.save().await;
+        let later = Book::open(store.clone());
+        assert_eq!(later.addresses(&peer), [address.clone()]);
+        later.forget_address(&address);
+        later.save().await;
+        assert!(Book::open(store).addresses(&peer).is_empty());
+    }
+}

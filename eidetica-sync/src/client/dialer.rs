@@ -1,0 +1,227 @@
+//! Reaches peers by their keys: the one place that chooses among the addresses of a peer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use eidetica_proto::address_race::{RaceAction, RaceEnd};
+use eidetica_proto::coordinator::PeerId;
+use eidetica_proto::peer_book::{AddressOrigin, may_pass_on};
+use eidetica_proto::{
+    Address, AddressRace, FrameStream, PeerFault, TransportError, TransportErrorKind,
+};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use crate::client::book::Book;
+use crate::client::error::SyncError;
+use crate::client::peer::Peer;
+use crate::client::peer_client::{Answer, PeerClient, Target};
+use crate::transport::frame_streams::OutgoingMessage;
+use crate::transport::manager::TransportManager;
+
+/// A request with more entries than this is sent to one address, which a greeting chooses: sending
+/// it to several would cost more than asking first.
+const RACED_ENTRIES_MAX: u32 = 64;
+
+/// Sends requests to peers, at whichever of their addresses answers first.
+pub(crate) struct Dialer {
+    pub(crate) client: Arc<PeerClient>,
+    pub(crate) manager: Arc<TransportManager>,
+    pub(crate) book: Arc<Book>,
+}
+
+/// A peer that answers.
+pub(crate) struct Reached {
+    pub(crate) answer: Answer,
+    /// Where it answers.
+    pub(crate) address: Address,
+}
+
+impl Reached {
+    /// Reads the first frame of the response.
+    ///
+    /// # Errors
+    /// The connection breaks, or the response is empty.
+    pub(crate) async fn header(&mut self) -> Result<Bytes, SyncError> {
+        read_header(&mut self.answer.frames, &self.address).await
+    }
+
+    /// Reads a response of one frame to its end, so that the connection can be used again.
+    ///
+    /// # Errors
+    /// As [`Reached::header`].
+    pub(crate) async fn only_frame(mut self) -> Result<Bytes, SyncError> {
+        let header = self.header().await?;
+        let _end = self.answer.frames.next().await;
+        Ok(header)
+    }
+}
+
+async fn read_header(frames: &mut FrameStream, address: &Address) -> Result<Bytes, SyncError> {
+    match frames.next().await {
+        Some(Ok(header)) => Ok(header),
+        Some(Err(source)) => Err(SyncError::transport(address, source)),
+        None => Err(SyncError::peer(address, PeerFault::Incomplete)),
+    }
+}
+
+impl Dialer {
+    /// Sends a request to a peer. Returns as soon as the peer answers and has proved its key.
+    ///
+    /// # Errors
+    /// [`SyncError::NoAddress`], or the error of the most telling address.
+    pub(crate) async fn exchange(
+        &self,
+        peer: PeerId,
+        request: &OutgoingMessage,
+    ) -> Result<Reached, SyncError> {
+        let mut addresses = self.book.addresses(&peer);
+        let entries = request.entries.as_ref();
+        let is_large = entries.is_some_and(|(it, _)| it.entry_count() > RACED_ENTRIES_MAX);
+        if is_large && addresses.len() > 1 {
+            let hello = |address| self.greet(Some(peer), address).boxed();
+            let (race, result) = race(addresses, hello).await;
+            self.book.note_race(peer, &race);
+            addresses = vec![result?.0];
+        }
+        let (race, result) = race(addresses, |address| {
+            self.exchange_at(peer, address, request).boxed()
+        })
+        .await;
+        self.book.note_race(peer, &race);
+        let (address, answer) = result?;
+        Ok(Reached { answer, address })
+    }
+
+    async fn exchange_at(
+        &self,
+        peer: PeerId,
+        address: Address,
+        request: &OutgoingMessage,
+    ) -> Result<Answer, TransportError> {
+        let transport = self.manager.transport_for(&address)?.clone();
+        let at = Target {
+            transport: &*transport,
+            address: &address,
+            peer: Some(peer),
+        };
+        self.client.exchange(at, request).await
+    }
+
+    async fn greet(
+        &self,
+        peer: Option<PeerId>,
+        address: Address,
+    ) -> Result<(PeerId, Vec<Address>), TransportError> {
+        let transport = self.manager.transport_for(&address)?.clone();
+        let at = Target {
+            transport: &*transport,
+            address: &address,
+            peer,
+        };
+        self.client.hello(at).await
+    }
+
+    /// Returns the key of a peer, and notes its addresses. A peer whose key is not given is greeted,
+    /// unless its address is known to lead to one peer.
+    ///
+    /// Tells as well whether the addresses are a reason to try the peer again.
+    ///
+    /// # Errors
+    /// No address answers.
+    pub(crate) async fn meet(&self, peer: &Peer) -> Result<(PeerId, bool), SyncError> {
+        if let Some(key) = peer.key {
+            let addresses = peer.addresses.iter().cloned();
+            let is_news = self.book.learn(key, addresses, AddressOrigin::Ticket);
+            return Ok((key, is_news));
+        }
+        for address in &peer.addresses {
+            if let Some(key) = self.client.pinned(address).await {
+                let origin = AddressOrigin::Manual;
+                return Ok((key, self.book.learn(key, [address.clone()], origin)));
+            }
+        }
+        let hello = |address| self.greet(None, address).boxed();
+        let (_, result) = race(peer.addresses.clone(), hello).await;
+        let (address, (key, others)) = result?;
+        self.book.learn(key, [address], AddressOrigin::Manual);
+        let others = others.into_iter().filter(may_pass_on);
+        self.book.learn(key, others, AddressOrigin::Hello);
+        Ok((key, true))
+    }
+
+    /// Forgets which peer was at an address. The next peer that answers there will be trusted.
+    pub(crate) async fn forget(&self, address: &Address) -> Result<(), crate::store::StoreError> {
+        self.book.forget_address(address);
+        self.client.forget(address).await
+    }
+}
+
+/// Makes attempts at addresses until one succeeds, as an [`AddressRace`] says. Returns the race, and
+/// the address that answered first with its answer.
+async fn race<'a, T>(
+    addresses: Vec<Address>,
+    attempt: impl Fn(Address) -> BoxFuture<'a, Result<T, TransportError>>,
+) -> (AddressRace, Result<(Address, T), SyncError>) {
+    let began = Instant::now();
+    let mut race = AddressRace::new(addresses);
+    let mut attempts = FuturesUnordered::new();
+    let mut failed: Option<(Address, TransportError)> = None;
+    loop {
+        let now_ms = began.elapsed().as_millis() as u64;
+        while let Some(action) = race.poll_action(now_ms) {
+            match action {
+                RaceAction::Try(number, address) => {
+                    let attempt = attempt(address.clone());
+                    attempts.push(async move { (number, address, attempt.await) });
+                }
+                // All are dropped when this returns.
+                RaceAction::Cancel(_) => {}
+            }
+        }
+        if let Some(RaceEnd::Lost(_)) = race.end() {
+            let error = match failed {
+                Some((address, source)) => SyncError::transport(&address, source),
+                None => SyncError::NoAddress,
+            };
+            return (race, Err(error));
+        }
+        let wake_ms = race.poll_wake();
+        let wake = began + Duration::from_millis(wake_ms.unwrap_or(0));
+        tokio::select! {
+            Some((number, address, result)) = attempts.next() => match result {
+                Ok(answer) => {
+                    race.handle_answered(number);
+                    return (race, Ok((address, answer)));
+                }
+                Err(error) => {
+                    match error.kind() {
+                        TransportErrorKind::WrongPeer => race.handle_wrong_peer(number),
+                        _ => race.handle_failed(number),
+                    }
+                    let tells_more = |(_, before): &(Address, TransportError)| {
+                        telling(before.kind()) < telling(error.kind())
+                    };
+                    if failed.as_ref().is_none_or(tells_more) {
+                        failed = Some((address, error));
+                    }
+                }
+            },
+            () = tokio::time::sleep_until(wake), if wake_ms.is_some() => {}
+        }
+    }
+}
+
+/// Orders errors by what they say about the peer: a busy one is there, a wrong one says nothing.
+fn telling(kind: TransportErrorKind) -> u8 {
+    match kind {
+        TransportErrorKind::Busy => 4,
+        TransportErrorKind::TimedOut | TransportErrorKind::ConnectionLost => 3,
+        TransportErrorKind::Refused | TransportErrorKind::Unreachable => 2,
+        TransportErrorKind::WrongPeer => 1,
+        _ => 0,
+    }
+}

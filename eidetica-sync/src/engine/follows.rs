@@ -1,0 +1,153 @@
+//! Follows that survive a restart, in the metadata of the store.
+
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use eidetica_dag::{EntryId, PublicKey, TreeId};
+use eidetica_proto::coordinator::{FollowOptions, Origin, PeerId};
+use serde::{Deserialize, Serialize};
+
+use super::shared::Shared;
+use crate::client::error::SyncError;
+use crate::platform::blocking;
+use crate::store::{Store, StoreError};
+
+/// The metadata of remembered follows, by peer and tree in hexadecimal digits.
+const PREFIX: &str = "follow/";
+
+/// What is stored of a follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    pull: bool,
+    push: bool,
+    give: bool,
+}
+
+fn key_of(peer: PeerId, tree: TreeId) -> String {
+    let (peer, root) = (HEXLOWER.encode(peer.as_bytes()), tree.root());
+    format!("{PREFIX}{peer}/{}", HEXLOWER.encode(root.as_bytes()))
+}
+
+fn parse_key(key: &str) -> Option<(PeerId, TreeId)> {
+    let (peer, tree) = key.strip_prefix(PREFIX)?.split_once('/')?;
+    let bytes = |digits: &str| -> Option<[u8; 32]> {
+        let bytes = HEXLOWER.decode(digits.as_bytes()).ok()?;
+        bytes.try_into().ok()
+    };
+    let tree = TreeId::from_root(EntryId::from_bytes(bytes(tree)?));
+    Some((PublicKey::from_bytes(bytes(peer)?), tree))
+}
+
+/// Remembers a follow.
+pub(crate) async fn remember(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+    options: FollowOptions,
+) -> Result<(), StoreError> {
+    let FollowOptions { pull, push, give } = options;
+    let record = postcard::to_stdvec(&Record { pull, push, give }).expect("a vector takes all");
+    put(store, peer, tree, Some(record)).await
+}
+
+/// Forgets a follow.
+pub(crate) async fn forget(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+) -> Result<(), StoreError> {
+    put(store, peer, tree, None).await
+}
+
+async fn put(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+    record: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    let (store, key) = (store.clone(), key_of(peer, tree));
+    blocking::run(move || store.put(&key, record.as_deref())).await
+}
+
+/// Follows again what is remembered.
+pub(super) async fn resume(shared: &Shared) {
+    let store = shared.store.clone();
+    let records = match blocking::run(move || store.list(PREFIX)).await {
+        Ok(records) => records,
+        Err(error) => {
+            return tracing::error!(%error, "cannot read which trees are to be followed");
+        }
+    };
+    for (key, record) in records {
+        let record = postcard::from_bytes(&record).ok();
+        let Some(((peer, tree), Record { pull, push, give })) = parse_key(&key).zip(record) else {
+            tracing::warn!(%key, "cannot use what is stored of a follow");
+            continue;
+        };
+        let options = FollowOptions { pull, push, give };
+        if let Err(error) = shared.follow(peer, tree, options).await {
+            tracing::warn!(%peer, %tree, %error, "cannot follow a tree again");
+        }
+    }
+}
+
+impl Shared {
+    /// Keeps a tree equal with a peer from here on.
+    pub(crate) async fn follow(
+        &self,
+        peer: PeerId,
+        tree: TreeId,
+        options: FollowOptions,
+    ) -> Result<(), SyncError> {
+        self.check_open()?;
+        self.dialer.book.keep(peer, tree);
+        let head = self.entry_count(tree).await?;
+        self.input(|core, now_ms| {
+            let coordinator = &mut core.coordinator;
+            coordinator.handle_follow(peer, tree, options, head, now_ms)?;
+            if let Some((watch, trees)) = self.news.inbound().latest_of(peer)
+                && trees.contains(&tree)
+            {
+                coordinator.handle_watched(peer, watch, [tree], now_ms);
+            }
+            Ok::<_, SyncError>(())
+        })?;
+        // What was stored before the coordinator knew the tree was not told to it.
+        let head = self.entry_count(tree).await?;
+        self.input(|core, now_ms| {
+            let none_more = head..head;
+            core.coordinator
+                .handle_stored(tree, none_more, Origin::Local, now_ms);
+        });
+        Ok(())
+    }
+
+    /// Stops keeping a tree equal with a peer.
+    pub(crate) fn unfollow(&self, peer: PeerId, tree: TreeId) {
+        self.input(|core, now_ms| {
+            core.coordinator.handle_unfollow(peer, tree, now_ms);
+            core.forget(peer, tree);
+        });
+    }
+
+    /// Returns how many entries of a tree are stored.
+    pub(crate) async fn entry_count(&self, tree: TreeId) -> Result<u32, StoreError> {
+        let store = self.store.clone();
+        blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::{draw, key};
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_follow_names_peer_and_tree() {
+        let (peer, tree) = (key(1).public(), draw("A-B").tree());
+        assert_eq!(parse_key(&key_of(peer, tree)), Some((peer, tree)));
+        assert_eq!(parse_key("follow/01/02"), None);
+        assert_eq!(parse_key("peer/01"), None);
+    }
+}

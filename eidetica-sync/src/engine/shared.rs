@@ -1,0 +1,393 @@
+//! What the engine's loop, its tasks and the node share: the coordinator behind a lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidetica_dag::TreeId;
+use eidetica_proto::Coordinator;
+use eidetica_proto::coordinator::{
+    Action, CheckAnswer, ExchangeId, Options, Origin, Outcome, PeerId,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::client::dialer::Dialer;
+use crate::client::error::SyncError;
+use crate::news::{Facts, News};
+use crate::platform::clock::wall_clock_ms;
+use crate::platform::random::Random;
+use crate::store::Store;
+
+/// How many actions are taken at a time, so that a change of many statuses holds nothing up.
+const ACTIONS_MAX: usize = 64;
+
+/// What the engine works with.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) dialer: Dialer,
+    pub(crate) news: News,
+    pub(crate) random: Random,
+    /// The zero of the coordinator's clock.
+    began: Instant,
+    core: Mutex<Core>,
+    wake: Notify,
+}
+
+/// The coordinator, and what it does not keep.
+pub(crate) struct Core {
+    pub(crate) coordinator: Coordinator,
+    failures: BTreeMap<(PeerId, Option<TreeId>), Failure>,
+    waiters: BTreeMap<(PeerId, TreeId), Vec<Waiter>>,
+    /// Watches to close because others took their places.
+    replaced: Vec<ExchangeId>,
+    /// The exchange that was begun last.
+    last: Option<ExchangeId>,
+    is_closed: bool,
+}
+
+/// Why an exchange failed last.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) error: Arc<SyncError>,
+    pub(crate) at_ms: u64,
+}
+
+/// A caller that waits until a peer has confirmed to have the same entries.
+struct Waiter {
+    /// Only what began after this exchange counts.
+    after: Option<ExchangeId>,
+    /// The peer must have every entry that arrived here before this number.
+    head: u32,
+    confirmed: oneshot::Sender<()>,
+}
+
+/// What an exchange confirms of one tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confirmed {
+    /// Everything of the peer's is here, and it has what arrived here before this number.
+    UpTo(u32),
+    /// One of the two.
+    Half,
+    Nothing,
+}
+
+/// What an exchange was about.
+#[derive(Debug, Clone)]
+pub(crate) enum About {
+    Trees(Arc<[TreeId]>),
+    Tree(TreeId),
+    Watch,
+}
+
+/// What the loop does next.
+pub(super) struct Next {
+    pub(super) actions: Vec<Action>,
+    /// Watches to close.
+    pub(super) replaced: Vec<ExchangeId>,
+    /// There is more to do at once.
+    pub(super) is_more: bool,
+    pub(super) wake_ms: Option<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        dialer: Dialer,
+        news: News,
+        random: Random,
+        options: Options,
+    ) -> Self {
+        let seed = u64::from_le_bytes(random.bytes());
+        Self {
+            store,
+            dialer,
+            news,
+            random,
+            began: Instant::now(),
+            core: Mutex::new(Core {
+                coordinator: Coordinator::new(options, seed),
+                failures: BTreeMap::new(),
+                waiters: BTreeMap::new(),
+                replaced: Vec::new(),
+                last: None,
+                is_closed: false,
+            }),
+            wake: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Returns a time of the coordinator as milliseconds of the wall clock.
+    pub(crate) fn wall_ms(&self, at_ms: u64) -> u64 {
+        let now_ms = self.now_ms();
+        (wall_clock_ms().saturating_add(at_ms)).saturating_sub(now_ms)
+    }
+
+    pub(super) fn at(&self, at_ms: u64) -> Instant {
+        self.began + std::time::Duration::from_millis(at_ms)
+    }
+
+    /// Tells the coordinator something, after what was stored before, and has the loop look.
+    pub(crate) fn input<T>(&self, input: impl FnOnce(&mut Core, u64) -> T) -> T {
+        let output = self.look(input);
+        self.wake.notify_one();
+        output
+    }
+
+    /// Looks at the coordinator as it is after what was stored before.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Core, u64) -> T) -> T {
+        let mut core = self.lock();
+        let now_ms = self.now_ms();
+        let mut facts = self.news.board().take();
+        for ((peer, address), origin) in std::mem::take(&mut facts.learned) {
+            if self.dialer.book.learn(peer, [address], origin) {
+                core.coordinator.handle_address_learned(peer, now_ms);
+            }
+        }
+        core.take_facts(facts, now_ms);
+        look(&mut core, now_ms)
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn changed(&self) {
+        tokio::select! {
+            () = self.wake.notified() => {}
+            () = self.news.board().changed() => {}
+        }
+    }
+
+    pub(super) fn poll(&self) -> Next {
+        self.look(|core, now_ms| {
+            let mut actions = Vec::new();
+            while actions.len() < ACTIONS_MAX
+                && let Some(action) = core.coordinator.poll_action(now_ms)
+            {
+                core.last = began(&action).or(core.last);
+                actions.push(action);
+            }
+            Next {
+                is_more: actions.len() == ACTIONS_MAX,
+                actions,
+                replaced: std::mem::take(&mut core.replaced),
+                wake_ms: core.coordinator.poll_wake(),
+            }
+        })
+    }
+
+    /// Reports the end of an exchange, and why it failed if it did.
+    pub(crate) fn ended(
+        &self,
+        id: ExchangeId,
+        peer: PeerId,
+        about: &About,
+        outcome: Outcome,
+        error: Option<Arc<SyncError>>,
+    ) {
+        self.input(|core, now_ms| {
+            core.note_failure(peer, about, &outcome, error, now_ms);
+            let confirmed = core.confirmed_by(about, &outcome);
+            core.coordinator.handle_ended(id, outcome, now_ms);
+            for (tree, confirmed) in confirmed {
+                core.confirm(id, peer, tree, confirmed, now_ms);
+            }
+        });
+    }
+
+    /// Has a watch closed in whose place another one was opened.
+    pub(crate) fn replace(&self, watch: ExchangeId) {
+        self.input(|core, _| core.replaced.push(watch));
+    }
+
+    /// Takes no further work.
+    pub(super) fn close(&self) {
+        self.news.board().close();
+        let mut core = self.lock();
+        core.is_closed = true;
+        core.waiters.clear();
+    }
+
+    /// Refuses once the engine has ended.
+    ///
+    /// # Errors
+    /// [`SyncError::Closed`].
+    pub(crate) fn check_open(&self) -> Result<(), SyncError> {
+        match self.lock().is_closed {
+            true => Err(SyncError::Closed),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Returns the exchange that an action begins.
+fn began(action: &Action) -> Option<ExchangeId> {
+    match action {
+        Action::Check { id, .. }
+        | Action::Sync { id, .. }
+        | Action::Push { id, .. }
+        | Action::Give { id, .. }
+        | Action::Watch { id, .. } => Some(*id),
+        Action::StopWatch { .. } | Action::Abandon { .. } | Action::StatusChanged { .. } => None,
+    }
+}
+
+impl Core {
+    /// Hands over what was stored and heard since the last call.
+    fn take_facts(&mut self, facts: Facts, now_ms: u64) {
+        let coordinator = &mut self.coordinator;
+        for (tree, stored) in facts.stored {
+            for (peer, arrivals) in stored.brought {
+                coordinator.handle_stored(tree, arrivals, Origin::Peer(peer), now_ms);
+            }
+            coordinator.handle_stored(tree, stored.end..stored.end, Origin::Local, now_ms);
+        }
+        for ((peer, tree), settled) in facts.has {
+            coordinator.handle_peer_has(peer, tree, settled, now_ms);
+        }
+        for (watch, change) in facts.watches {
+            if let Some(trees) = change.opened {
+                coordinator.handle_watched(change.peer, watch, trees.iter().copied(), now_ms);
+            }
+            if change.closed {
+                coordinator.handle_watch_stopped(change.peer, watch, now_ms);
+            }
+        }
+        for peer in facts.heard {
+            coordinator.handle_heard(peer, now_ms);
+        }
+        for (peer, tree) in facts.heard_about {
+            coordinator.handle_heard_about(peer, tree, now_ms);
+        }
+    }
+
+    fn note_failure(
+        &mut self,
+        peer: PeerId,
+        about: &About,
+        outcome: &Outcome,
+        error: Option<Arc<SyncError>>,
+        now_ms: u64,
+    ) {
+        let is_of_peer = matches!(outcome, Outcome::Unreachable(_) | Outcome::RetryAfter(_));
+        let tree = match about {
+            About::Tree(tree) if !is_of_peer => Some(*tree),
+            _ => None,
+        };
+        match error {
+            Some(_) if *outcome == Outcome::Abandoned => {}
+            Some(error) => {
+                let at_ms = now_ms;
+                self.failures.insert((peer, tree), Failure { error, at_ms });
+            }
+            None => {
+                self.failures.remove(&(peer, tree));
+                self.failures.remove(&(peer, None));
+            }
+        }
+    }
+
+    /// Returns why the last exchange about a tree failed, or the last one with the peer.
+    pub(crate) fn failure(&self, peer: PeerId, tree: TreeId) -> Option<&Failure> {
+        let of_tree = self.failures.get(&(peer, Some(tree)));
+        of_tree.or_else(|| self.failures.get(&(peer, None)))
+    }
+
+    /// Forgets what is kept of a lane.
+    pub(crate) fn forget(&mut self, peer: PeerId, tree: TreeId) {
+        self.failures.remove(&(peer, Some(tree)));
+        self.waiters.remove(&(peer, tree));
+        if self.coordinator.statuses_of_peer(peer).next().is_none() {
+            self.failures.remove(&(peer, None));
+        }
+    }
+
+    /// Waits until the peer has confirmed to have the same entries, `head` of which are here. The
+    /// receiver fails if the tree is not followed any more.
+    pub(crate) fn wait_confirmed(
+        &mut self,
+        peer: PeerId,
+        tree: TreeId,
+        head: u32,
+        now_ms: u64,
+    ) -> oneshot::Receiver<()> {
+        let (confirmed, receiver) = oneshot::channel();
+        if self.coordinator.status(peer, tree).is_some() && !self.is_closed {
+            let after = self.last;
+            let waiters = self.waiters.entry((peer, tree)).or_default();
+            waiters.retain(|waiter| !waiter.confirmed.is_closed());
+            waiters.push(Waiter {
+                after,
+                head,
+                confirmed,
+            });
+            self.coordinator.handle_retry_now(peer, Some(tree), now_ms);
+        }
+        receiver
+    }
+
+    /// Returns what an exchange confirms, if a caller waits for any confirmation.
+    fn confirmed_by(&self, about: &About, outcome: &Outcome) -> Vec<(TreeId, Confirmed)> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
+        match (about, outcome) {
+            (About::Trees(trees), Outcome::Checked(answers)) => {
+                let confirmed = answers.iter().map(|answer| match answer {
+                    CheckAnswer::Equal { settled, .. } => Confirmed::UpTo(*settled),
+                    // A comparison follows by itself.
+                    CheckAnswer::Differs | CheckAnswer::Absent => Confirmed::Nothing,
+                });
+                trees.iter().copied().zip(confirmed).collect()
+            }
+            (About::Tree(tree), Outcome::Success { settled, cursor }) => {
+                let confirmed = match cursor {
+                    Some(_) => Confirmed::UpTo(*settled),
+                    // It tells what the peer has, and nothing of what is missing here.
+                    None => Confirmed::Half,
+                };
+                vec![(*tree, confirmed)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Tells callers that wait for it what an exchange confirmed, and asks again if that tells more.
+    fn confirm(
+        &mut self,
+        id: ExchangeId,
+        peer: PeerId,
+        tree: TreeId,
+        confirmed: Confirmed,
+        now_ms: u64,
+    ) {
+        let Some(waiters) = self.waiters.remove(&(peer, tree)) else {
+            return;
+        };
+        let (mut waiting, mut asks_again) = (Vec::new(), confirmed == Confirmed::Half);
+        for waiter in waiters {
+            let is_after = waiter.after.is_none_or(|after| id > after);
+            match confirmed {
+                Confirmed::UpTo(settled) if is_after && settled >= waiter.head => {
+                    let _gave_up_waiting = waiter.confirmed.send(());
+                }
+                _ if waiter.confirmed.is_closed() => {}
+                _ => {
+                    asks_again |= !is_after;
+                    waiting.push(waiter);
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            self.waiters.insert((peer, tree), waiting);
+            if asks_again {
+                self.coordinator.handle_retry_now(peer, Some(tree), now_ms);
+            }
+        }
+    }
+}
