@@ -17,7 +17,7 @@ use crate::signed::SignedEntry;
 use crate::verify::{VerifiedEntry, verify_batch};
 use crate::view::{EntryView, Node, is_checkpoint};
 
-/// The broken rule of an entry that will never be stored in this tree, by nobody.
+/// The rule that an entry breaks; no replica ever stores it in this tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rule {
     /// It belongs to another tree.
@@ -67,7 +67,7 @@ pub struct Changes {
     pub first: Arrival,
     /// The entries in the order of their numbers.
     pub entries: Vec<(Node, SignedEntry)>,
-    /// Access states to add after those that there are, with their names.
+    /// Access states to add after the existing ones, with their names.
     pub access: Vec<(AccessKey, AccessState)>,
     /// The number of the first entry of `ledger` that is to be added.
     pub ledger_first: u32,
@@ -103,7 +103,7 @@ pub struct AppendOutcome {
     pub waiting: Vec<VerifiedEntry>,
     /// The parents that `waiting` lacks and that do not wait themselves, ascending.
     pub missing: Vec<EntryId>,
-    /// The first entry that breaks a rule. What came behind it in the batch was not looked at.
+    /// The first entry that breaks a rule. What came after it in the batch was not looked at.
     pub refused: Option<Refusal>,
 }
 

@@ -83,7 +83,7 @@ pub enum Problem {
         /// The first entry.
         id: EntryId,
     },
-    /// An entry behind the first is a root.
+    /// An entry after the first is a root.
     #[error("entry {id} (number {}): it is a second root", at.0)]
     SecondRoot {
         /// Its number.
@@ -91,7 +91,7 @@ pub enum Problem {
         /// The entry.
         id: EntryId,
     },
-    /// The node's parents are not those that the entry names, or not ascending.
+    /// The node's parents differ from the ones that the entry names, or do not ascend.
     #[error("entry {id} (number {}): its node has other parents than it names", at.0)]
     WrongParents {
         /// Its number.
@@ -183,7 +183,8 @@ pub enum Problem {
 
 /// Reads a whole tree and returns every problem, those of earlier entries mostly first.
 ///
-/// `progress` is told now and then how many entries have been looked at, and at the end once more.
+/// `progress` is called now and then with the number of entries that have been looked at, and at the
+/// end once more.
 /// Besides a chunk of entries and the tips, it takes two bits for each entry.
 ///
 /// Signatures are checked as on arrival, once for each author's run in a chunk. Entries that only the
@@ -263,7 +264,7 @@ impl Chunk {
 /// Why something cannot be worked out.
 enum Stop<E> {
     View(E),
-    /// What it depends on is damaged, which is reported where it stands.
+    /// What it depends on is damaged, which is reported where it is.
     Damaged,
 }
 

@@ -71,6 +71,9 @@ pub type IdMap<V> = HashMap<EntryId, V, IdHashing>;
 ///
 /// Ids are evenly spread, but an author can try many and keep those which would crowd together in a
 /// map. Without the secret, which differs for each map, an author cannot know which those are.
+///
+/// The secret comes from the standard library's [`RandomState`]. Targets without a source of randomness,
+/// such as `wasm32-unknown-unknown`, derive it from addresses in memory, which an author may guess.
 #[derive(Debug, Clone)]
 pub struct IdHashing {
     mask: u64,
@@ -203,7 +206,7 @@ mod tests {
     use super::*;
 
     /// A map looks at the highest seven bits and at the lowest. Ids that differ in one bit, or in a
-    /// few bits that somebody chose, must differ in both.
+    /// few chosen bits, must differ in both.
     #[test]
     fn ids_that_are_alike_do_not_crowd_together() {
         let hashing = IdHashing {

@@ -19,7 +19,7 @@ use crate::view::{DagView, EntryView, LANDMARK_INTERVAL, Node};
 
 /// One tree, held in memory.
 ///
-/// Entries are only ever added, and nothing about a stored entry changes, so whoever remembers a
+/// Entries are only ever added, and nothing about a stored entry changes, so a reader that remembers a
 /// count of entries and the tips of that moment has a consistent picture of it: see
 /// [`MemoryDag::prefix`].
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct MemoryDag {
     nodes: Vec<Node>,
     /// The encodings: for each append one allocation.
     appended: Vec<Bytes>,
-    /// Where each entry's encoding stands.
+    /// Where each entry's encoding is.
     places: Vec<Place>,
     numbers: IdMap<Arrival>,
     tips: SharedSet,

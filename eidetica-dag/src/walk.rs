@@ -19,8 +19,8 @@ pub enum Heads<'a> {
     At(&'a [Arrival]),
 }
 
-/// Returns what somebody lacks who has the entries `known` and their ancestors. Ids that are not
-/// here are passed over: whoever has them has entries beyond this view.
+/// Returns what a peer lacks that has the entries `known` and their ancestors. Ids that are not here
+/// are passed over: a peer that has them has entries beyond this view.
 ///
 /// The cost grows with the number of entries that arrived since the oldest missing one, not with
 /// the history: see [`difference_by`].
@@ -167,7 +167,7 @@ pub fn is_ancestor<V: DagView + ?Sized>(
     Ok(false)
 }
 
-/// Returns the best common ancestors of `a` and `b`: those that are not ancestors of other common
+/// Returns the best common ancestors of `a` and `b`: the ones that are not ancestors of other common
 /// ones, ascending. There are several where branches crossed; there is always one at least, for a
 /// tree has one root.
 ///
@@ -181,7 +181,7 @@ pub fn merge_base<V: DagView + ?Sized>(
     const FROM_A: u8 = 1;
     const FROM_B: u8 = 2;
     const BELOW_COMMON: u8 = 4;
-    // The colours of the entries ahead. Equal numbers stand together in the heap and are joined
+    // The colours of the entries ahead. Equal numbers are together in the heap and are joined
     // when they come out.
     let mut ahead = BinaryHeap::from([(a, FROM_A), (b, FROM_B)]);
     let mut fresh = 2;

@@ -164,7 +164,8 @@ pub use session::{Step, SyncSession};
 pub use sync_fault::SyncFault;
 pub use ticket::{InviteSecret, Ticket, TicketError};
 pub use transport::{
-    Caller, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
+    Caller, Discovered, DiscoveredStream, FrameStream, Response, Service, SyncTransport,
+    TransportError, TransportErrorKind,
 };
 
 /// The highest protocol version that this crate speaks. It is part of iroh's ALPN and of HTTP's path.

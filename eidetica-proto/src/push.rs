@@ -150,8 +150,10 @@ impl PushSession {
 }
 
 /// Checks that `key`, the proved key of the asker, may send entries of the tree of this view.
-/// A tree that is not here is accepted from the keys for which `accepts_from` says so, which is this
-/// side's own setting.
+///
+/// From the keys for which `accepts_from` says so, which is this side's own setting, a tree that is
+/// not here is accepted, and so is the rest of a tree that the key may read: a gift that was cut
+/// could not go on otherwise. Each entry is judged by its author's role in any case.
 ///
 /// # Errors
 /// Those of [`check_access`].
@@ -160,8 +162,13 @@ pub fn check_push<V: EntryView + ?Sized>(
     key: Option<&PublicKey>,
     accepts_from: impl FnOnce(&PublicKey) -> bool,
 ) -> Result<(), AnswerError<V::Error>> {
-    if view.entry_count() == 0 && key.is_some_and(accepts_from) {
+    let is_accepted = key.is_some_and(accepts_from);
+    if is_accepted && view.entry_count() == 0 {
         return Ok(());
     }
-    check_access(view, key, Role::Write)
+    let role = match is_accepted {
+        true => Role::Read,
+        false => Role::Write,
+    };
+    check_access(view, key, role)
 }

@@ -30,6 +30,9 @@ use crate::frame::{FrameIncomplete, FrameTooLarge};
 /// it must not be polled again.
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
 
+/// A stream of peers that a transport finds by itself.
+pub type DiscoveredStream = Pin<Box<dyn Stream<Item = Discovered> + Send>>;
+
 /// Carries exchanges to peers, and serves the exchanges that peers begin.
 ///
 /// One value is one transport with its own client and its own server; several of one kind may run
@@ -93,11 +96,35 @@ pub trait SyncTransport: Send + Sync + 'static {
         request: FrameStream,
     ) -> Result<Response, TransportError>;
 
+    /// Returns the peers that this transport finds by itself, such as on the local network: those
+    /// found so far, and then each one that appears, or appears at another address. The stream ends
+    /// when the transport is closed. A slow consumer costs no memory: it misses addresses that were
+    /// replaced meanwhile. By default, a transport finds no peers.
+    fn discovered(&self) -> Option<DiscoveredStream> {
+        None
+    }
+
+    /// Tells the transport that the network of this machine may have changed, or that the machine
+    /// was suspended, so that it checks its connections at once. Calling it without need is
+    /// harmless. By default, it does nothing.
+    async fn network_changed(&self) {}
+
     /// Stops the server and closes every connection. The transport cannot be used after that.
     ///
     /// # Errors
     /// Only if something could not be ended.
     async fn close(&self) -> Result<(), TransportError>;
+}
+
+/// A peer that a transport has found by itself.
+///
+/// It is a hint that anyone on the network can forge: only an exchange at the address proves the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    /// The key that the peer claims.
+    pub key: PublicKey,
+    /// The address that it claims.
+    pub address: Address,
 }
 
 /// The response of a peer.

@@ -9,9 +9,9 @@
 //! The crate [`proto`] decides what to say to a peer, and [`dag`] what an entry is and who may write
 //! it. This crate reads, writes, sends and waits.
 //!
-//! The features `http` and `iroh` add transports, `tls` adds HTTPS, `redb` adds the durable store
-//! `store::RedbStore`, and `cli` adds the `eidetica` program with all of them. Without features, a
-//! node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
+//! The features `http` and `iroh` add transports, `tls` adds HTTPS, `mdns` adds local discovery,
+//! `redb` adds the durable store `store::RedbStore`, and `cli` adds the `eidetica` program with all of
+//! them. Without features, a node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
 //!
 //! ```
 //! use eidetica_sync::dag::{AccessChange, Role, Subject};

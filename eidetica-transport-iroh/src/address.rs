@@ -1,8 +1,10 @@
 //! Addresses of the kind `iroh`: an endpoint ticket, or a bare endpoint id.
 
+use std::net::SocketAddr;
+
 use eidetica_proto::PublicKey;
 use eidetica_proto::{Address, TransportError, TransportErrorKind};
-use iroh::{EndpointAddr, EndpointId};
+use iroh::{EndpointAddr, EndpointId, TransportAddr};
 use iroh_tickets::endpoint::EndpointTicket;
 
 /// The kind of this transport's addresses.
@@ -45,6 +47,28 @@ pub(crate) fn address_of(endpoint: &EndpointAddr) -> Address {
         .expect("the ticket of a bare id is short and has no white space")
 }
 
+/// Removes the addresses that lead nowhere from another machine: unspecified ones, port 0, and
+/// loopback, which stays only if nothing else is left: then the endpoint serves its own machine.
+pub(crate) fn useful(mut endpoint: EndpointAddr) -> EndpointAddr {
+    let ip = |addr: &TransportAddr| match addr {
+        TransportAddr::Ip(addr) => Some(*addr),
+        _ => None,
+    };
+    let is_dialable = |addr: SocketAddr| !addr.ip().is_unspecified() && addr.port() != 0;
+    let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
+    endpoint
+        .addrs
+        .retain(|addr| ip(addr).is_none_or(is_dialable));
+    let mut remote = endpoint.clone();
+    remote
+        .addrs
+        .retain(|addr| !ip(addr).is_some_and(is_loopback));
+    match remote.is_empty() {
+        true => endpoint,
+        false => remote,
+    }
+}
+
 /// Returns the key that an endpoint id is.
 pub(crate) fn key_of(id: EndpointId) -> PublicKey {
     PublicKey::from_bytes(*id.as_bytes())
@@ -52,7 +76,7 @@ pub(crate) fn key_of(id: EndpointId) -> PublicKey {
 
 #[cfg(test)]
 mod tests {
-    use iroh::{SecretKey, TransportAddr};
+    use iroh::SecretKey;
 
     use super::*;
 
@@ -78,6 +102,31 @@ mod tests {
             let error = endpoint_addr(&address).expect_err("not ours");
             assert_eq!(error.kind(), TransportErrorKind::UnusableAddress, "{text}");
         }
+    }
+
+    #[test]
+    fn peers_elsewhere_get_only_addresses_that_can_reach_it() {
+        let ips = |texts: &[&str]| {
+            let addrs = texts.iter().map(|text| text.parse().expect("a socket"));
+            addrs.fold(EndpointAddr::from(id()), EndpointAddr::with_ip_addr)
+        };
+        let relay =
+            |addr: EndpointAddr| addr.with_relay_url("http://127.0.0.1:1".parse().expect("a URL"));
+        let nowhere = ["0.0.0.0:1", "[::]:1", "192.0.2.1:0"];
+        let loopback = [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ];
+        let remote = ["192.0.2.1:1", "[2001:db8::1]:1", "10.0.0.1:1"];
+        let all = [&nowhere[..], &loopback, &remote].concat();
+        assert_eq!(useful(ips(&all)), ips(&remote));
+        // A relay on loopback is a choice of the program.
+        assert_eq!(useful(relay(ips(&loopback))), relay(ips(&[])));
+        let local = [&nowhere[..], &loopback].concat();
+        assert_eq!(useful(ips(&local)), ips(&loopback), "nothing else is left");
+        assert_eq!(useful(ips(&nowhere)), ips(&[]));
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use eidetica_proto::SecretKey;
 use eidetica_proto::{TransportError, TransportErrorKind};
 use iroh::endpoint::{QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, RelayMode, RelayUrl};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl};
 
 use crate::alpn::ALPN;
+use crate::discovery::LocalDiscovery;
 use crate::error;
 use crate::limits::{Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX};
 use crate::mount::EideticaProtocol;
@@ -36,7 +37,8 @@ pub enum Relays {
     Default,
     /// None: only peers that can be reached directly.
     Disabled,
-    /// These, as URLs such as `https://relay.example.org`.
+    /// These, as URLs such as `https://relay.example.org`. Packets are encrypted between the peers, so
+    /// a relay without TLS, `http://…`, sees no more of them than one with TLS.
     Custom(Vec<String>),
 }
 
@@ -44,13 +46,16 @@ pub enum Relays {
 ///
 /// End with [`bind`](Self::bind) for an endpoint of the transport's own, with
 /// [`attach`](Self::attach) or [`mount`](Self::mount) for an endpoint of the program. The key,
-/// relays, address lookup and bind address apply only to the transport's own endpoint.
+/// relays, address lookup, local discovery and bind address apply only to the transport's own
+/// endpoint.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until bind, attach or mount is called"]
 pub struct IrohTransportBuilder {
     secret_key: Option<SecretKey>,
     relays: Relays,
     address_lookup: bool,
+    #[cfg(feature = "mdns")]
+    local_discovery: bool,
     bind_addr: Option<SocketAddr>,
     deadlines: Deadlines,
     capacity: Capacity,
@@ -62,6 +67,8 @@ impl IrohTransportBuilder {
             secret_key: None,
             relays: Relays::default(),
             address_lookup: true,
+            #[cfg(feature = "mdns")]
+            local_discovery: false,
             bind_addr: None,
             deadlines: Deadlines::default(),
             capacity: Capacity::default(),
@@ -86,6 +93,14 @@ impl IrohTransportBuilder {
     /// ids are unreachable.
     pub fn address_lookup(mut self, on: bool) -> Self {
         self.address_lookup = on;
+        self
+    }
+
+    /// Sets whether to find peers on the local network by multicast DNS, and, while the server runs,
+    /// to announce this node's key and direct addresses to everyone there. By default no.
+    #[cfg(feature = "mdns")]
+    pub fn local_discovery(mut self, on: bool) -> Self {
+        self.local_discovery = on;
         self
     }
 
@@ -182,8 +197,13 @@ impl IrohTransportBuilder {
             })?;
         }
         let endpoint = builder.bind().await.map_err(error::of_bind)?;
-        let arrivals = Arrivals::OwnEndpoint;
-        let transport = self.transport(endpoint, arrivals, awaits_relay);
+        #[cfg(feature = "mdns")]
+        let local = self
+            .local_discovery
+            .then(|| LocalDiscovery::start(&endpoint));
+        #[cfg(not(feature = "mdns"))]
+        let local = None;
+        let transport = self.transport(endpoint, Arrivals::OwnEndpoint, awaits_relay, local);
         transport.accept_arrivals();
         Ok(transport)
     }
@@ -193,9 +213,11 @@ impl IrohTransportBuilder {
         endpoint: Endpoint,
         arrivals: Arrivals,
         awaits_relay: bool,
+        local: Option<LocalDiscovery>,
     ) -> IrohTransport {
         let server = Server::new(self.deadlines, self.capacity);
-        IrohTransport::new(endpoint, arrivals, awaits_relay, self.deadlines, server)
+        let deadlines = self.deadlines;
+        IrohTransport::new(endpoint, arrivals, awaits_relay, local, deadlines, server)
     }
 
     /// Uses an endpoint of the program. The transport accepts its connections from the first start
@@ -203,7 +225,7 @@ impl IrohTransportBuilder {
     /// speaks other protocols. The program closes the endpoint, and waits for its relay if the
     /// server's addresses must include it.
     pub fn attach(self, endpoint: Endpoint) -> IrohTransport {
-        self.transport(endpoint, Arrivals::GivenEndpoint, false)
+        self.transport(endpoint, Arrivals::GivenEndpoint, false, None)
     }
 
     /// Uses an endpoint whose connections the program's [`Router`](iroh::protocol::Router)
@@ -220,23 +242,39 @@ impl IrohTransportBuilder {
     /// # }
     /// ```
     pub fn mount(self, endpoint: Endpoint) -> (IrohTransport, EideticaProtocol) {
-        let transport = self.transport(endpoint, Arrivals::Router, false);
+        let transport = self.transport(endpoint, Arrivals::Router, false, None);
         let protocol = transport.protocol();
         (transport, protocol)
     }
 }
 
 fn relay_mode(relays: &Relays) -> Result<RelayMode, TransportError> {
+    let unusable = |text| TransportError::new(TransportErrorKind::UnusableAddress, text);
     let urls = match relays {
         Relays::Default => return Ok(iroh::endpoint::default_relay_mode()),
         Relays::Disabled => return Ok(RelayMode::Disabled),
+        Relays::Custom(urls) if urls.is_empty() => {
+            return Err(unusable(
+                "no relay is given; to use none, disable relays".to_owned(),
+            ));
+        }
         Relays::Custom(urls) => urls,
     };
-    let urls = urls.iter().map(|url| {
-        url.parse::<RelayUrl>().map_err(|error| {
-            let text = format!("{url:?} is not the URL of a relay, such as https://relay.example");
-            TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
-        })
+    let relays = urls.iter().map(|text| {
+        let malformed = || {
+            unusable(format!(
+                "{text:?} is not the URL of a relay, such as https://relay.example"
+            ))
+        };
+        let url = text.parse::<RelayUrl>();
+        let url = url.map_err(|error| malformed().with_source(error))?;
+        match url.scheme() {
+            "https" => Ok(RelayConfig::from(url)),
+            // QUIC needs a certificate. Where there is none, asking by QUIC for the own public
+            // address gets no answer, and delays the choice of a relay by three seconds.
+            "http" => Ok(RelayConfig::new(url, None)),
+            _ => Err(malformed()),
+        }
     });
-    Ok(RelayMode::custom(urls.collect::<Result<Vec<_>, _>>()?))
+    Ok(RelayMode::Custom(relays.collect::<Result<RelayMap, _>>()?))
 }

@@ -19,6 +19,11 @@
 //! only then, if the network delivered the request and lost every acknowledgement, may the peer
 //! carry it out twice.
 //!
+//! Peers that cannot reach each other directly use a relay server, which sees only encrypted packets:
+//! iroh's public ones, the program's own, or none, as [`Relays`] says. With the feature `mdns`, peers
+//! on the local network find each other without addresses:
+//! [`SyncTransport::discovered`](eidetica_proto::SyncTransport::discovered).
+//!
 //! Programs that already run an iroh endpoint pass it to [`IrohTransport::from_endpoint`], or, if
 //! they speak other protocols on it, mount this one on their router with
 //! [`IrohTransportBuilder::mount`]. Nothing else in this crate's interface contains types of iroh.
@@ -72,6 +77,11 @@ mod address;
 mod alpn;
 mod builder;
 mod client;
+#[cfg(feature = "mdns")]
+mod discovery;
+#[cfg(not(feature = "mdns"))]
+#[path = "discovery/absent.rs"]
+mod discovery;
 mod error;
 mod limits;
 mod mount;

@@ -12,8 +12,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait of the server for bytes that a caller has at hand: those of a frame that it has
 /// begun, and of the first one. Each byte that arrives extends it by a 1024th of a second, up to what
-/// it was. A connection that was lost for that long costs less to make anew
-/// than one that is never going to end costs to keep.
+/// it was. A lost connection costs less to make anew than an endless request costs to keep.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long exchanges in progress may go on when the server stops. Most end within milliseconds, and
@@ -40,8 +39,20 @@ pub(crate) const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 /// within this time finds the connection open; a peer that left costs no memory after it.
 pub(crate) const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest wait for a relay before the server's addresses are given without one.
-pub(crate) const RELAY_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for a relay before the server's addresses are given without one. iroh chooses a relay
+/// after three seconds where the network drops its QUIC probes, after five at most, and then
+/// connects to it. The networks that drop them are those where a relay is needed most.
+pub(crate) const RELAY_WAIT: Duration = Duration::from_secs(iroh::NET_REPORT_TIMEOUT + 1);
+
+/// Most peers on the local network that are remembered. An office has fewer; anyone on the network
+/// can announce keys that do not exist. Each takes up to 2 KiB.
+#[cfg(feature = "mdns")]
+pub(crate) const DISCOVERED_MAX: usize = 256;
+
+/// Longest wait for a peer on the local network to announce itself, when it is dialled and no other
+/// address is known. Peers answer each query within a second.
+#[cfg(feature = "mdns")]
+pub(crate) const LOCAL_LOOKUP_WAIT: Duration = Duration::from_secs(2);
 
 /// Slowest progress within a frame, in bytes per second. Each byte that moves extends the frame's
 /// deadline by its share, up to what it was, so a large frame over a slow link arrives, and a peer
@@ -57,7 +68,7 @@ pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 16;
 pub(crate) const CONNECTIONS_TO_PEER_MAX: usize = 4;
 
 /// Most connections from one peer: twice what a client makes, for connections that the peer's
-/// restart or change of network left behind.
+/// restart or change of network left open.
 pub(crate) const CONNECTIONS_PER_PEER_MAX: usize = 8;
 
 /// Most connections, including handshakes, that have not completed an exchange. One more, and the
@@ -88,8 +99,8 @@ pub(crate) const NEWCOMER_WINDOW_BYTES: u32 = 64 << 10;
 /// can, so that a stream that is not read leaves room for the others.
 pub(crate) const WINDOW_BYTES: u32 = 32 << 20;
 
-/// How often a reader of a large frame yields while there is too little memory, so that those that
-/// must give theirs back can. It does not wait for them: what is not read takes memory too.
+/// How often a reader of a large frame yields while there is too little memory, so that the readers
+/// that must give memory back can run. It does not wait longer: unread data takes memory too.
 pub(crate) const YIELDS_MAX: usize = 16;
 
 /// Largest piece taken from a stream at once, in bytes.

@@ -12,7 +12,8 @@ use crate::server::Server;
 
 /// Answers exchanges on the connections that a [`Router`](iroh::protocol::Router) accepts.
 ///
-/// While the transport's server does not run, connections are closed with a code for that. When the router shuts down, the server is stopped with its grace time.
+/// While the transport's server does not run, connections are closed with a code for that. When the
+/// router shuts down, the server is stopped with its grace time.
 #[derive(Clone)]
 pub struct EideticaProtocol {
     server: Arc<Server>,

@@ -247,7 +247,7 @@ impl Run {
                             stalled: stalled.clone(),
                             memory: self.limits.memory.share(group.clone(), given_up.clone()),
                         });
-                                                exchanges.spawn(answer(service, caller, send, recv, phase, self.deadlines));
+                        exchanges.spawn(answer(service, caller, send, recv, phase, self.deadlines));
                     }
                     Err(reason) => {
                         debug!(%reason, caller = %caller.remote, "connection ended");

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use eidetica_proto::PublicKey;
 use eidetica_proto::{
-    Address, FrameStream, Response, Service, SyncTransport, TransportError, TransportErrorKind,
+    Address, DiscoveredStream, FrameStream, Response, Service, SyncTransport, TransportError,
+    TransportErrorKind,
 };
 use iroh::Endpoint;
 use iroh::endpoint::IncomingAddr;
@@ -18,6 +19,7 @@ use tracing::debug;
 use crate::address::{self, KIND};
 use crate::alpn::ALPN;
 use crate::client::Client;
+use crate::discovery::LocalDiscovery;
 use crate::error;
 use crate::limits::{Deadlines, RELAY_WAIT};
 use crate::mount::EideticaProtocol;
@@ -44,6 +46,7 @@ pub struct IrohTransport {
     relay_waited: OnceCell<()>,
     client: Client,
     server: Arc<Server>,
+    local: Option<LocalDiscovery>,
     /// The loop that accepts connections, which in turn holds their tasks.
     acceptor: Mutex<JoinSet<()>>,
     deadlines: Deadlines,
@@ -54,6 +57,7 @@ impl IrohTransport {
         endpoint: Endpoint,
         arrivals: Arrivals,
         awaits_relay: bool,
+        local: Option<LocalDiscovery>,
         deadlines: Deadlines,
         server: Server,
     ) -> Self {
@@ -64,6 +68,7 @@ impl IrohTransport {
             relay_waited: OnceCell::new(),
             client: Client::default(),
             server: Arc::new(server),
+            local,
             acceptor: Mutex::default(),
             deadlines,
         }
@@ -90,6 +95,13 @@ impl IrohTransport {
         let mut acceptor = self.acceptor();
         if acceptor.is_empty() {
             acceptor.spawn(accept(self.endpoint.clone(), self.server.clone()));
+        }
+    }
+
+    /// Announces the endpoint on the local network while the server runs.
+    fn announce(&self) {
+        if let Some(local) = &self.local {
+            local.set_serving(self.server.is_running());
         }
     }
 
@@ -167,10 +179,14 @@ impl SyncTransport for IrohTransport {
             self.endpoint.set_alpns(vec![ALPN.to_vec()]);
             self.accept_arrivals();
         }
+        self.announce();
         Ok(())
     }
 
     async fn stop_server(&self) -> Result<(), TransportError> {
+        if let Some(local) = &self.local {
+            local.set_serving(false);
+        }
         self.server.stop().await
     }
 
@@ -192,7 +208,7 @@ impl SyncTransport for IrohTransport {
             self.relay_waited.get_or_init(wait).await;
             addr = self.endpoint.addr();
         }
-        vec![address::address_of(&addr)]
+        vec![address::address_of(&address::useful(addr))]
     }
 
     async fn exchange(
@@ -208,8 +224,22 @@ impl SyncTransport for IrohTransport {
         exchange.await
     }
 
+    fn discovered(&self) -> Option<DiscoveredStream> {
+        self.local.as_ref().map(LocalDiscovery::stream)
+    }
+
+    async fn network_changed(&self) {
+        self.endpoint.network_change().await;
+        if let Some(local) = &self.local {
+            local.restart();
+        }
+    }
+
     async fn close(&self) -> Result<(), TransportError> {
         self.client.close();
+        if let Some(local) = &self.local {
+            local.close();
+        }
         let stopped = self.server.stop().await;
         let mut acceptor = std::mem::take(&mut *self.acceptor());
         acceptor.shutdown().await;

@@ -24,7 +24,7 @@ const AUTHORS_REMEMBERED_MAX: usize = 1_024;
 /// Tells which entries of a tree were written concurrently with their author's removal.
 ///
 /// Such entries are valid, and stay: their authors did not know of the removal, or pretended not to.
-/// Nobody can tell which, so they are shown to a person.
+/// No rule can tell which, so they are shown to a person.
 #[derive(Debug)]
 pub struct Contests {
     current: AccessState,

@@ -1,6 +1,6 @@
 //! Every change of access in a tree, in the order in which it arrived.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rpds::{ListSync, RedBlackTreeMapSync, VectorSync};
 use sha2::{Digest, Sha256};
@@ -79,7 +79,13 @@ pub struct Ledger {
     about: RedBlackTreeMapSync<Subject, ListSync<ChangeRef>>,
     /// The grants that make a key admin, by key, the last to arrive first.
     admin_grants: RedBlackTreeMapSync<PublicKey, ListSync<ChangeRef>>,
-    current: Option<Arc<Resolved>>,
+    /// The entries that no other one follows.
+    heads: SharedSet,
+    /// The state of all entries, once somebody has asked for it: an append of many concurrent changes
+    /// must not work it out for each of them.
+    current: OnceLock<Arc<Resolved>>,
+    /// The state after the last entry, whose admins are probably those of `current`.
+    last: Option<Arc<Resolved>>,
 }
 
 impl Ledger {
@@ -103,10 +109,16 @@ impl Ledger {
     /// Each entry of the ledger is a tip or an ancestor of one, so this is what all tips have when
     /// they are taken together, however many there are.
     pub fn current(self: &Arc<Self>) -> AccessState {
-        match &self.current {
-            Some(current) => AccessState::new(self.clone(), current.clone()),
-            None => AccessState::default(),
+        if self.is_empty() {
+            return AccessState::default();
         }
+        let work_out = || {
+            let known: Vec<&Arc<Admins>> = self.last.iter().map(|last| &last.admins).collect();
+            let current = Resolved::of(self, self.heads.iter().collect(), &known);
+            Arc::new(current.expect("the heads of a ledger do not follow each other"))
+        };
+        let current = self.current.get_or_init(work_out);
+        AccessState::new(self.clone(), current.clone())
     }
 
     /// Puts an entry at the end whose changes follow those of a state. Returns the state after it.
@@ -128,13 +140,11 @@ impl Ledger {
         let ledger = Arc::make_mut(self);
         ledger.add(entry, before.resolved.changes.clone());
         let after = Arc::new(before.resolved.after(ledger, number));
-        let current = match ledger.current.take() {
-            Some(current) if after.changes.len() < ledger.rows.len() => {
-                Arc::new(Resolved::join(ledger, &[&current, &after]))
-            }
-            _ => after.clone(),
-        };
-        ledger.current = Some(current);
+        ledger.current = OnceLock::new();
+        if after.changes.len() == ledger.rows.len() {
+            ledger.current = OnceLock::from(after.clone());
+        }
+        ledger.last = Some(after.clone());
         AccessState::new(self.clone(), after)
     }
 
@@ -142,7 +152,6 @@ impl Ledger {
     /// that does not precede it: the store is damaged.
     pub fn restore(entries: impl IntoIterator<Item = LedgerEntry>) -> Option<Self> {
         let mut ledger = Self::default();
-        let mut heads = SharedSet::new();
         for entry in entries {
             let number = ledger.len();
             let is_sound = entry.follows.is_empty() == (number == 0)
@@ -150,22 +159,21 @@ impl Ledger {
             if !is_sound {
                 return None;
             }
+            let mut past = ledger.past_of(&entry.follows);
             for head in &*entry.follows {
-                heads.remove(*head);
+                past.insert(*head);
             }
-            heads.insert(number);
-            let past = ledger.closure(&entry.follows);
             ledger.add(entry, past);
-        }
-        if !ledger.is_empty() {
-            let heads: Arc<[u32]> = heads.iter().collect();
-            ledger.current = Some(Arc::new(Resolved::of(&ledger, heads, &[])?));
         }
         Some(ledger)
     }
 
     fn add(&mut self, entry: LedgerEntry, past: SharedSet) {
         let number = self.len();
+        for head in &*entry.follows {
+            self.heads.remove(*head);
+        }
+        self.heads.insert(number);
         for (index, change) in (0..).zip(&*entry.changes) {
             let change_ref = ChangeRef { number, index };
             let about = self.about.get(&change.subject).cloned().unwrap_or_default();
@@ -180,12 +188,11 @@ impl Ledger {
         self.rows.push_back_mut(Row { entry, past });
     }
 
-    /// Returns entries and all that they follow.
-    pub(crate) fn closure(&self, heads: &[u32]) -> SharedSet {
+    /// Returns all that some entries follow.
+    pub(crate) fn past_of(&self, entries: &[u32]) -> SharedSet {
         let mut set = SharedSet::new();
-        for head in heads {
-            set.insert_all(self.past(*head));
-            set.insert(*head);
+        for entry in entries {
+            set.insert_all(self.past(*entry));
         }
         set
     }

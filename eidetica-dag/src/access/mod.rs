@@ -23,7 +23,7 @@
 //!   are those of one of the states, as they are unless admins were made or removed concurrently,
 //!   that is all. Otherwise the changes about admins are resolved anew; how many others there are does
 //!   not matter.
-//! * A role is worked out when somebody asks for it, from the changes about that key.
+//! * A role is worked out on request, from the changes about that key.
 //! * A store keeps for each state its latest changes, which determine the others: one, as a rule.
 
 mod contested;
@@ -65,7 +65,7 @@ pub enum Role {
 pub enum Subject {
     /// Everyone, known or not.
     Anyone,
-    /// Whoever holds this key.
+    /// The holder of this key.
     Key(PublicKey),
 }
 

@@ -11,8 +11,8 @@ use crate::id::EntryId;
 pub(crate) struct Place {
     height: u32,
     id: EntryId,
-    /// One more than the place in the entry, so that the author of the root precedes those that
-    /// the root names.
+    /// One more than the place in the entry, so that the author of the root precedes the keys
+    /// that the root names.
     index: u32,
 }
 

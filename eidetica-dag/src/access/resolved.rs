@@ -74,14 +74,12 @@ impl Resolved {
         if !ascending || heads.last().is_none_or(|last| *last >= ledger.len()) {
             return None;
         }
-        let changes = ledger.closure(&heads);
-        let follow_each_other = |head: &u32| {
-            let later = heads.iter().rev().take_while(|later| *later > head);
-            let mut later = later;
-            later.any(|later| ledger.past(*later).contains(*head))
-        };
-        if heads.iter().any(follow_each_other) {
+        let mut changes = ledger.past_of(&heads);
+        if heads.iter().any(|head| changes.contains(*head)) {
             return None;
+        }
+        for head in &*heads {
+            changes.insert(*head);
         }
         let admins = Admins::of(ledger, &changes, known);
         let owns_admins = !known.iter().any(|it| Arc::ptr_eq(it, &admins));
@@ -150,7 +148,7 @@ impl Resolved {
         {
             return !self.admins.void.iter().any(|void| *void == change);
         }
-        // It is about a key that was never admin, or about anyone: nobody withstands it.
+        // It is about a key that was never admin, or about anyone: no admin withstands it.
         let author = &ledger.row(change.number).author;
         self.admins.supports(ledger, author, change)
     }
@@ -162,7 +160,7 @@ impl Resolved {
         {
             return admin.role();
         }
-        // Nobody can be admin as anyone: a stray grant of it gives nothing.
+        // Anyone cannot be admin: a stray grant of it gives nothing.
         let latest = self.latest(ledger, subject);
         let roles = latest.iter().map(|at| ledger.change(*at).role);
         roles.filter(|role| *role < Some(Role::Admin)).min()?

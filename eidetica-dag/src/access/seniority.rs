@@ -9,7 +9,7 @@
 //!    the most senior one. The admins that the root names follow, in the order of its list. Every
 //!    other tenure is junior to the tenure by which its grant was made; among those equally far from
 //!    the root, the one whose maker is senior is senior, then the one with the lower height of
-//!    the grant, the lower id, the earlier place in the entry. So nobody makes an admin who is senior
+//!    the grant, the lower id, the earlier place in the entry. So no admin makes another who is senior
 //!    to themselves, and who is senior to whom is the same on every replica.
 //! 2. Tenures are taken from the most senior down. A change by a tenure's key that follows the
 //!    tenure's grant is *supported*, unless an effective removal of that key, by a senior tenure or by
@@ -25,12 +25,12 @@
 //!    The grant of a tenure that fell gives nothing.
 //!
 //! **Several changes in one entry** are read as so many entries in a row, by the same author: each
-//! follows those before it in the list. An admin who gives up the role and appoints somebody in one
+//! follows those before it in the list. An admin who gives up the role and appoints another in one
 //! entry appoints first; in the other order the appointment comes from a key that has given up the
 //! role, and has no effect.
 //!
 //! **What this costs.** Only changes about keys that were ever made admin take part in rules 1 to 3;
-//! everything else is worked out for one key when somebody asks ([`Resolved::role_of`]). For
+//! everything else is worked out for one key on request ([`Resolved::role_of`]). For
 //! n changes about a key that was ever admin, resolving takes n · log n steps, times the number of
 //! removals of one key which are concurrent with each other: few, unless an admin is hostile.
 //!
@@ -55,7 +55,7 @@ pub(crate) struct Tenure {
     /// `None`: it is the author of the root.
     pub(crate) grant: Option<ChangeRef>,
     /// The removals of rule 2 that had an effect at this tenure's turn and that none of the others
-    /// precedes. They and those that follow them are all such removals.
+    /// precedes. They and the ones that follow them are all such removals.
     pub(crate) removals: Vec<ChangeRef>,
     /// The rank by which it fell, if it fell. A key that removes itself under a junior tenure fells
     /// its senior ones as well, but only after their turn.
@@ -176,7 +176,7 @@ fn entries_about_admins(ledger: &Ledger, changes: &SharedSet) -> SharedSet {
 }
 
 /// A tenure that has not had its turn. The order of the fields is the order of seniority: everything
-/// that is taken earlier is senior, so the turn of the maker stands for the maker's rank.
+/// that is taken earlier is senior, so the turn of the maker represents the maker's rank.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pending {
     depth: u32,
@@ -187,7 +187,7 @@ struct Pending {
     grant: Option<usize>,
 }
 
-/// A change about somebody who was ever made admin.
+/// A change about a key that was ever made admin.
 struct Fact {
     at: ChangeRef,
     author: PublicKey,
@@ -390,7 +390,7 @@ impl<'l> Resolving<'l> {
         }
     }
 
-    /// Adds a removal, and keeps only those that follow no other.
+    /// Adds a removal, and keeps only the ones that follow no other.
     fn add_earliest(&self, removals: &mut Vec<usize>, removal: usize) {
         if removals.iter().any(|other| self.follows(removal, *other)) {
             return;

@@ -1,7 +1,7 @@
 //! Trees drawn as text, so that a test shows what it is about.
 //!
 //! Time runs from left to right. A name is a run of letters and digits; `-`, `/` and `\` join a
-//! child, on the right, to its parents. A name may stand in several places, which saves crossing
+//! child, on the right, to its parents. A name may appear in several places, which saves crossing
 //! lines:
 //!
 //! ```text
@@ -407,7 +407,7 @@ impl Canvas {
         origin.map_or_else(Vec::new, |left| vec![(row, left)])
     }
 
-    /// Returns the name of which a character stands here.
+    /// Returns the name that has a character here.
     fn name_at(&self, row: usize, column: usize) -> String {
         let before = (0..column)
             .rev()

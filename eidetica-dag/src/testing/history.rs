@@ -16,7 +16,7 @@ pub fn git_history() -> Vec<Vec<u32>> {
 }
 
 /// Reads a shape from its text: one line for each entry, parents before children. A number says how
-/// many lines further up a parent stands; an empty line is a root.
+/// many lines further up a parent is; an empty line is a root.
 ///
 /// # Panics
 /// If the text is something else.

@@ -65,7 +65,7 @@ impl Oracle {
         sets.flatten().copied().collect()
     }
 
-    /// Returns what somebody lacks who has the entries `known` and their ancestors.
+    /// Returns what a peer lacks that has the entries `known` and their ancestors.
     pub fn difference<'i>(
         &self,
         known: impl IntoIterator<Item = &'i EntryId>,
@@ -93,7 +93,7 @@ impl Oracle {
             .collect()
     }
 
-    /// Returns the entries that are nobody's parent.
+    /// Returns the entries that have no children.
     pub fn tips(&self) -> BTreeSet<EntryId> {
         let parents: BTreeSet<EntryId> = self.parents.values().flatten().copied().collect();
         &self.all() - &parents

@@ -123,7 +123,7 @@ impl Quarrel {
         Arc::new(restored).current()
     }
 
-    /// Lists the changes of entries and those that they follow, for the slow rule.
+    /// Lists the changes of entries and the changes that they follow, for the slow rule.
     fn slow(&self, entries: &[usize]) -> Vec<Change> {
         let closures = entries.iter().flat_map(|at| &self.entries[*at].closure);
         let closure: BTreeSet<usize> = closures.copied().collect();

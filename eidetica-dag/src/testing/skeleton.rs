@@ -11,7 +11,7 @@ use crate::set::ArrivalSet;
 use crate::testing::random::Random;
 use crate::view::{DagView, LANDMARK_INTERVAL, Node, is_checkpoint};
 
-/// A [`DagView`] with made-up ids and no entries behind it. Making one takes a microsecond for each
+/// A [`DagView`] with made-up ids and without entries. Making one takes a microsecond for each
 /// entry, a hundred times less than signing.
 #[derive(Debug, Clone, Default)]
 pub struct Skeleton {

@@ -27,7 +27,7 @@ fn revoke(number: u32) -> AccessChange {
     AccessChange::revoke(subject(number))
 }
 
-/// A tree where the first entry is the boss's, and nobody else may do anything. Names that begin
+/// A tree where the first entry is the boss's, and no other key may do anything. Names that begin
 /// with `a` are Ann's entries, those with `b` Ben's, all others the boss's.
 fn draw<'a>(text: &str, changes: &'a [(&'a str, AccessChange)]) -> Drawn {
     Drawing::of(text)
@@ -106,10 +106,7 @@ R-G-X
     );
     assert!(!may_write(&drawn, &["X"], ANN));
     assert!(may_write(&drawn, &["a1"], ANN), "she need not know");
-    assert!(
-        !may_write(&drawn, &["X", "a1"], ANN),
-        "whoever merges knows"
-    );
+    assert!(!may_write(&drawn, &["X", "a1"], ANN), "who merges, knows");
     assert!(may_write(&drawn, &["X", "a1"], BOSS));
     let Ok(access) = current_access(&drawn.dag);
     assert_eq!(access.role_of(Some(&key(ANN).public())), None);
@@ -292,7 +289,7 @@ fn an_outlook_tells_what_a_revocation_would_do() {
 }
 
 #[test]
-fn an_empty_tree_allows_nobody_anything() {
+fn an_empty_tree_allows_nothing() {
     let drawn = draw("R-A", &[]);
     let Ok(access) = current_access(&MemoryDag::new(drawn.tree()));
     assert_eq!(access, AccessState::default());

@@ -53,7 +53,7 @@ fn children_wait_and_say_what_for() {
     let outcome = dag.append(batch);
     assert_eq!(outcome.stored, 2..6);
     assert_eq!(names(&drawn, &outcome.waiting), "F");
-    // Its parent came behind it in the batch, so nothing needs to be fetched.
+    // Its parent came after it in the batch, so nothing needs to be fetched.
     assert!(outcome.missing.is_empty());
     assert_eq!(dag.append(outcome.waiting).stored, 6..7);
     assert_eq!(tip_ids(&dag), tip_ids(&drawn.dag));
@@ -86,7 +86,7 @@ fn offer(wrong: VerifiedEntry) -> AppendOutcome {
     let [before, after] = ["B", "C"].map(|name| drawn.entry(name));
     let id = wrong.get().id();
     let outcome = dag.append(vec![before, wrong, after]);
-    // What stands before it is stored; what stands behind it was not looked at.
+    // What precedes it is stored; what follows it was not looked at.
     assert_eq!(outcome.stored, 1..2);
     assert!(outcome.waiting.is_empty());
     assert_eq!(outcome.refused.map(|refusal| refusal.id), Some(id));

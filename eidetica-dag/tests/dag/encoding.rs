@@ -309,7 +309,7 @@ fn the_largest_entry_fits_exactly() {
 
 #[test]
 fn rules_of_form_hold_for_received_bytes_too() {
-    // The parents' bytes stand behind version, tree and count: swapped, they descend.
+    // The parents' bytes follow version, tree and count: swapped, they descend.
     let mut bytes = sign(plain()).unwrap().encoded().to_vec();
     let (first, second) = bytes[35..99].split_at_mut(32);
     first.swap_with_slice(second);

@@ -29,7 +29,7 @@ fn every_prefix_is_what_the_tree_was() {
 fn checkpoints_are_the_tips_of_their_moment() {
     let count = 3 * CHECKPOINT_INTERVAL + 7;
     let entries = build(&Shape::Wide.parents(count, 3));
-    // Batches that end before, at and behind checkpoints.
+    // Batches that end before, at and after checkpoints.
     let mut dag = MemoryDag::new(entries[0].get().tree());
     let mut at_checkpoints = Vec::new();
     let mut random = Random::new(3);

@@ -31,7 +31,7 @@ fn histories() -> u64 {
     }
 }
 
-/// Adds an entry on top of all others, by somebody who may.
+/// Adds an entry on top of all others, by an author who may.
 fn add(quarrel: &mut Quarrel, author: u32, changes: Vec<AccessChange>) -> usize {
     let heads = quarrel.heads();
     add_on(quarrel, author, &heads, changes)
@@ -220,7 +220,7 @@ fn some_role(random: &mut Random) -> Option<Role> {
 fn some_change(random: &mut Random, keys: u32) -> AccessChange {
     let change = set(random.below(keys), some_role(random));
     match random.below(12) {
-        // Nobody can be admin as anyone.
+        // Anyone cannot be admin.
         0 => AccessChange {
             subject: Subject::Anyone,
             role: change.role.filter(|role| *role < Role::Admin),
@@ -319,9 +319,9 @@ fn long_quarrels_are_judged_as_by_the_slow_rule() {
     }
 }
 
-/// Whoever does not step down keeps what no senior took.
+/// An admin who does not step down keeps what no senior took.
 #[test]
-fn the_founder_is_removed_by_nobody_else() {
+fn only_the_founder_removes_the_founder() {
     let mut with_others = 0;
     for seed in 0..histories() {
         let (quarrel, _) = some_quarrel(seed.wrapping_mul(7_919));

@@ -73,7 +73,7 @@ impl DagView for Counting {
     }
 }
 
-/// Returns how many entries somebody lacks who knows `known`, and how many nodes were read to tell.
+/// Returns how many entries a peer lacks that knows `known`, and how many nodes were read to tell.
 fn cost(parents: &[Vec<u32>], known: &[u32]) -> (usize, u32) {
     let view = Skeleton::new(parents);
     let ids: Vec<EntryId> = known
@@ -151,7 +151,7 @@ fn an_old_fork_that_arrived_lately_is_cheap() {
     assert!(nodes <= 10 + CHECKPOINT_INTERVAL + 1, "{nodes} nodes");
 }
 
-/// A branch that nobody continued is a tip of every checkpoint since.
+/// A branch that was never continued is a tip of every checkpoint since.
 #[test]
 fn a_branch_left_long_ago_does_not_hide_the_cut_off() {
     let mut parents = Shape::Linear.parents(50_000, 0);
@@ -160,7 +160,7 @@ fn a_branch_left_long_ago_does_not_hide_the_cut_off() {
     let (missing, nodes) = cost(&parents, &[5, 49_989]);
     assert_eq!(missing, 10);
     assert!(nodes <= 10 + CHECKPOINT_INTERVAL + 2, "{nodes} nodes");
-    // Whoever lacks the branch pays for the way down to it.
+    // A peer that lacks the branch pays for the way down to it.
     let (missing, nodes) = cost(&parents, &[49_989]);
     assert_eq!(missing, 11);
     assert!(nodes > 49_000, "{nodes} nodes");

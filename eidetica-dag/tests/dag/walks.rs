@@ -172,7 +172,7 @@ fn differences_across_checkpoints_agree() {
             let mut known: Vec<u32> = (0..1 + random.below(6))
                 .map(|_| random.below(2_000))
                 .collect();
-            // Somebody who has nearly everything, in half of the rounds.
+            // A peer that has nearly everything, in half of the rounds.
             if random.one_in(2) {
                 let Ok(tips) = Skeleton::new(&parents[..1_900]).tips();
                 known.extend(tips.into_iter().skip(1).map(|at| at.0));

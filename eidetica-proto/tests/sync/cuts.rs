@@ -105,7 +105,7 @@ fn a_request_without_its_end_is_not_acknowledged() {
 /// Whatever order steps of the store and parts come in, the result is the same.
 #[test]
 fn parts_arrive_while_entries_are_stored() {
-    let history = entries_of(Shape::UnevenDiamonds, 9_000);
+    let history = entries_of(Shape::UnevenDiamonds, 5_000);
     let mut whole = dag_of(history.clone());
     for delay in [0, 1, 2, 100] {
         for each in [false, true] {

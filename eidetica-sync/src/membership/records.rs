@@ -59,8 +59,8 @@ impl Records {
         }
     }
 
-    /// Takes the records that a peer at `place` told of a tree. Those that are no use are passed
-    /// over; the addresses of the others are told to the engine.
+    /// Takes the records that a peer at `place` told of a tree. Those of no use are passed over;
+    /// the engine learns the addresses of the others.
     pub(crate) fn take(
         &self,
         tree: TreeId,
@@ -190,7 +190,7 @@ impl Records {
         Ok(known)
     }
 
-    /// Reads the stored records, and removes those that are of no use any more.
+    /// Reads the stored records, and removes those that have become useless.
     fn read(&self) -> Result<RecordBook, StoreError> {
         let now_ms = wall_clock_ms();
         let mut book = RecordBook::new(self.key.public());

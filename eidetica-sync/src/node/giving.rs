@@ -11,8 +11,8 @@ impl Node {
     /// Sets whether a peer may give this node trees that it does not have. The store keeps the
     /// setting, which is off for every key at first.
     ///
-    /// A peer that may, can fill the store: accept trees from your own devices, and from peers that
-    /// you trust alike. What the peer may write to trees that are here does not change.
+    /// Such a peer can fill the store, so accept trees only from your own devices and from peers that
+    /// you trust as much. Each entry is judged by its author's role in any case.
     ///
     /// # Errors
     /// Returns an error if the store fails.

@@ -290,10 +290,7 @@ fn invalid_command_lines_are_refused() {
             "64 hexadecimal digits",
         ),
         (&["sync", "eidetica:abc"], "64 hexadecimal digits"),
-        (
-            &["sync", "notes", "--at", "nowhere"],
-            "an address is kind:value",
-        ),
+        (&["sync", "notes", "--at", "nowhere"], "expected kind:value"),
         (&["verify"], "required"),
         (&["import", "git", ".", "--limit", "0"], "--limit"),
         (&["serve", "--no-http", "--no-iroh"], "cannot be used with"),

@@ -137,10 +137,10 @@ async fn a_handshake_that_does_not_end_makes_room_too() {
     let address = server_address(&server).await;
     let to = endpoint_addr(&address);
     let at = to.ip_addrs().next().copied().expect("it listens");
-    // What the server answers comes to nobody, so this handshake never ends.
-    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await;
-    let nobody = nobody.expect("binds");
-    let addr = TransportAddr::Ip(nobody.local_addr().expect("is bound"));
+    // The caller does not read the answer, so this handshake never ends.
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await;
+    let silent = silent.expect("binds");
+    let addr = TransportAddr::Ip(silent.local_addr().expect("is bound"));
     let peer = endpoint(&[]).await;
     let stalled = EndpointAddr::from_parts(to.id, [addr]);
     let dialling = tokio::spawn({
@@ -148,8 +148,8 @@ async fn a_handshake_that_does_not_end_makes_room_too() {
         async move { peer.connect(stalled, ALPN).await.map(|_| ()) }
     });
     let mut datagram = [0; 2048];
-    let (bytes, _) = nobody.recv_from(&mut datagram).await.expect("it dials");
-    nobody.send_to(&datagram[..bytes], at).await.expect("sends");
+    let (bytes, _) = silent.recv_from(&mut datagram).await.expect("it dials");
+    silent.send_to(&datagram[..bytes], at).await.expect("sends");
     let client = transport().await;
     for _ in 0..2 {
         ask(&client, &address, "hello").await.expect("has room");

@@ -1,4 +1,4 @@
-//! Who is at the other end, and what is said when it is not who it should be.
+//! Keys that connections prove, and errors when another peer answers.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use eidetica_proto::SecretKey;
 use eidetica_proto::testing::{echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
-use eidetica_transport_iroh::{IrohTransport, KIND, Relays};
+use eidetica_transport_iroh::{ALPN, IrohTransport, KIND, Relays};
 use iroh::EndpointAddr;
 
 use crate::stage::{
@@ -43,7 +43,7 @@ async fn the_nodes_keys_are_proved_both_ways() {
 
 #[tokio::test]
 async fn a_peer_of_another_version_is_told_apart() {
-    let (client, other) = (transport().await, endpoint(&[b"eidetica/2"]).await);
+    let (client, other) = (transport().await, endpoint(&[b"eidetica/0"]).await);
     let accepting = {
         let other = other.clone();
         tokio::spawn(async move {
@@ -54,14 +54,15 @@ async fn a_peer_of_another_version_is_told_apart() {
     };
     let error = failure(&client, &address_of(other.addr())).await;
     assert_eq!(error.kind(), TransportErrorKind::ProtocolMismatch);
-    assert!(error.to_string().contains("eidetica/1"), "{error}");
+    let own = std::str::from_utf8(ALPN).expect("text");
+    assert!(error.to_string().contains(own), "{error}");
     client.close().await.expect("closes");
     other.close().await;
     accepting.await.expect("no panic");
 }
 
 #[tokio::test]
-async fn somebody_else_at_the_address_is_the_wrong_peer() {
+async fn another_peer_at_the_address_is_the_wrong_peer() {
     let (client, expected, server) = (transport().await, transport().await, transport().await);
     server.start_server(echo()).await.expect("starts");
     let addr = endpoint_addr(&server_address(&server).await);
@@ -132,7 +133,14 @@ async fn a_node_does_not_call_itself() {
 
 #[tokio::test]
 async fn a_relay_that_is_no_url_is_refused() {
-    let relays = Relays::Custom(vec!["not a url".to_owned()]);
-    let error = builder().relays(relays).bind().await.expect_err("refused");
-    assert_eq!(error.kind(), TransportErrorKind::UnusableAddress, "{error}");
+    for relays in [
+        &["not a url"][..],
+        &["relay.example:80"],
+        &["ftp://relay.example"],
+        &[],
+    ] {
+        let relays = Relays::Custom(relays.iter().map(ToString::to_string).collect());
+        let error = builder().relays(relays).bind().await.expect_err("refused");
+        assert_eq!(error.kind(), TransportErrorKind::UnusableAddress, "{error}");
+    }
 }

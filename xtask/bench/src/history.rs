@@ -1,11 +1,9 @@
 //! Histories to measure on: text that a few authors wrote at the same time.
 
 use bytes::Bytes;
-use eidetica_dag::testing::Random;
-use eidetica_dag::{
-    AccessChange, AccessRule, Body, Entry, EntryError, EntryId, Genesis, Role, SecretKey, Subject,
-    TreeId, VerifiedEntry,
-};
+use eidetica_dag::testing::shapes::sign_on_top;
+use eidetica_dag::testing::{Random, key, open_genesis};
+use eidetica_dag::{Body, TreeId, VerifiedEntry};
 
 /// Different words in the payloads.
 const WORDS: usize = 8_192;
@@ -27,36 +25,6 @@ pub struct Shape {
     pub run: usize,
 }
 
-impl Shape {
-    /// Returns words that [`Shape::parse`] reads.
-    pub fn words(self) -> String {
-        let Self {
-            entries,
-            payload_bytes,
-            authors,
-            run,
-        } = self;
-        format!("{entries} {payload_bytes} {authors} {run}")
-    }
-
-    /// Reads the words of a shape.
-    pub fn parse(words: &[&str]) -> Result<Self, String> {
-        let numbers = words
-            .iter()
-            .map(|word| word.parse().ok())
-            .collect::<Option<Vec<usize>>>();
-        match numbers.as_deref() {
-            Some(&[entries, payload_bytes, authors, run]) => Ok(Self {
-                entries,
-                payload_bytes,
-                authors,
-                run,
-            }),
-            _ => Err(format!("{words:?} is no shape")),
-        }
-    }
-}
-
 /// A signed history.
 pub struct History {
     pub tree: TreeId,
@@ -68,56 +36,37 @@ pub struct History {
 
 impl History {
     /// Writes and signs a history. Anyone may write to the tree.
-    pub fn sign(shape: Shape) -> Result<Self, EntryError> {
-        let keys: Vec<SecretKey> = (0..shape.authors.max(1)).map(key).collect();
-        let genesis = Genesis {
-            access_rule: AccessRule::SENIORITY,
-            nonce: [7; 16],
-            name: "benchmark".to_owned(),
-            access: vec![AccessChange::grant(Subject::Anyone, Role::Write)],
-        };
-        let root = Entry {
-            tree: None,
-            parents: Vec::new(),
-            height: 0,
-            timestamp_ms: 1_790_000_000_000,
-            author: keys[0].public(),
-            body: Body::Genesis(genesis),
-        };
-        let root = VerifiedEntry::sign(root, &keys[0])?;
+    pub fn sign(shape: Shape) -> Self {
+        let authors = shape.authors.max(1);
+        let mut text = Text::new();
+        let mut timestamp_ms = 1_790_000_000_000;
+        let root = sign_on_top(None, [], &key(0), timestamp_ms, open_genesis("benchmark"));
         let tree = root.get().tree();
-        let mut writer = Writer {
-            tree,
-            text: Text::new(),
-            timestamp_ms: 1_790_000_000_000,
-            payload_bytes: shape.payload_bytes,
+        let mut entries = vec![root];
+        let mut write = |parents: &[usize], author: usize| {
+            timestamp_ms += u64::from(text.random.below(5_000));
+            let body = Body::Data(text.line(shape.payload_bytes));
+            let parents = parents.iter().map(|at| &entries[*at]);
+            let entry = sign_on_top(Some(tree), parents, &key(author as u32), timestamp_ms, body);
+            entries.push(entry);
+            entries.len() - 1
         };
-        let mut entries = Vec::with_capacity(shape.entries);
-        let mut merged = (root.get().id(), 0);
-        entries.push(root);
-        while entries.len() < shape.entries {
-            let mut tips = vec![merged; keys.len()];
-            for turn in 0..shape.run.max(1) * keys.len() {
-                let author = turn % keys.len();
-                let (parent, height) = tips[author];
-                let entry = writer.write(vec![parent], height + 1, &keys[author])?;
-                tips[author] = (entry.get().id(), height + 1);
-                entries.push(entry);
+        let mut tips = vec![0; authors];
+        while tips[0] + 1 < shape.entries {
+            for turn in 0..shape.run.max(1) * authors {
+                let author = turn % authors;
+                tips[author] = write(&[tips[author]], author);
             }
-            let height = tips.iter().map(|(_, height)| height + 1).max().unwrap_or(1);
-            let mut parents: Vec<EntryId> = tips.into_iter().map(|(id, _)| id).collect();
-            parents.sort_unstable();
-            let merge = writer.write(parents, height, &keys[0])?;
-            merged = (merge.get().id(), height);
-            entries.push(merge);
+            let merge = write(&tips, 0);
+            tips.fill(merge);
         }
         entries.truncate(shape.entries);
         let raw_bytes = entries.iter().map(|e| e.get().encoded().len()).sum();
-        Ok(Self {
+        Self {
             tree,
             entries,
             raw_bytes,
-        })
+        }
     }
 
     /// Returns the entries in steps of at least so many bytes, the last one excepted.
@@ -131,40 +80,6 @@ impl History {
             }
         }
         steps
-    }
-}
-
-/// Returns the key of the author with this number.
-fn key(author: usize) -> SecretKey {
-    let mut seed = [1; 32];
-    seed[..8].copy_from_slice(&(author as u64).to_le_bytes());
-    SecretKey::from_bytes(&seed)
-}
-
-struct Writer {
-    tree: TreeId,
-    text: Text,
-    timestamp_ms: u64,
-    payload_bytes: usize,
-}
-
-impl Writer {
-    fn write(
-        &mut self,
-        parents: Vec<EntryId>,
-        height: u32,
-        key: &SecretKey,
-    ) -> Result<VerifiedEntry, EntryError> {
-        self.timestamp_ms += u64::from(self.text.random.below(5_000));
-        let entry = Entry {
-            tree: Some(self.tree),
-            parents,
-            height,
-            timestamp_ms: self.timestamp_ms,
-            author: key.public(),
-            body: Body::Data(self.text.line(self.payload_bytes)),
-        };
-        VerifiedEntry::sign(entry, key)
     }
 }
 
@@ -182,14 +97,9 @@ impl Text {
         let mut random = Random::new(7);
         let mut letter = |of: &[u8]| char::from(of[random.below(of.len() as u32) as usize]);
         // Frequent words are short, as in every language.
-        let words = (0..WORDS).map(|rank| {
-            let syllables = 1 + rank.checked_ilog2().unwrap_or(0) / 4;
-            let mut word = String::new();
-            for _ in 0..syllables {
-                word.extend([letter(STARTS), letter(VOWELS), letter(STARTS)]);
-            }
-            word
-        });
+        let syllables = |rank: usize| 1 + rank.checked_ilog2().unwrap_or(0) / 4;
+        let mut syllable = |_| [letter(STARTS), letter(VOWELS), letter(STARTS)];
+        let words = (0..WORDS).map(|rank| (0..syllables(rank)).flat_map(&mut syllable).collect());
         let words = words.collect();
         Self { random, words }
     }
@@ -226,39 +136,12 @@ mod tests {
             authors: 3,
             run: 4,
         };
-        let history = History::sign(shape).unwrap();
-        assert_eq!(history.entries, History::sign(shape).unwrap().entries);
+        let history = History::sign(shape);
+        assert_eq!(history.entries, History::sign(shape).entries);
         let steps = history.steps(4_096);
         assert!(steps.len() > 3);
         assert_eq!(steps.concat(), history.entries);
         let mut dag = MemoryDag::new(history.tree);
         assert_eq!(dag.append(history.entries).stored, 0..100);
-    }
-
-    #[test]
-    fn words_describe_a_shape() {
-        let shape = Shape {
-            entries: 9,
-            payload_bytes: 8,
-            authors: 7,
-            run: 6,
-        };
-        let words = shape.words();
-        assert_eq!(
-            Shape::parse(&words.split(' ').collect::<Vec<_>>()),
-            Ok(shape)
-        );
-        assert!(Shape::parse(&["9"]).is_err());
-    }
-
-    #[test]
-    fn text_compresses_as_prose_does() {
-        let mut text = Text::new();
-        let lines: Vec<u8> = (0..1_000).flat_map(|_| text.line(200)).collect();
-        let deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-        let mut deflated = deflated;
-        std::io::Write::write_all(&mut deflated, &lines).unwrap();
-        let ratio = deflated.finish().unwrap().len() as f64 / lines.len() as f64;
-        assert!((0.35..0.5).contains(&ratio), "{ratio}");
     }
 }

@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::TreeId;
-use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
-use eidetica_sync::proto::Stats;
 use eidetica_sync::proto::receiver::APPEND_BYTES_TARGET;
 use eidetica_sync::proto::{Address, SyncOptions, SyncOutcome};
-use eidetica_sync::store::Store;
-
-use eidetica_replicas::clock::process_cpu;
-use xtask_support::figures::{mean, milliseconds, quantile};
-use xtask_support::report::{Cell, Report, Table, Target};
+use eidetica_sync::store::{RedbStore, Store};
+use xtask_support::figures::quantile_ms;
+use xtask_support::report::{Report, Table, Target, decimals, grouped};
 use xtask_support::{failed, now};
 
 use crate::history::{History, Shape, Text};
-use crate::nodes::{StoreKind, TransportKind, listen, runtime, start};
+use crate::nodes::{Transport, listen, runtime, start};
 
 /// Syncs over a warm connection: nothing new, one entry, both wrote ten
 #[derive(clap::Args)]
@@ -25,12 +21,9 @@ pub struct Options {
     /// Entries of the tree
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000])]
     entries: Vec<usize>,
-    /// The store of both sides
-    #[arg(long, default_value = "redb")]
-    store: StoreKind,
-    /// The transport
+    /// The transports
     #[arg(long, default_values = ["http", "iroh"])]
-    transport: Vec<TransportKind>,
+    via: Vec<Transport>,
     /// Syncs of each kind
     #[arg(long, default_value_t = 200)]
     rounds: usize,
@@ -42,73 +35,47 @@ const WARM_UP_ROUNDS: usize = 5;
 /// Most bytes that a sync of equal trees takes in either direction.
 const NO_OP_BYTES_MAX: u64 = 120;
 
-/// What both sides write before a sync.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Nothing,
-    One,
-    TenEach,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing new",
-            Self::One => "1 new entry",
-            Self::TenEach => "both wrote 10",
-        }
-    }
-
-    /// How many entries the asking and the answering side write.
-    fn written(self) -> [usize; 2] {
-        match self {
-            Self::Nothing => [0, 0],
-            Self::One => [0, 1],
-            Self::TenEach => [10, 10],
-        }
-    }
-}
+/// What the client and the server write before a sync.
+const KINDS: [(&str, [usize; 2]); 3] = [
+    ("in sync", [0, 0]),
+    ("one new entry", [0, 1]),
+    ("both wrote 10", [10, 10]),
+];
 
 /// Measures every size over every transport.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let mut table = Table::new(
-        "Syncs over a warm connection, means unless a heading says otherwise",
-        &[
-            ("transport", "transport"),
-            ("entries", "entries"),
-            ("sync", "sync"),
-            ("median ms", "median_ms"),
-            ("p99 ms", "p99_ms"),
-            ("CPU ms, both sides", "cpu_both_sides_ms"),
-            ("round trips", "round_trips"),
-            ("sent bytes", "sent_bytes"),
-            ("received bytes", "received_bytes"),
-        ],
-    );
-    let mut small = Target::new("120 bytes in either direction where there is nothing new");
+    let headings = &[
+        "over",
+        "entries",
+        "sync",
+        "median ms",
+        "p99 ms",
+        "bytes, one way",
+    ];
+    let mut table = Table::new("syncs over a warm connection, durable stores", headings);
+    let mut small = Target::new("120 bytes in either direction if the trees are in sync");
     for &entries in &options.entries {
-        for &transport in &options.transport {
-            for (kind, samples) in measure(entries, options.store, transport, options.rounds)? {
-                let walls: Vec<Duration> = samples.iter().map(|sample| sample.wall).collect();
-                let number = |figure: &dyn Fn(&Sample) -> f64, decimals| {
-                    Cell::Number(mean(&samples, figure), decimals)
-                };
-                let [sent, received] = [Sample::sent, Sample::received]
-                    .map(|bytes| mean(&samples, |sample| bytes(sample) as f64) as u64);
-                small.check(
-                    kind != Kind::Nothing || sent.max(received) <= NO_OP_BYTES_MAX,
-                    || format!("{} of {entries}: {sent}, {received}", transport.name()),
-                );
+        let shape = Shape {
+            entries,
+            payload_bytes: 200,
+            authors: 3,
+            run: 100,
+        };
+        let history = History::sign(shape);
+        for &transport in &options.via {
+            let measured = runtime()?.block_on(measure(&history, transport, options.rounds))?;
+            for ((kind, written), (walls, bytes)) in KINDS.into_iter().zip(measured) {
+                let is_small = written != [0, 0] || bytes <= NO_OP_BYTES_MAX;
+                small.check(is_small, || {
+                    format!("{}, {entries}: {bytes}", transport.name())
+                });
                 table.push(vec![
                     transport.name().into(),
-                    entries.into(),
-                    kind.name().into(),
-                    Cell::Number(milliseconds(quantile(&walls, 0.5)), 2),
-                    Cell::Number(milliseconds(quantile(&walls, 0.99)), 2),
-                    number(&|sample| milliseconds(sample.cpu), 2),
-                    number(&|sample| sample.stats.round_trips.into(), 2),
-                    sent.into(),
-                    received.into(),
+                    grouped(entries as u64),
+                    kind.into(),
+                    decimals(quantile_ms(&walls, 0.5), 2),
+                    decimals(quantile_ms(&walls, 0.99), 2),
+                    grouped(bytes),
                 ]);
             }
         }
@@ -119,106 +86,68 @@ pub fn run(options: &Options) -> Result<Report, String> {
     })
 }
 
-fn measure(
-    entries: usize,
-    store: StoreKind,
-    transport: TransportKind,
+/// Returns for each kind how long its syncs took, and the most bytes in one direction.
+async fn measure(
+    history: &History,
+    transport: Transport,
     rounds: usize,
-) -> Result<Vec<(Kind, Vec<Sample>)>, String> {
-    let history = History::sign(Shape {
-        entries,
-        payload_bytes: 200,
-        authors: 3,
-        run: 100,
-    });
-    let history = history.map_err(failed)?;
+) -> Result<Vec<(Vec<Duration>, u64)>, String> {
     let folder = tempfile::tempdir().map_err(failed)?;
-    let open = |name| -> Result<Arc<dyn Store>, String> {
-        let store = store.open(&folder.path().join(name))?;
+    let mut nodes = Vec::new();
+    for name in ["client", "server"] {
+        let store = RedbStore::open(folder.path().join(name)).map_err(failed)?;
         for step in history.steps(APPEND_BYTES_TARGET) {
             store.append(history.tree, step.to_vec()).map_err(failed)?;
         }
-        Ok(store)
-    };
-    let (asking, answering) = (open("asking")?, open("answering")?);
-    runtime()?.block_on(async {
-        let network = MemoryNetwork::new();
-        let asking = start("asking", asking, transport, &network).await?;
-        let answering = start("answering", answering, transport, &network).await?;
-        let pair = Pair {
-            tree: history.tree,
-            address: listen(&answering).await?,
-            asking: asking.clone(),
-            answering: answering.clone(),
-        };
-        let mut text = Text::new();
-        let mut all = Vec::new();
-        for kind in [Kind::Nothing, Kind::One, Kind::TenEach] {
-            let mut samples = Vec::new();
-            for round in 0..WARM_UP_ROUNDS + rounds {
-                let sample = pair.round(kind, &mut text).await?;
-                if round >= WARM_UP_ROUNDS {
-                    samples.push(sample);
-                }
+        nodes.push(start(name, Arc::new(store), transport).await?);
+    }
+    let address = listen(&nodes[1]).await?;
+    let mut text = Text::new();
+    let mut all = Vec::new();
+    for (_, written) in KINDS {
+        let (mut walls, mut bytes_max) = (Vec::new(), 0);
+        for round in 0..WARM_UP_ROUNDS + rounds {
+            for (node, count) in nodes.iter().zip(written) {
+                let lines = (0..count).map(|_| text.line(200)).collect();
+                node.append_all(history.tree, lines).await.map_err(failed)?;
             }
-            all.push((kind, samples));
+            // Where nothing is new, the node only asks whether there is: with its tips.
+            let filter_at_once = written != [0, 0];
+            let (wall, bytes) = sync(&nodes[0], history.tree, &address, filter_at_once).await?;
+            if round >= WARM_UP_ROUNDS {
+                walls.push(wall);
+                bytes_max = bytes_max.max(bytes);
+            }
         }
-        asking.shutdown().await.map_err(failed)?;
-        answering.shutdown().await.map_err(failed)?;
-        Ok(all)
-    })
+        all.push((walls, bytes_max));
+    }
+    for node in nodes {
+        node.shutdown().await.map_err(failed)?;
+    }
+    Ok(all)
 }
 
-struct Pair {
-    asking: Node,
-    answering: Node,
+async fn sync(
+    client: &Node,
     tree: TreeId,
-    address: Address,
-}
-
-struct Sample {
-    wall: Duration,
-    cpu: Duration,
-    stats: Stats,
-}
-
-impl Sample {
-    /// Returns the bytes of the frames that were sent.
-    fn sent(&self) -> u64 {
-        self.stats.request_bytes + self.stats.sent_bytes
+    server: &Address,
+    filter_at_once: bool,
+) -> Result<(Duration, u64), String> {
+    let options = SyncOptions {
+        filter_at_once,
+        ..SyncOptions::default()
+    };
+    let before = now();
+    let begun = client
+        .begin_sync(tree, server.clone(), options)
+        .await
+        .map_err(failed)?;
+    let report = begun.finish().await.map_err(failed)?;
+    let wall = before.elapsed();
+    if report.outcome != SyncOutcome::Equal {
+        return Err(format!("a sync ended with {:?}", report.outcome));
     }
-
-    /// Returns the bytes of the frames that were received.
-    fn received(&self) -> u64 {
-        self.stats.response_bytes + self.stats.received_bytes
-    }
-}
-
-impl Pair {
-    async fn round(&self, kind: Kind, text: &mut Text) -> Result<Sample, String> {
-        for (node, count) in [&self.asking, &self.answering]
-            .into_iter()
-            .zip(kind.written())
-        {
-            let lines = (0..count).map(|_| text.line(200)).collect();
-            node.append_all(self.tree, lines).await.map_err(failed)?;
-        }
-        // Where nothing is new, the node only asks whether there is: with its tips.
-        let options = SyncOptions {
-            filter_at_once: kind != Kind::Nothing,
-            ..SyncOptions::default()
-        };
-        let (before, cpu) = (now(), process_cpu());
-        let begun = self
-            .asking
-            .begin_sync(self.tree, self.address.clone(), options);
-        let report = begun.await.map_err(failed)?.finish().await;
-        let (wall, cpu) = (before.elapsed(), process_cpu() - cpu);
-        let report = report.map_err(failed)?;
-        if report.outcome != SyncOutcome::Equal {
-            return Err(failed(format!("a sync ended with {:?}", report.outcome)));
-        }
-        let stats = report.stats;
-        Ok(Sample { wall, cpu, stats })
-    }
+    let stats = report.stats;
+    let sent = stats.request_bytes + stats.sent_bytes;
+    Ok((wall, sent.max(stats.response_bytes + stats.received_bytes)))
 }

@@ -1,58 +1,26 @@
 //! Nodes to measure, on a chosen store and transport.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use eidetica_dag::SecretKey;
-use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
 use eidetica_sync::http::HttpTransport;
 use eidetica_sync::iroh::{IrohTransport, Relays};
 use eidetica_sync::proto::{Address, SyncTransport};
-use eidetica_sync::store::{MemoryStore, RedbStore, Store};
-
-use clap::ValueEnum;
+use eidetica_sync::store::Store;
 use xtask_support::failed;
 
-/// Where a node keeps its trees.
+/// How nodes of different processes reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StoreKind {
-    Memory,
-    Redb,
-}
-
-impl StoreKind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Redb => "redb",
-        }
-    }
-
-    /// Opens a store; the durable one in `file`.
-    pub fn open(self, file: &Path) -> Result<Arc<dyn Store>, String> {
-        match self {
-            Self::Memory => Ok(Arc::new(MemoryStore::new())),
-            Self::Redb => Ok(Arc::new(RedbStore::open(file).map_err(failed)?)),
-        }
-    }
-}
-
-/// How nodes reach each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TransportKind {
-    Memory,
+pub enum Transport {
     Http,
     Iroh,
 }
 
-impl TransportKind {
-    /// Those between processes.
-    pub const NETWORK: [Self; 2] = [Self::Http, Self::Iroh];
-
+impl Transport {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Memory => "memory",
             Self::Http => "http",
             Self::Iroh => "iroh",
         }
@@ -64,26 +32,26 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Runtime::new().map_err(failed)
 }
 
-/// Starts a node. The name makes its key and, on a network in memory, its address.
+/// Returns the key that belongs to a name of up to 32 bytes.
+pub fn key(name: &str) -> SecretKey {
+    let mut seed = [0; 32];
+    seed[..name.len()].copy_from_slice(name.as_bytes());
+    SecretKey::from_bytes(&seed)
+}
+
+/// Starts a node with the key of its name.
 pub async fn start(
     name: &str,
     store: Arc<dyn Store>,
-    transport: TransportKind,
-    network: &MemoryNetwork,
+    transport: Transport,
 ) -> Result<Node, String> {
-    let mut seed = [0; 32];
-    seed[..name.len()].copy_from_slice(name.as_bytes());
-    let key = SecretKey::from_bytes(&seed);
+    let key = key(name);
     match transport {
-        TransportKind::Memory => {
-            let transport = network.transport(name).key(key.public()).build();
-            start_with(store, key, transport)
-        }
-        TransportKind::Http => {
+        Transport::Http => {
             let transport = HttpTransport::builder().bind(([127, 0, 0, 1], 0).into());
             start_with(store, key, transport.build())
         }
-        TransportKind::Iroh => {
+        Transport::Iroh => {
             let builder = IrohTransport::builder()
                 .secret_key(key.clone())
                 .relays(Relays::Disabled)
@@ -94,7 +62,8 @@ pub async fn start(
     }
 }
 
-fn start_with(
+/// Starts a node with a transport of the caller's.
+pub fn start_with(
     store: Arc<dyn Store>,
     key: SecretKey,
     transport: impl SyncTransport,
@@ -106,9 +75,10 @@ fn start_with(
 /// Lets a node listen, and returns its address.
 pub async fn listen(node: &Node) -> Result<Address, String> {
     node.accept_connections().await.map_err(failed)?;
-    let mut addresses = node.get_all_server_addresses_async().await;
-    match addresses.is_empty() {
-        false => Ok(addresses.remove(0).1),
-        true => Err(failed("the server has no address")),
-    }
+    let address = node
+        .get_all_server_addresses_async()
+        .await
+        .into_iter()
+        .next();
+    Ok(address.ok_or("the server has no address")?.1)
 }

@@ -10,18 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::{AccessChange, Role, Subject, TreeId};
-use eidetica_proto::testing::MemoryNetwork;
-use eidetica_replicas::clock::process_cpu;
 use eidetica_sync::Node;
 use eidetica_sync::proto::Address;
-use eidetica_sync::store::Store;
+use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use xtask_support::process::{Input, Running, Supervisor, memory_kib};
+use xtask_support::process::{Running, Supervisor, memory_kib};
 use xtask_support::{failed, now};
 
-use crate::history::{History, Shape, Text};
-use crate::nodes::{StoreKind, TransportKind, listen, runtime, start};
+use crate::clock::process_cpu;
+use crate::history::Text;
+use crate::nodes::{Transport, listen, runtime, start};
 
 /// How long an order may take.
 const ORDER_SECONDS_MAX: u64 = 1_800;
@@ -33,9 +32,9 @@ const ENTRIES: usize = 1_000;
 #[derive(clap::Args)]
 pub struct Options {
     name: String,
-    store: StoreKind,
-    transport: TransportKind,
-    file: PathBuf,
+    transport: Transport,
+    /// The durable store; a store in memory without one
+    file: Option<PathBuf>,
 }
 
 /// The process, as the benchmark sees it. It ends with this value.
@@ -48,15 +47,13 @@ impl Side {
     pub fn start(
         supervisor: &Rc<Supervisor>,
         name: &str,
-        (store, transport): (StoreKind, TransportKind),
-        file: &Path,
+        transport: Transport,
+        file: Option<&Path>,
     ) -> Result<Self, String> {
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command
-            .args(["side", name, store.name(), transport.name()])
-            .arg(file);
+        command.args(["side", name, transport.name()]).args(file);
         let (what, log) = (format!("the {name} side"), format!("{name}.log"));
-        let running = Running::start(supervisor, what, &mut command, &log, Input::Lines)?;
+        let running = Running::start(supervisor, what, &mut command, &log, None)?;
         Ok(Self { running })
     }
 
@@ -66,18 +63,22 @@ impl Side {
         let line = self
             .running
             .line(now() + Duration::from_secs(ORDER_SECONDS_MAX))?;
-        let line = line.ok_or_else(|| format!("a side failed at {order:?}"))?;
-        serde_json::from_str(&line).map_err(failed)
+        serde_json::from_str(&line.ok_or_else(|| format!("a side failed at {order:?}"))?)
+            .map_err(failed)
     }
 
-    /// Resets what the side has used, and returns its memory.
-    pub fn begin_usage(&mut self) -> Result<Option<u64>, String> {
-        Ok(self.order("begin")?["memory_bytes"].as_u64())
+    /// Gives an order that is answered with one text.
+    pub fn ask(&mut self, order: &str) -> Result<String, String> {
+        let answer = self.order(order)?;
+        let text = answer
+            .as_str()
+            .ok_or_else(|| format!("no text answers {order:?}: {answer}"))?;
+        Ok(text.to_owned())
     }
 
-    /// Returns its peak memory since, over what it had then.
-    pub fn peak_bytes(&mut self) -> Result<Option<u64>, String> {
-        Ok(self.order("used")?["peak_bytes"].as_u64())
+    /// Returns its peak memory since the order `begin`, over what it had then.
+    pub fn peak_bytes(&mut self) -> Result<u64, String> {
+        Ok(number(&self.order("used")?, "peak_bytes"))
     }
 
     /// Lets it shut down.
@@ -87,68 +88,61 @@ impl Side {
     }
 }
 
+/// Returns a number in an answer; 0 where the system does not report it.
+pub fn number(answer: &Value, name: &str) -> u64 {
+    answer[name].as_u64().unwrap_or_default()
+}
+
 /// What a process had used at some moment.
 struct Usage {
     cpu: Duration,
-    memory_bytes: Option<u64>,
+    memory_kib: Option<u64>,
 }
 
 impl Usage {
     fn begin() -> Self {
         // Makes Linux forget the peak so far. If it does not, the reported peak is too high.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
-        let memory_bytes = memory_kib("self", "VmRSS:").map(|kib| kib << 10);
         Self {
             cpu: process_cpu(),
-            memory_bytes,
+            memory_kib: memory_kib("self", "VmRSS:"),
         }
     }
 
     fn answer(&self) -> Value {
-        let peak = memory_kib("self", "VmHWM:").zip(self.memory_bytes);
+        let peak = memory_kib("self", "VmHWM:").zip(self.memory_kib);
         json!({
             "cpu_us": (process_cpu() - self.cpu).as_micros() as u64,
-            "peak_bytes": peak.map(|(peak, idle)| (peak << 10).saturating_sub(idle)),
+            "peak_bytes": peak.map(|(peak, idle)| peak.saturating_sub(idle) << 10),
         })
     }
 }
 
 /// Obeys orders until the input ends.
 pub fn run(options: &Options) -> Result<(), String> {
+    let store: Arc<dyn Store> = match &options.file {
+        Some(file) => Arc::new(RedbStore::open(file).map_err(failed)?),
+        None => Arc::new(MemoryStore::new()),
+    };
     runtime()?.block_on(async {
-        let store = options.store.open(&options.file)?;
-        let network = MemoryNetwork::new();
-        let node = start(&options.name, store.clone(), options.transport, &network).await?;
+        let node = start(&options.name, store, options.transport).await?;
         let mut usage = Usage::begin();
         let mut orders = BufReader::new(tokio::io::stdin()).lines();
         while let Some(order) = orders.next_line().await.map_err(failed)? {
-            println!("{}", obey(&order, &node, &store, &mut usage).await?);
+            println!("{}", obey(&order, &node, &mut usage).await?);
         }
         node.shutdown().await.map_err(failed)
     })
 }
 
-async fn obey(
-    order: &str,
-    node: &Node,
-    store: &Arc<dyn Store>,
-    usage: &mut Usage,
-) -> Result<Value, String> {
+async fn obey(order: &str, node: &Node, usage: &mut Usage) -> Result<Value, String> {
     match order.split(' ').collect::<Vec<_>>()[..] {
-        ["listen"] => Ok(json!({ "address": listen(node).await?.as_str() })),
+        ["listen"] => Ok(json!(listen(node).await?.as_str())),
         ["begin"] => {
             *usage = Usage::begin();
-            Ok(json!({ "memory_bytes": usage.memory_bytes }))
-        }
-        ["used"] => Ok(usage.answer()),
-        // Writes and signs a history, which the shape determines to the byte.
-        ["sign", ref shape @ ..] => {
-            let history = History::sign(Shape::parse(shape)?).map_err(failed)?;
-            store
-                .append(history.tree, history.entries)
-                .map_err(failed)?;
             Ok(json!({}))
         }
+        ["used"] => Ok(usage.answer()),
         // Creates a tree that anyone may write to.
         ["create", name] => {
             let anyone = AccessChange::grant(Subject::Anyone, Role::Write);
@@ -156,15 +150,12 @@ async fn obey(
             let mut text = Text::new();
             let entries = (0..ENTRIES).map(|_| text.line(200)).collect();
             node.append_all(tree, entries).await.map_err(failed)?;
-            Ok(json!({ "tree": tree.to_string() }))
+            Ok(json!(tree.to_string()))
         }
         ["sync", tree, address] => {
-            let (tree, address): (TreeId, Address) = (
-                tree.parse().map_err(failed)?,
-                address.parse().map_err(failed)?,
-            );
-            let usage = Usage::begin();
-            let started = now();
+            let tree: TreeId = tree.parse().map_err(failed)?;
+            let address: Address = address.parse().map_err(failed)?;
+            let (usage, started) = (Usage::begin(), now());
             let report = node.sync(tree, address).await.map_err(failed)?;
             let wall = started.elapsed();
             let mut answer = usage.answer();

@@ -1,5 +1,2 @@
 #![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    eidetica_proto::testing::fuzz::tips(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| eidetica_proto::testing::fuzz::tips(data));

@@ -5,8 +5,9 @@
 use automerge::sync::{Message, State, SyncDoc};
 use automerge::{ActorId, Automerge, Change, ChangeHash, ExpandedChange};
 
-use crate::peer::{Cost, Peer, start};
-use crate::workload::{Pair, Side};
+use xtask_support::failed;
+
+use crate::pair::{Cost, Pair, Peer};
 
 /// Messages after which a sync is given up.
 const ROUND_TRIPS_MAX: u64 = 100;
@@ -22,35 +23,43 @@ pub struct Changes;
 
 impl Peer for Changes {
     fn names(&self) -> &'static [&'static str] {
-        &["automerge", "automerge, state kept"]
+        &[
+            "automerge, nothing remembered",
+            "automerge, state kept for each peer",
+        ]
     }
 
-    fn fetch(&self, pair: &Pair) -> Result<Vec<Cost>, String> {
+    fn fetch(&self, pair: &Pair<'_>) -> Result<Vec<Cost>, String> {
         let changes = changes_of(pair);
-        let hash_of = |entry: &u32| changes[*entry as usize].hash();
-        let doc = |side| -> Result<Automerge, String> {
+        let doc = |order: &[u32]| -> Result<Automerge, String> {
             let mut doc = Automerge::new();
-            let order = pair.order(side);
             let own = order.iter().map(|entry| changes[*entry as usize].clone());
-            doc.apply_changes(own).map_err(|error| error.to_string())?;
+            doc.apply_changes(own).map_err(failed)?;
             Ok(doc)
         };
-        let b = doc(Side::B)?;
+        let tips = |entries: &[u32]| -> Vec<ChangeHash> {
+            pair.tips_of(entries)
+                .iter()
+                .map(|entry| changes[*entry as usize].hash())
+                .collect()
+        };
+        let b = doc(&pair.orders[1])?;
         let kept = State {
-            shared_heads: pair.tips_of(&pair.shared()).iter().map(hash_of).collect(),
+            shared_heads: tips(&pair.shared),
             ..State::new()
         };
-        let b_entries = pair.order(Side::B);
-        let wanted: Vec<ChangeHash> = pair.tips_of(&b_entries).iter().map(hash_of).collect();
         let fetch = |state: State| {
+            let b_changes = pair.orders[1].len() as u64;
+            let (received, cost) = (0, Cost::default());
             let mut link = Link {
-                a: doc(Side::A)?,
+                a: doc(&pair.orders[0])?,
                 b: b.clone(),
-                b_changes: b_entries.len() as u64,
-                ..Link::default()
+                b_changes,
+                received,
+                cost,
             };
-            link.sync(state, &wanted)?;
-            let redundant = link.received.checked_sub(pair.missing());
+            link.sync(state, &tips(&pair.orders[1]))?;
+            let redundant = link.received.checked_sub(pair.missing);
             link.cost.redundant = redundant.ok_or("automerge: changes came uncounted")?;
             Ok(link.cost)
         };
@@ -58,7 +67,6 @@ impl Peer for Changes {
     }
 }
 
-#[derive(Default)]
 struct Link {
     a: Automerge,
     b: Automerge,
@@ -71,23 +79,21 @@ impl Link {
     /// Exchanges messages until A has all that was wanted.
     fn sync(&mut self, state: State, wanted: &[ChangeHash]) -> Result<(), String> {
         let (mut a_state, mut b_state) = (state.clone(), state);
-        let began = start();
         while self.cost.round_trips < ROUND_TRIPS_MAX {
             if let Some(question) = self.a.generate_sync_message(&mut a_state) {
                 let question = self.carry(question)?.0;
                 let taken = self.b.receive_sync_message(&mut b_state, question);
-                taken.map_err(|error| error.to_string())?;
+                taken.map_err(failed)?;
             }
             self.cost.round_trips += 1;
             if let Some(answer) = self.b.generate_sync_message(&mut b_state) {
                 let (answer, changes) = self.carry(answer)?;
                 self.received += changes;
                 let taken = self.a.receive_sync_message(&mut a_state, answer);
-                taken.map_err(|error| error.to_string())?;
+                taken.map_err(failed)?;
             }
             let has = |hash| self.a.get_change_meta_by_hash(hash).is_some();
             if wanted.iter().all(has) {
-                self.cost.elapsed = began.elapsed();
                 return Ok(());
             }
         }
@@ -104,8 +110,8 @@ impl Link {
             changes += self.count(chunks).ok_or("automerge: a chunk that is cut")?;
         }
         let encoded = message.encode();
-        self.cost.negotiation_bytes += (encoded.len() - bytes) as u64;
-        let message = Message::decode(&encoded).map_err(|error| error.to_string())?;
+        self.cost.bytes += (encoded.len() - bytes) as u64;
+        let message = Message::decode(&encoded).map_err(failed)?;
         Ok((message, changes))
     }
 
@@ -130,31 +136,25 @@ impl Link {
 }
 
 /// Makes a change of each entry of the world. An actor's changes must follow on each other, so an
-/// entry belongs to the actor of a parent that nobody continued yet, or to a new one.
-fn changes_of(pair: &Pair) -> Vec<Change> {
+/// entry belongs to the actor of a parent that is not continued yet, or to a new one.
+fn changes_of(pair: &Pair<'_>) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::with_capacity(pair.world.parents.len());
-    let mut actors: Vec<u64> = Vec::new();
-    let mut is_continued: Vec<bool> = Vec::new();
+    // The actor of each entry, and whether that actor has continued it.
+    let mut actors: Vec<(u64, bool)> = Vec::new();
     let mut next_actor = 0;
     for (parents, clock) in pair.world.parents.iter().zip(&pair.world.clock) {
-        let before = parents
-            .iter()
-            .find(|parent| !is_continued[**parent as usize]);
-        let (actor, seq) = match before {
+        let before = parents.iter().find(|parent| !actors[**parent as usize].1);
+        let (actor, seq) = match before.map(|parent| *parent as usize) {
             Some(parent) => {
-                is_continued[*parent as usize] = true;
-                (
-                    actors[*parent as usize],
-                    changes[*parent as usize].seq() + 1,
-                )
+                actors[parent].1 = true;
+                (actors[parent].0, changes[parent].seq() + 1)
             }
             None => {
                 next_actor += 1;
                 (next_actor, 1)
             }
         };
-        actors.push(actor);
-        is_continued.push(false);
+        actors.push((actor, false));
         let mut deps: Vec<ChangeHash> = parents
             .iter()
             .map(|parent| changes[*parent as usize].hash())

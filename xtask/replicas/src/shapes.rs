@@ -2,7 +2,7 @@
 
 use eidetica_dag::testing::Random;
 
-use crate::world::World;
+use crate::World;
 
 /// Entries of the bases that are lines, and of their braids.
 const LINE_ENTRIES: u32 = 20_000;
@@ -21,11 +21,11 @@ pub const WINDOWS: [u32; 4] = [50, 500, 2_000, 10_000];
 /// thousand: so here a second round trip is the better choice.
 pub const ALL_OF_MANY_FORKED: &str = "all of many chains forked";
 
-/// A history and which pairs of replicas are drawn from it.
+/// Which pairs of replicas are drawn from a history.
 pub struct Scene {
     /// What it is a case of; targets hold for all scenes of one name together.
     pub name: String,
-    /// What tells it apart from others of its name.
+    /// What distinguishes it from others of its name.
     pub variant: String,
     pub pairs: Pairs,
 }
@@ -43,27 +43,23 @@ pub type Heads = Vec<u32>;
 
 impl Pairs {
     /// Draws the heads of an asker and of an answerer.
-    pub fn draw(&self, world: &World, random: &mut Random) -> (Heads, Heads) {
+    pub fn draw(&self, world: &World, random: &mut Random) -> [Heads; 2] {
         match self {
             Self::Writers(groups) => {
                 let group = &groups[random.below(groups.len() as u32) as usize];
                 let count = group.len() as u32;
                 let asker = random.below(count);
                 let answerer = (asker + 1 + random.below(count - 1)) % count;
-                (
-                    group[asker as usize].clone(),
-                    group[answerer as usize].clone(),
-                )
+                [asker, answerer].map(|writer| group[writer as usize].clone())
             }
             Self::Window(window) => {
-                let len = world.len() as u32;
+                let len = world.entries.len() as u32;
                 let window = (*window).min(len - 1);
                 let end = window + random.below(len - window);
-                let mut heads = || {
+                [0, 1].map(|_| {
                     let count = 1 + random.below(2);
                     (0..count).map(|_| end - random.below(window)).collect()
-                };
-                (heads(), heads())
+                })
             }
         }
     }
@@ -102,59 +98,50 @@ impl History {
     }
 }
 
+/// What a recipe makes: a history, and the heads of what its writers have, in groups.
+type Made = (History, Vec<Vec<Heads>>);
+
 /// A built-in history: its name, its variant, and how it is made.
-pub struct Recipe {
-    pub name: &'static str,
-    pub variant: &'static str,
-    make: fn(&mut Random) -> (History, Vec<Vec<Heads>>),
-}
+pub struct Recipe(pub &'static str, pub &'static str, fn(&mut Random) -> Made);
 
 /// Every built-in history but the real one.
 pub const RECIPES: &[Recipe] = &[
-    recipe("linear", "both wrote 10", |random| linear(random, 10)),
-    recipe("linear", "both wrote 100", |random| linear(random, 100)),
-    recipe("linear", "both wrote 1,000", |random| linear(random, 1_000)),
-    recipe("linear", "both wrote 10,000", |random| {
+    Recipe("linear", "both wrote 10", |random| linear(random, 10)),
+    Recipe("linear", "both wrote 100", |random| linear(random, 100)),
+    Recipe("linear", "both wrote 1,000", |random| linear(random, 1_000)),
+    Recipe("linear", "both wrote 10,000", |random| {
         linear(random, 10_000)
     }),
-    recipe("wide", "1,000 chains, 10 longer on each side", wide),
-    recipe("every chain forked", "100 chains", |random| {
+    Recipe("wide", "1,000 chains, 10 longer on each side", wide),
+    Recipe("every chain forked", "100 chains", |random| {
         all_forked(random, 100)
     }),
-    recipe(ALL_OF_MANY_FORKED, "1,000 chains", |random| {
+    Recipe(ALL_OF_MANY_FORKED, "1,000 chains", |random| {
         all_forked(random, 1_000)
     }),
-    recipe("braid", "3 strands", braid),
-    recipe("criss-cross", "2 branches", criss_cross),
-    recipe("old branches forked", "3 open branches", old_branches),
-    recipe("stale chains", "7 chains", |random| stale_chains(random, 7)),
-    recipe("stale chains", "100 chains", |random| {
+    Recipe("braid", "3 strands", braid),
+    Recipe("criss-cross", "2 branches", criss_cross),
+    Recipe("old branches forked", "3 open branches", old_branches),
+    Recipe("stale chains", "7 chains", |random| stale_chains(random, 7)),
+    Recipe("stale chains", "100 chains", |random| {
         stale_chains(random, 100)
     }),
 ];
 
-const fn recipe(
-    name: &'static str,
-    variant: &'static str,
-    make: fn(&mut Random) -> (History, Vec<Vec<Heads>>),
-) -> Recipe {
-    Recipe {
-        name,
-        variant,
-        make,
-    }
-}
-
 impl Recipe {
     /// Makes the history, signed, and what is drawn from it.
     pub fn scene(&self, random: &mut Random) -> (World, Scene) {
-        let (history, writers) = (self.make)(random);
-        let scene = Scene {
-            name: self.name.to_owned(),
-            variant: self.variant.to_owned(),
-            pairs: Pairs::Writers(writers),
-        };
-        (World::sign(history.parents, history.base), scene)
+        let (history, writers) = (self.2)(random);
+        let (name, variant) = (self.0.to_owned(), self.1.to_owned());
+        let pairs = Pairs::Writers(writers);
+        (
+            World::sign(history.parents, history.base),
+            Scene {
+                name,
+                variant,
+                pairs,
+            },
+        )
     }
 }
 
@@ -173,7 +160,7 @@ fn writers(entries_each: u32) -> u32 {
 }
 
 /// A line on which both went on from the same entry.
-fn linear(random: &mut Random, each: u32) -> (History, Vec<Vec<Heads>>) {
+fn linear(random: &mut Random, each: u32) -> Made {
     let mut history = History::with_root();
     history.chain(0, LINE_ENTRIES);
     history.diverge();
@@ -195,7 +182,7 @@ fn chains(random: &mut Random, count: u32, length: u32) -> (History, Vec<u32>) {
 }
 
 /// A thousand chains; each writer wrote a hundred entries on ten of them.
-fn wide(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
+fn wide(random: &mut Random) -> Made {
     let (mut history, tips) = chains(random, 1_000, 60);
     history.diverge();
     let mut writer = |_| {
@@ -211,7 +198,7 @@ fn wide(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
 }
 
 /// Chains on every one of which each writer wrote up to three entries.
-fn all_forked(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
+fn all_forked(random: &mut Random, count: u32) -> Made {
     let (mut history, tips) = chains(random, count, 60);
     history.diverge();
     let mut writer = |_| {
@@ -223,7 +210,7 @@ fn all_forked(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
 }
 
 /// Three strands, each entry on the last of its own strand and of the next one.
-fn braid(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
+fn braid(random: &mut Random) -> Made {
     fn rows(history: &mut History, mut strands: [u32; 3], rows: u32) -> [u32; 3] {
         for row in 0..rows as usize {
             let (own, next) = (row % 3, (row + 1) % 3);
@@ -240,33 +227,27 @@ fn braid(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
 }
 
 /// Two branches that merge each other again and again.
-fn criss_cross(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
-    fn rounds(
-        history: &mut History,
-        random: &mut Random,
-        mut tips: [u32; 2],
-        rounds: u32,
-    ) -> [u32; 2] {
-        for _ in 0..rounds {
-            let grown = tips.map(|tip| history.chain(tip, random.below(3)));
-            tips = [0, 1].map(|_| history.add(grown.to_vec()));
-        }
-        tips
+fn criss_cross(random: &mut Random) -> Made {
+    fn round(history: &mut History, random: &mut Random, tips: [u32; 2]) -> [u32; 2] {
+        let grown = tips.map(|tip| history.chain(tip, random.below(3)));
+        [0, 1].map(|_| history.add(grown.to_vec()))
     }
     let mut history = History::with_root();
     let base = [0, 1].map(|_| history.add(vec![0]));
-    let base = rounds(&mut history, random, base, LINE_ENTRIES / 4);
+    let base = (0..LINE_ENTRIES / 4).fold(base, |tips, _| round(&mut history, random, tips));
     history.diverge();
     let writer = |_| {
-        let count = 1 + random.below(50);
-        rounds(&mut history, random, base, count).to_vec()
+        let rounds = 1 + random.below(50);
+        (0..rounds)
+            .fold(base, |tips, _| round(&mut history, random, tips))
+            .to_vec()
     };
     let group = (0..writers(100)).map(writer).collect();
     (history, vec![group])
 }
 
 /// A long line with three open branches, each left long ago; all wrote on one of them.
-fn old_branches(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
+fn old_branches(random: &mut Random) -> Made {
     let mut history = History::with_root();
     let line = history.chain(0, LINE_ENTRIES);
     let branches = [0; 3].map(|_| {
@@ -288,7 +269,7 @@ fn old_branches(random: &mut Random) -> (History, Vec<Vec<Heads>>) {
 }
 
 /// A line with `count` chains that were never merged; all wrote on the line and on three chains.
-fn stale_chains(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
+fn stale_chains(random: &mut Random, count: u32) -> Made {
     const LINE: u32 = 5_000;
     let mut history = History::with_root();
     let mut base = vec![history.chain(0, LINE)];
@@ -312,24 +293,28 @@ fn stale_chains(random: &mut Random, count: u32) -> (History, Vec<Vec<Heads>>) {
 
 #[cfg(test)]
 mod tests {
+    use eidetica_proto::SyncOptions;
+
     use super::*;
+    use crate::sync;
 
     #[test]
-    fn writers_of_every_recipe_share_a_base_and_differ() {
-        for recipe in RECIPES
-            .iter()
-            .filter(|recipe| !recipe.variant.contains("000"))
-        {
+    fn writers_share_a_base_and_differ_and_sync() {
+        for recipe in [&RECIPES[0], &RECIPES[5], &RECIPES[9]] {
             let mut random = Random::new(7);
             let (world, scene) = recipe.scene(&mut random);
-            for _ in 0..20 {
-                let (asker, answerer) = scene.pairs.draw(&world, &mut random);
-                let (asker, answerer) = (world.closure(&asker), world.closure(&answerer));
-                assert!(asker[0] && answerer[0], "{}", recipe.name);
-                let lacks = |of: &[bool], other: &[bool]| of.iter().zip(other).any(|(a, b)| !a & b);
-                assert!(lacks(&asker, &answerer), "{}", recipe.name);
-                assert!(lacks(&answerer, &asker), "{}", recipe.name);
-            }
+            let [asker, answerer] = scene.pairs.draw(&world, &mut random);
+            let marks = [&asker, &answerer].map(|heads| world.closure(heads));
+            assert!(marks[0][0] && marks[1][0], "{}", scene.name);
+            let heads = [&asker[..], &answerer[..]];
+            let exchange = sync(&world, heads, SyncOptions::default(), *b"any seed").unwrap();
+            assert!(exchange.missing > 0, "{}: {exchange:?}", scene.name);
+            assert_eq!(exchange.request_bytes.len(), exchange.round_trips as usize);
+            assert!(
+                (1..10_000).contains(&exchange.response_bytes),
+                "{}: {exchange:?}",
+                scene.name
+            );
         }
     }
 
@@ -339,8 +324,8 @@ mod tests {
         let mut random = Random::new(1);
         for scene in windows("short") {
             for _ in 0..100 {
-                let (asker, answerer) = scene.pairs.draw(&world, &mut random);
-                assert!(asker.iter().chain(&answerer).all(|head| *head < 4));
+                let heads = scene.pairs.draw(&world, &mut random).concat();
+                assert!(heads.iter().all(|head| *head < 4));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Fetching a whole history into an empty store.
+//! Fetching a whole history into an empty store, undisturbed and interrupted.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,9 @@ use clap::builder::PossibleValuesParser;
 use xtask_support::figures::milliseconds;
 use xtask_support::now;
 use xtask_support::process::Supervisor;
-use xtask_support::report::{Cell, Table, grouped, mib};
+use xtask_support::report::{Report, Table, Target, decimals, grouped, mib};
 
-use super::interrupt;
-use crate::node::{self, Node, SyncReport};
+use crate::node::{self, COMMAND_SECONDS_MAX, Node, SyncReport};
 use crate::workspace;
 
 /// Fetches a real history into an empty store, and kills either side in the middle of it
@@ -36,6 +35,9 @@ pub struct Options {
     /// Only this transport
     #[arg(long, default_values = TRANSPORTS, value_parser = PossibleValuesParser::new(TRANSPORTS))]
     via: Vec<String>,
+    /// The profile in which the program is built
+    #[arg(long, default_value = "release")]
+    profile: String,
     /// Keep the temporary folder with the stores and the logs
     #[arg(long)]
     keep: bool,
@@ -49,282 +51,300 @@ const TRANSPORTS: [&str; 2] = ["http", "iroh"];
 
 /// By how much the peak memory may differ between the shortest and the longest history: it must not
 /// grow with the history, but caches fill up on the way.
-const GROWTH_KIB_MAX: u64 = 32 << 10;
+const GROWTH_BYTES_MAX: u64 = 32 << 20;
 
 /// How often `tips` is timed; the fastest counts, because the machine also does other things.
 const TIPS_RUNS: u32 = 5;
 
-/// How long a bootstrap may take before the program must be stuck.
-const BOOTSTRAP_SECONDS_MAX: u64 = 1_800;
+/// When to kill, in parts of the time that an undisturbed bootstrap took. The next is tried if
+/// nothing or everything was stored by then.
+const MOMENTS: [f64; 7] = [0.5, 0.35, 0.65, 0.25, 0.8, 0.15, 0.9];
 
-/// A node with a history to be fetched.
-pub struct Origin {
-    pub node: Node,
-    pub tree: String,
-    /// All entries of the tree.
-    pub entries: u64,
-}
+/// Most entries that may come twice: those of one batch of 256 KiB, of which each has at least the
+/// 100 bytes of a signature and a hash.
+const REDUNDANT_MAX: u64 = 2_621;
 
-/// What one bootstrap cost.
-pub struct Measured {
-    pub via: String,
-    entries: u64,
-    /// From the start of the client's process to its end.
-    pub elapsed: Duration,
-    bytes: u64,
-    server_peak_kib: u64,
-    client_peak_kib: u64,
-}
+/// How long the client may take to see that its server is gone.
+const FAIL_SECONDS_MAX: u64 = 120;
+
+/// Places of the targets in the report.
+const MEMORY: usize = 0;
+const CONTINUED: usize = 1;
+const TWICE: usize = 2;
 
 /// Builds the program and measures everything.
 pub fn run(options: &Options) -> Result<(), String> {
-    println!("Building the program, optimised");
-    let program = node::build("release")?;
+    println!("Building the program");
+    let program = node::build(&options.profile)?;
     let supervisor = Supervisor::start("bench", options.keep)?;
-    let broken = measure(options, &program, &supervisor);
-    if options.keep {
-        println!("kept: {}", supervisor.folder().display());
+    let report = Bench {
+        program,
+        supervisor,
     }
-    let broken = broken?;
-    if broken.is_empty() {
-        println!("every target is met");
-        return Ok(());
+    .measure(options)?;
+    println!("\n{report}");
+    match report.targets_met() {
+        true => Ok(()),
+        false => Err("a target is missed".into()),
     }
-    Err(format!("missed targets:\n  {}", broken.join("\n  ")))
 }
 
-/// Measures everything, prints it, and returns the targets that are missed.
-fn measure(
-    options: &Options,
-    program: &Path,
-    supervisor: &Rc<Supervisor>,
-) -> Result<Vec<String>, String> {
-    let shape = unpack(supervisor)?;
-    let mut lengths = options.entries.clone();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let import = |entries| import(program, supervisor, &shape, entries, options.payload_bytes);
-    let origins = lengths
-        .into_iter()
-        .map(import)
-        .collect::<Result<Vec<_>, _>>()?;
-    let largest = origins.last().ok_or("there is no length to measure")?;
-
-    let mut all = Vec::new();
-    for via in &options.via {
-        for origin in &origins {
-            all.push(bootstrap(origin, program, supervisor, via)?);
-        }
-    }
-    println!(
-        "\nbootstrap into an empty store, payloads of {} bytes\n",
-        options.payload_bytes
-    );
-    println!("{}", table(&all));
-    println!("bytes are those of frames; memory is the peak of the resident set\n");
-    let mut broken = Vec::new();
-    for via in &options.via {
-        let of_via: Vec<&Measured> = all.iter().filter(|it| it.via == *via).collect();
-        broken.extend(judge_memory(&of_via));
-    }
-    println!(
-        "\ntips of {} entries: {:.1} ms, from the start of the process to its end\n",
-        grouped(largest.entries),
-        milliseconds(time_tips(largest)?)
-    );
-    println!("interrupted in the middle with kill -9, and continued\n");
-    let mut table = interrupt::table();
-    for whole in all.iter().filter(|it| it.entries == largest.entries) {
-        broken.extend(interrupt::measure(
-            &mut table, largest, program, supervisor, whole,
-        )?);
-    }
-    println!("{table}");
-    Ok(broken)
-}
-
-/// Unpacks the shape of the history into the temporary folder.
-fn unpack(supervisor: &Supervisor) -> Result<PathBuf, String> {
-    let packed = workspace::root().join("eidetica-dag/testdata/git-history.dag.gz");
-    let path = supervisor.folder().join("history.dag");
-    let shape = File::create(&path).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    xtask_support::run(Command::new("gzip").arg("-dc").arg(&packed).stdout(shape))?;
-    Ok(path)
-}
-
-fn import(
-    program: &Path,
-    supervisor: &Rc<Supervisor>,
-    shape: &Path,
+/// A node with a history to be fetched.
+struct Origin {
+    node: Node,
+    tree: String,
+    /// All entries of the tree.
     entries: u64,
-    payload_bytes: u64,
-) -> Result<Origin, String> {
-    let node = Node::new(&format!("origin-{entries}"), program, supervisor);
-    let shape = shape
-        .to_str()
-        .ok_or("the temporary folder's path is not UTF-8")?;
-    let (limit, payload) = (entries.to_string(), payload_bytes.to_string());
-    let started = now();
-    let mut args = vec![
-        "import", "dag", shape, "--name", "bench", "--anyone", "read",
-    ];
-    args.extend(["--payload-bytes", &payload, "--limit", &limit]);
-    let tree = node.make_tree(&args)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let stored = node.count(&tree)?;
-    if stored < entries {
-        return Err(format!(
-            "{entries} entries were imported, and {stored} are there"
-        ));
-    }
-    let rate = stored as f64 / seconds;
-    println!(
-        "imported {} entries in {seconds:.1} s, each signed: {rate:.0}/s",
-        grouped(stored)
-    );
-    Ok(Origin {
-        node,
-        tree,
-        entries: stored,
-    })
 }
 
-fn bootstrap(
-    origin: &Origin,
-    program: &Path,
-    supervisor: &Rc<Supervisor>,
-    via: &str,
-) -> Result<Measured, String> {
-    let client = Node::new(&format!("{via}-{}", origin.entries), program, supervisor);
-    let mut serving = origin.node.serve()?;
-    let ticket = serving.ticket(&origin.tree)?.to_owned();
-    let finished = client
-        .begin_sync("join", &ticket, via)?
-        .finish(BOOTSTRAP_SECONDS_MAX)?;
-    let (elapsed, client_peak_kib) = (finished.elapsed, finished.peak_kib);
-    let report = SyncReport::parse(&finished.success()?)?;
-    let server_peak_kib = serving.peak_kib();
-    serving.stop()?;
-    if report.stored != origin.entries || client.count(&origin.tree)? != origin.entries {
-        return Err(format!(
-            "{via}: of {} entries, {} were stored",
-            origin.entries, report.stored
-        ));
-    }
-    Ok(Measured {
-        via: via.into(),
-        entries: origin.entries,
-        elapsed,
-        bytes: report.bytes,
-        server_peak_kib,
-        client_peak_kib,
-    })
+/// What one bootstrap took.
+struct Bootstrap {
+    /// From the start of the client's process to its end.
+    elapsed: Duration,
+    bytes: u64,
+    /// The peak memory of the server and of the client.
+    peaks: [u64; 2],
 }
 
-fn table(all: &[Measured]) -> Table {
-    let mut table = Table::new(
-        "bootstrap",
-        &[
-            ("over", "transport"),
-            ("entries", "entries"),
-            ("seconds", "seconds"),
-            ("entries/s", "entries_per_second"),
-            ("bytes/entry", "bytes_per_entry"),
-            ("server MiB", "server_peak_mib"),
-            ("client MiB", "client_peak_mib"),
-        ],
-    );
-    for it in all {
-        let seconds = it.elapsed.as_secs_f64();
-        table.push(vec![
-            it.via.as_str().into(),
-            it.entries.into(),
-            Cell::Number(seconds, 2),
-            Cell::Number(it.entries as f64 / seconds, 0),
-            Cell::Number(it.bytes as f64 / it.entries as f64, 1),
-            kib(it.server_peak_kib),
-            kib(it.client_peak_kib),
-        ]);
-    }
-    table
+struct Bench {
+    program: PathBuf,
+    supervisor: Rc<Supervisor>,
 }
 
-fn kib(kib: u64) -> Cell {
-    mib(Some(kib << 10))
-}
-
-/// Prints by how much the peaks grow with the history, and returns what grows too much. Takes the
-/// measurements over one transport, the shortest history first.
-fn judge_memory(measured: &[&Measured]) -> Vec<String> {
-    let mut broken = Vec::new();
-    let (Some(short), Some(long)) = (measured.first(), measured.last()) else {
-        return broken;
-    };
-    if short.entries == long.entries {
-        return broken;
-    }
-    let sides = [
-        ("server", short.server_peak_kib, long.server_peak_kib),
-        ("client", short.client_peak_kib, long.client_peak_kib),
-    ];
-    for (side, few, many) in sides {
-        let text = format!(
-            "{} {side}: {} MiB more at {} entries than at {}, at most {} MiB",
-            long.via,
-            kib(many.saturating_sub(few)),
-            grouped(long.entries),
-            grouped(short.entries),
-            GROWTH_KIB_MAX >> 10
+impl Bench {
+    fn measure(&self, options: &Options) -> Result<Report, String> {
+        let shape = self.unpack()?;
+        let mut lengths = options.entries.clone();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let import = |entries| self.import(&shape, entries, options.payload_bytes);
+        let origins = lengths
+            .into_iter()
+            .map(import)
+            .collect::<Result<Vec<_>, _>>()?;
+        let headings = &[
+            "over",
+            "entries",
+            "entries/s",
+            "bytes an entry",
+            "server MiB",
+            "client MiB",
+        ];
+        let mut whole = Table::new("bootstrap into an empty store", headings);
+        let headings = &[
+            "over",
+            "killed",
+            "stored before",
+            "after",
+            "entries",
+            "redundant",
+        ];
+        let mut continued = Table::new("killed in the middle, and continued", headings);
+        let targets = [
+            "the peak memory of a process that reports it grows by at most 32 MiB with the history",
+            "after a kill, what was stored is not lost, the rest arrives, and both stores verify",
+            "after a kill, at most one batch comes twice",
+        ];
+        let mut targets = targets.map(Target::new);
+        for via in &options.via {
+            let mut all = Vec::new();
+            for origin in &origins {
+                let it = self.bootstrap(origin, via)?;
+                whole.push(vec![
+                    via.clone(),
+                    grouped(origin.entries),
+                    decimals(origin.entries as f64 / it.elapsed.as_secs_f64(), 0),
+                    decimals(it.bytes as f64 / origin.entries as f64, 1),
+                    mib(it.peaks[0]),
+                    mib(it.peaks[1]),
+                ]);
+                all.push(it);
+            }
+            let (Some(first), Some(last)) = (all.first(), all.last()) else {
+                continue;
+            };
+            for (side, (few, many)) in ["server", "client"]
+                .iter()
+                .zip(first.peaks.iter().zip(&last.peaks))
+            {
+                let grown = many.saturating_sub(*few);
+                targets[MEMORY].check(*few > 0 && grown <= GROWTH_BYTES_MAX, || {
+                    format!("{via}, {side}: from {} to {} MiB", mib(*few), mib(*many))
+                });
+            }
+            let largest = &origins[origins.len() - 1];
+            for side in ["client", "server"] {
+                let row = self.interrupt(largest, via, side, last.elapsed, &mut targets)?;
+                continued.push(row);
+            }
+        }
+        let largest = &origins[origins.len() - 1];
+        let tips = milliseconds(time_tips(largest)?);
+        println!(
+            "tips of {} entries, start of the process included: {tips:.1} ms",
+            largest.entries
         );
-        let known = few > 0 && many > 0;
-        let fine = known && many.saturating_sub(few) <= GROWTH_KIB_MAX;
-        println!("  {} {text}", if fine { "✓" } else { "✗" });
-        match (known, fine) {
-            (false, _) => broken.push(format!(
-                "{} {side}: the system reports no peak memory",
-                long.via
-            )),
-            (true, false) => broken.push(text),
-            (true, true) => {}
+        Ok(Report {
+            tables: vec![whole, continued],
+            targets: targets.into(),
+        })
+    }
+
+    /// Unpacks the shape of the history into the temporary folder.
+    fn unpack(&self) -> Result<PathBuf, String> {
+        let packed = workspace::root().join("eidetica-dag/testdata/git-history.dag.gz");
+        let path = self.supervisor.folder().join("history.dag");
+        let file = File::create(&path);
+        let file = file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        xtask_support::run(Command::new("gzip").arg("-dc").arg(&packed).stdout(file))?;
+        Ok(path)
+    }
+
+    fn node(&self, name: &str) -> Node {
+        Node::new(name, &self.program, &self.supervisor)
+    }
+
+    fn import(&self, shape: &Path, entries: u64, payload_bytes: u64) -> Result<Origin, String> {
+        let node = self.node(&format!("origin-{entries}"));
+        let shape = shape
+            .to_str()
+            .ok_or("the temporary folder's path is not UTF-8")?;
+        let options =
+            format!("--name bench --anyone read --payload-bytes {payload_bytes} --limit {entries}");
+        let args: Vec<&str> = ["import", "dag", shape]
+            .into_iter()
+            .chain(options.split(' '))
+            .collect();
+        let started = now();
+        let tree = node.make_tree(&args)?;
+        let (seconds, stored) = (started.elapsed().as_secs_f64(), node.count(&tree)?);
+        if stored < entries {
+            return Err(format!(
+                "{entries} entries were imported, and {stored} are there"
+            ));
+        }
+        let rate = stored as f64 / seconds;
+        println!(
+            "imported {} entries, each signed: {rate:.0}/s",
+            grouped(stored)
+        );
+        Ok(Origin {
+            node,
+            tree,
+            entries: stored,
+        })
+    }
+
+    fn bootstrap(&self, origin: &Origin, via: &str) -> Result<Bootstrap, String> {
+        let client = self.node(&format!("{via}-{}", origin.entries));
+        let mut serving = origin.node.serve()?;
+        let joining = client.begin_sync("join", serving.ticket(&origin.tree)?, via)?;
+        let finished = joining.finish(COMMAND_SECONDS_MAX)?;
+        let (elapsed, client_kib) = (finished.elapsed, finished.peak_kib);
+        let report = SyncReport::parse(&finished.success()?)?;
+        let peaks = [serving.running.peak_kib() << 10, client_kib << 10];
+        serving.stop()?;
+        let stored = client.count(&origin.tree)?;
+        if report.stored != origin.entries || stored != origin.entries {
+            return Err(format!(
+                "{via}: of {} entries, {stored} are stored",
+                origin.entries
+            ));
+        }
+        Ok(Bootstrap {
+            elapsed,
+            bytes: report.bytes,
+            peaks,
+        })
+    }
+
+    /// Kills one side in the middle of a bootstrap, continues, and returns the row of the table.
+    fn interrupt(
+        &self,
+        origin: &Origin,
+        via: &str,
+        side: &str,
+        whole: Duration,
+        targets: &mut [Target; 3],
+    ) -> Result<Vec<String>, String> {
+        let place = format!("{via}, {side} killed");
+        let tree = &origin.tree;
+        for (number, moment) in MOMENTS.iter().enumerate() {
+            let client = self.node(&format!("{via}-without-{side}-{number}"));
+            let before = cut(origin, &client, via, side, whole.mul_f64(*moment))?;
+            if !(1..origin.entries).contains(&before) {
+                continue;
+            }
+            let serving = origin.node.serve()?;
+            let report = client.sync("sync", serving.ticket(tree)?, via)?;
+            serving.stop()?;
+            let sum = before + report.stored;
+            let whole = sum == origin.entries && client.count(tree)? == sum;
+            targets[CONTINUED].check(whole, || format!("{place}: {sum} of {}", origin.entries));
+            for node in [&client, &origin.node] {
+                let verified = node.run(&["verify", tree])?;
+                targets[CONTINUED].check(verified.status.success(), || {
+                    format!("{place}: {}", verified.failure())
+                });
+            }
+            let twice = report.redundant;
+            targets[TWICE].check(twice <= REDUNDANT_MAX, || format!("{place}: {twice}"));
+            let counts = [before, report.stored, origin.entries, twice].map(grouped);
+            return Ok([via.into(), side.into()]
+                .into_iter()
+                .chain(counts)
+                .collect());
+        }
+        let tries = MOMENTS.len();
+        Err(format!(
+            "{place}: in {tries} tries nothing or everything was stored; use more entries"
+        ))
+    }
+}
+
+/// Begins a bootstrap, kills one side after a while, and returns how many entries the client stored.
+fn cut(
+    origin: &Origin,
+    client: &Node,
+    via: &str,
+    side: &str,
+    after: Duration,
+) -> Result<u64, String> {
+    let serving = origin.node.serve()?;
+    let mut joining = client.begin_sync("join", serving.ticket(&origin.tree)?, via)?;
+    let in_time = joining.lives_for(after);
+    match side {
+        "client" => {
+            joining.kill()?;
+            serving.stop()?;
+        }
+        _ => {
+            serving.running.kill()?;
+            let joined = joining.finish(FAIL_SECONDS_MAX)?;
+            // Without an exit code, a signal ended it.
+            if in_time && joined.status.code().is_none() {
+                return Err(format!(
+                    "the client crashed with its server: {}",
+                    joined.failure()
+                ));
+            }
         }
     }
-    broken
+    // A client that was killed before it made its store has none.
+    client
+        .count(&origin.tree)
+        .or_else(|error| match in_time && error.contains("no store") {
+            true => Ok(0),
+            false => Err(error),
+        })
 }
 
 fn time_tips(origin: &Origin) -> Result<Duration, String> {
     let mut fastest = Duration::MAX;
     for _ in 0..TIPS_RUNS {
-        let finished = origin.node.run(&["tips", &origin.tree], None)?;
+        let finished = origin.node.run(&["tips", &origin.tree])?;
         fastest = fastest.min(finished.elapsed);
         finished.success()?;
     }
     Ok(fastest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn measured(entries: u64, server_peak_kib: u64, client_peak_kib: u64) -> Measured {
-        Measured {
-            via: "http".into(),
-            entries,
-            elapsed: Duration::from_secs(1),
-            bytes: 1,
-            server_peak_kib,
-            client_peak_kib,
-        }
-    }
-
-    #[test]
-    fn memory_that_grows_with_the_history_misses_the_target() {
-        let short = measured(10, 50_000, 60_000);
-        let fine = measured(80, 50_000 + GROWTH_KIB_MAX, 1_000);
-        assert!(judge_memory(&[&short, &fine]).is_empty());
-        let grown = measured(80, 50_001 + GROWTH_KIB_MAX, 60_000);
-        assert_eq!(judge_memory(&[&short, &grown]).len(), 1);
-        let unknown = measured(80, 0, 60_000);
-        assert!(judge_memory(&[&short, &unknown])[0].contains("reports no"));
-        assert!(judge_memory(&[&short]).is_empty());
-    }
 }

@@ -1,10 +1,8 @@
 //! `cargo xtask bench <what>`: measures the program and its parts, and checks their targets.
 
 mod bootstrap;
-mod interrupt;
 
 use clap::Subcommand;
-use xtask_support::run as run_command;
 
 use crate::workspace;
 
@@ -22,12 +20,7 @@ pub struct Options {
 /// Every benchmark. One that needs the library is a module of `xtask/bench` and two lines here.
 #[derive(Subcommand)]
 enum What {
-    /// Lists the benchmarks
-    List,
     Bootstrap(bootstrap::Options),
-    /// Parts alone: differences, filters, entries, signatures, batches
-    #[command(disable_help_flag = true)]
-    Micro(Rest),
     /// Entries that merge old states of access, and trees with very many tips
     #[command(disable_help_flag = true)]
     Access(Rest),
@@ -61,46 +54,27 @@ struct Rest {
 
 /// Runs a benchmark.
 pub fn run(options: &Options) -> Result<(), String> {
-    let (line, rest) = match &options.what {
-        What::List => {
-            list();
-            return Ok(());
-        }
+    let (name, rest) = match &options.what {
         What::Bootstrap(options) => return bootstrap::run(options),
-        What::Micro(rest) => (
-            "bench --locked --package eidetica-bench --bench micro --".into(),
-            rest,
-        ),
-        // A workspace of its own, so that nothing else resolves or builds what it depends on.
-        What::Peers(rest) => (
-            "run --locked --release --manifest-path xtask/peers/Cargo.toml --".into(),
-            rest,
-        ),
-        What::Access(rest) => (program("access"), rest),
-        What::Negotiation(rest) => (program("negotiation"), rest),
-        What::Transfer(rest) => (program("transfer"), rest),
-        What::Latency(rest) => (program("latency"), rest),
-        What::Hostile(rest) => (program("hostile"), rest),
+        What::Access(rest) => ("access", rest),
+        What::Negotiation(rest) => ("negotiation", rest),
+        What::Transfer(rest) => ("transfer", rest),
+        What::Latency(rest) => ("latency", rest),
+        What::Hostile(rest) => ("hostile", rest),
+        What::Peers(rest) => ("peers", rest),
     };
     let mut cargo = workspace::cargo();
-    cargo.args(line.split(' ')).args(&rest.rest);
-    if let What::Peers(_) = options.what {
-        // Below the workspace's target folder, so that one `cargo clean` removes both.
-        cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+    cargo.args(["run", "--locked", "--release"]);
+    match name {
+        // A workspace of its own, so that nothing else resolves or builds what it depends on. Its
+        // target folder is below this one's, so that one `cargo clean` removes both.
+        "peers" => {
+            cargo.args(["--manifest-path", "xtask/peers/Cargo.toml", "--"]);
+            cargo.env("CARGO_TARGET_DIR", workspace::target_dir().join("peers"));
+        }
+        name => {
+            cargo.args(["--package", "eidetica-bench", "--", name]);
+        }
     }
-    run_command(&mut cargo)
-}
-
-fn program(what: &str) -> String {
-    format!("run --locked --release --package eidetica-bench -- {what}")
-}
-
-fn list() {
-    for what in What::augment_subcommands(clap::Command::new("bench")).get_subcommands() {
-        let about = what
-            .get_about()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        println!("{:<14}{about}", what.get_name());
-    }
+    xtask_support::run(cargo.args(&rest.rest))
 }

@@ -1,10 +1,9 @@
 //! `cargo xtask demo`: three nodes that write apart, sync, and are equal in the end.
 
 mod check;
-mod dump;
 mod history;
 mod play;
-mod sha256;
+mod store;
 
 use std::path::PathBuf;
 
@@ -65,14 +64,14 @@ pub fn run(options: &Options) -> Result<(), String> {
         println!("{}", verdict.line);
         return Ok(());
     }
-    let listed = verdict.problems.iter().take(PROBLEMS_LISTED_MAX);
-    let mut text = String::from("the stores are not as they should be");
-    for problem in listed {
-        text.push_str(&format!("\n  {problem}"));
-    }
-    let unlisted = verdict.problems.len().saturating_sub(PROBLEMS_LISTED_MAX);
-    if unlisted > 0 {
-        text.push_str(&format!("\n  and {unlisted} more"));
-    }
-    Err(text)
+    let number = verdict.problems.len();
+    let listed: Vec<_> = verdict
+        .problems
+        .into_iter()
+        .take(PROBLEMS_LISTED_MAX)
+        .collect();
+    Err(format!(
+        "{number} problems in the stores; the first are\n  {}",
+        listed.join("\n  ")
+    ))
 }

@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xtask_support::output;
+use xtask_support::{failed, output};
 
 use super::FUZZ_DIR;
-use super::run::{Built, folder, make_folder};
+use super::run::{folder, program};
 use crate::workspace;
 
 /// The crates with targets.
@@ -22,118 +22,95 @@ const FOUND_PREFIX: &str = "found-";
 const FOUND_MAX: usize = 24;
 
 /// Most bytes of found inputs that are kept for one target: a clone stays small.
-const FOUND_BYTES_MAX: u64 = 16 << 10;
+const FOUND_BYTES_MAX: usize = 16 << 10;
 
-/// How many digits of the hash that libFuzzer names an input by tell it from the others.
+/// How many digits of the hash that libFuzzer names an input by distinguish it from the others.
 const NAME_DIGITS: usize = 12;
 
 /// Returns every target, ascending.
 pub fn targets() -> Result<Vec<String>, String> {
     let files = list(&workspace::root().join(FUZZ_DIR).join("fuzz_targets"))?;
-    let stems = files.iter().filter_map(|file| file.file_stem()?.to_str());
-    Ok(stems.map(str::to_owned).collect())
+    Ok(files
+        .iter()
+        .map(|file| name(file).trim_end_matches(".rs").to_owned())
+        .collect())
 }
 
 /// Returns the folder of a target's inputs, from the workspace's root.
 pub fn kept(target: &str) -> Result<PathBuf, String> {
     let folders = PACKAGES.map(|package| Path::new(package).join("tests/corpus").join(target));
-    let kept = folders
-        .into_iter()
-        .find(|folder| workspace::root().join(folder).is_dir());
+    let mut folders = folders.into_iter();
+    let kept = folders.find(|folder| workspace::root().join(folder).is_dir());
     kept.ok_or_else(|| format!("{target} has no corpus; cargo xtask fuzz seeds makes it"))
 }
 
-/// Returns the package that a folder of inputs belongs to.
-pub fn package(kept: &Path) -> String {
-    let first = kept.components().next();
-    first
-        .map(|first| first.as_os_str().to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
 /// Chooses a few of the inputs that were found: those that reach what the others do not.
-pub fn minimise(built: &Built, targets: &[String]) -> Result<(), String> {
-    for target in targets {
-        let kept = workspace::root().join(kept(target)?);
-        let (found, bytes) = minimise_target(built, target, &kept)?;
-        println!("  {target}: {found} inputs, {bytes} bytes");
-    }
-    Ok(())
-}
-
-fn minimise_target(built: &Built, target: &str, kept: &Path) -> Result<(usize, u64), String> {
-    let (found, fixed): (Vec<PathBuf>, Vec<PathBuf>) = list(kept)?
+pub fn minimise(target: &str) -> Result<(), String> {
+    let kept = workspace::root().join(kept(target)?);
+    let (found, fixed): (Vec<PathBuf>, Vec<PathBuf>) = list(&kept)?
         .into_iter()
         .partition(|file| name(file).starts_with(FOUND_PREFIX));
     // libFuzzer adds to the first folder a near-minimal set of what the others reach beyond it.
-    let merged = folder("cmin").join(target);
-    if merged.exists() {
-        fs::remove_dir_all(&merged).map_err(wrong(&merged))?;
+    let merged = folder(&format!("cmin/{target}"))?;
+    for file in list(&merged)? {
+        fs::remove_file(file).map_err(failed)?;
     }
-    let earlier = folder("corpus").join(target);
-    make_folder(&merged)?;
-    make_folder(&earlier)?;
     for file in &fixed {
-        fs::copy(file, merged.join(name(file))).map_err(wrong(file))?;
+        fs::copy(file, merged.join(name(file))).map_err(failed)?;
     }
-    let before = list(&merged)?;
-    let mut program = built.program(target);
+    let mut command = program(target)?;
     // How often something is reached does not count, or there would be ten times as much.
-    program.args(["-set_cover_merge=1", "-use_counters=0"]);
-    output(program.args([merged.as_path(), &earlier, kept]))?;
+    command.args(["-set_cover_merge=1", "-use_counters=0"]);
+    output(command.args([&merged, &folder(&format!("corpus/{target}"))?, &kept]))?;
 
-    let added = list(&merged)?
-        .into_iter()
-        .filter(|file| !before.contains(file));
-    let mut chosen = added
-        .map(|file| Ok((name(&file), fs::read(&file).map_err(wrong(&file))?)))
-        .collect::<Result<Vec<_>, String>>()?;
-    chosen.sort_by_key(|(name, bytes)| (bytes.len(), name.clone()));
-    chosen.truncate(FOUND_MAX);
-    let mut sum = 0;
-    chosen.retain(|(_, bytes)| {
-        sum += bytes.len() as u64;
-        sum <= FOUND_BYTES_MAX
-    });
-    for file in &found {
-        fs::remove_file(file).map_err(wrong(file))?;
+    let mut chosen = Vec::new();
+    for file in list(&merged)? {
+        if !fixed.iter().any(|it| name(it) == name(&file)) {
+            chosen.push((fs::read(&file).map_err(failed)?, name(&file)));
+        }
     }
-    for (name, bytes) in &chosen {
-        let hash = name.strip_prefix(FOUND_PREFIX).unwrap_or(name);
-        let short = hash.get(..NAME_DIGITS).unwrap_or(hash);
-        let to = kept.join(format!("{FOUND_PREFIX}{short}"));
-        fs::write(&to, bytes).map_err(wrong(&to))?;
+    chosen.sort_by_key(|(bytes, name)| (bytes.len(), name.clone()));
+    for file in found {
+        fs::remove_file(file).map_err(failed)?;
     }
-    let bytes = chosen.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-    Ok((chosen.len(), bytes))
+    let (mut files, mut sum) = (0, 0);
+    for (bytes, name) in chosen.into_iter().take(FOUND_MAX) {
+        sum += bytes.len();
+        if sum > FOUND_BYTES_MAX {
+            break;
+        }
+        let hash: String = name
+            .trim_start_matches(FOUND_PREFIX)
+            .chars()
+            .take(NAME_DIGITS)
+            .collect();
+        fs::write(kept.join(format!("{FOUND_PREFIX}{hash}")), bytes).map_err(failed)?;
+        files += 1;
+    }
+    println!("  {target}: {files} inputs");
+    Ok(())
 }
 
 /// Returns the files in a folder, by name.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(folder).map_err(wrong(folder))?;
+    let wrong = |error| format!("{}: {error}", folder.display());
+    let entries = fs::read_dir(folder).map_err(wrong)?;
     let files = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut files = files
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(wrong(folder))?;
+    let mut files = files.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     files.sort();
     Ok(files)
 }
 
 fn name(file: &Path) -> String {
-    let name = file.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-fn wrong(path: &Path) -> impl FnOnce(std::io::Error) -> String {
-    let path = path.to_path_buf();
-    move |error| format!("{}: {error}", path.display())
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SEED_PREFIX: &str = "seed-";
 
     /// Most bytes of all kept inputs together.
     const KEPT_BYTES_MAX: u64 = 400 << 10;
@@ -141,46 +118,41 @@ mod tests {
     /// cargo-fuzz runs what its manifest lists, tests replay what the folders hold, and the functions
     /// are in two crates: a target must be complete.
     #[test]
-    fn every_target_has_a_program_a_function_and_a_corpus() {
-        let targets = targets().unwrap();
+    fn every_target_has_a_program_a_function_and_a_small_corpus_with_seeds() {
         let fuzz = workspace::root().join(FUZZ_DIR);
         let mut programs = String::new();
-        let mut folders: Vec<String> = vec![];
-        for target in &targets {
+        let mut bytes = 0;
+        for target in targets().unwrap() {
             programs += &format!(
                 "\n[[bin]]\nname = \"{target}\"\npath = \"fuzz_targets/{target}.rs\"\n\
                  test = false\ndoc = false\nbench = false\n"
             );
-            let package = package(&kept(target).unwrap()).replace('-', "_");
+            let kept = kept(&target).unwrap();
+            let package = kept.to_string_lossy().replace('-', "_");
+            let package = package.split('/').next().unwrap();
             let expected = format!(
-                "#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| {{\n    \
-                 {package}::testing::fuzz::{target}(data);\n}});\n"
+                "#![no_main]\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| \
+                 {package}::testing::fuzz::{target}(data));\n"
             );
-            let file = fuzz.join("fuzz_targets").join(format!("{target}.rs"));
+            let file = fuzz.join(format!("fuzz_targets/{target}.rs"));
             assert_eq!(fs::read_to_string(file).unwrap(), expected);
-        }
-        let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
-        assert!(manifest.ends_with(&programs), "expected{programs}");
-        for package in PACKAGES {
-            let corpora = workspace::root().join(package).join("tests/corpus");
-            folders.extend(list(&corpora).unwrap().iter().map(|folder| name(folder)));
-        }
-        folders.sort();
-        assert_eq!(folders, targets);
-    }
-
-    #[test]
-    fn corpora_stay_small_and_have_seeds() {
-        let mut bytes = 0;
-        for target in targets().unwrap() {
-            let files = list(&workspace::root().join(kept(&target).unwrap())).unwrap();
+            let files = list(&workspace::root().join(kept)).unwrap();
             assert!(
-                files.iter().any(|file| name(file).starts_with(SEED_PREFIX)),
+                files.iter().any(|file| name(file).starts_with("seed-")),
                 "{target}"
             );
-            let sizes = files.iter().map(|file| fs::metadata(file).unwrap().len());
-            bytes += sizes.sum::<u64>();
+            bytes += files
+                .iter()
+                .map(|file| fs::metadata(file).unwrap().len())
+                .sum::<u64>();
         }
         assert!(bytes <= KEPT_BYTES_MAX, "{bytes} bytes");
+        let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+        assert!(manifest.ends_with(&programs), "expected{programs}");
+        let corpora = PACKAGES.map(|package| workspace::root().join(package).join("tests/corpus"));
+        let folders = corpora.iter().flat_map(|corpora| list(corpora).unwrap());
+        let mut folders: Vec<String> = folders.map(|folder| name(&folder)).collect();
+        folders.sort();
+        assert_eq!(folders, targets().unwrap());
     }
 }

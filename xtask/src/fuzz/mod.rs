@@ -7,7 +7,6 @@
 //! so that the pinned stable toolchain is enough.
 
 mod corpus;
-mod figures;
 mod run;
 
 use clap::Subcommand;
@@ -31,10 +30,6 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 600,
           value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     seconds: u64,
-    /// How many targets run at the same time
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u64).range(1..=64))]
-    jobs: u64,
 }
 
 #[derive(Subcommand)]
@@ -55,10 +50,9 @@ const SECONDS_MAX: u64 = 7 * 24 * 3_600;
 
 /// Does what the options ask for.
 pub fn run(options: &Options) -> Result<(), String> {
-    let known = corpus::targets()?;
     match &options.task {
         Some(Task::List) => {
-            for target in known {
+            for target in corpus::targets()? {
                 println!("{target:<15} {}", corpus::kept(&target)?.display());
             }
             Ok(())
@@ -73,42 +67,28 @@ pub fn run(options: &Options) -> Result<(), String> {
             Ok(())
         }
         Some(Task::Cmin { targets }) => {
-            let targets = choose(targets, known)?;
-            corpus::minimise(&run::build()?, &targets)
+            let targets = choose(targets)?;
+            run::build()?;
+            targets
+                .iter()
+                .try_for_each(|target| corpus::minimise(target))
         }
         None => {
-            let targets = choose(&options.targets, known)?;
-            run::run(
-                &run::build()?,
-                &targets,
-                options.seconds,
-                options.jobs as usize,
-            )
+            let targets = choose(&options.targets)?;
+            run::build()?;
+            run::run(&targets, options.seconds)
         }
     }
 }
 
 /// Returns the targets that were named, or all of them.
-fn choose(named: &[String], known: Vec<String>) -> Result<Vec<String>, String> {
+fn choose(named: &[String]) -> Result<Vec<String>, String> {
+    let known = corpus::targets()?;
     match named.iter().find(|name| !known.contains(name)) {
         Some(unknown) => Err(format!(
-            "there is no target {unknown:?}; cargo xtask fuzz list shows all"
+            "no target {unknown:?}; cargo xtask fuzz list shows all"
         )),
         None if named.is_empty() => Ok(known),
         None => Ok(named.to_vec()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_chosen_by_name() {
-        let strings = |words: &[&str]| words.iter().map(|it| it.to_string()).collect::<Vec<_>>();
-        let known = strings(&["batch", "entry"]);
-        assert_eq!(choose(&[], known.clone()), Ok(known.clone()));
-        assert_eq!(choose(&known[1..], known.clone()), Ok(known[1..].to_vec()));
-        assert!(choose(&strings(&["bacth"]), known).is_err());
     }
 }

@@ -1,15 +1,12 @@
-//! Builds the targets and runs them.
+//! Builds the targets, runs them, and reads what libFuzzer writes.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::thread;
 
 use xtask_support::report::{Table, grouped};
 use xtask_support::{output, run as succeed};
 
-use super::figures::{Figures, read};
 use super::{FUZZ_DIR, corpus};
 use crate::workspace;
 
@@ -24,99 +21,94 @@ const INPUT_SECONDS_MAX: u32 = 30;
 /// much of few bytes.
 const MEMORY_MIB_MAX: u32 = 512;
 
-/// Where the programs of the targets are.
-pub struct Built {
-    programs: PathBuf,
-}
+/// How many lines of a panic are shown.
+const PANIC_LINES_MAX: usize = 6;
 
-impl Built {
-    /// Returns a call of a target's program.
-    pub fn program(&self, target: &str) -> Command {
-        let mut command = Command::new(self.programs.join(target));
-        command.current_dir(workspace::root()).stdin(Stdio::null());
-        command
-    }
+/// Returns a folder for what belongs to the fuzzer, and creates it.
+pub fn folder(name: &str) -> Result<PathBuf, String> {
+    let folder = workspace::target_dir().join("fuzz").join(name);
+    let created = fs::create_dir_all(&folder);
+    created.map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Builds every target.
-pub fn build() -> Result<Built, String> {
-    let version = output(workspace::cargo().args(["fuzz", "--version"]));
-    if version.is_err() {
-        return Err(
-            "cargo-fuzz is not installed. This installs it:\n  cargo install cargo-fuzz --locked"
-                .into(),
-        );
+pub fn build() -> Result<(), String> {
+    if output(workspace::cargo().args(["fuzz", "--version"])).is_err() {
+        return Err("cargo-fuzz is not installed; run `cargo install --locked cargo-fuzz`".into());
     }
     // cargo-fuzz would mend a stale lock file without a word.
     let manifest = format!("{FUZZ_DIR}/Cargo.toml");
     let mut fetch = workspace::cargo();
     fetch.args(["fetch", "--locked", "--quiet", "--manifest-path", &manifest]);
     succeed(&mut fetch)?;
-
     println!("Building the targets");
-    let folder = folder("build");
     let mut cargo = workspace::cargo();
-    cargo.args(["fuzz", "build", "--sanitizer", "none"]);
-    cargo.args(["--fuzz-dir", FUZZ_DIR, "--target-dir"]);
-    succeed(cargo.arg(&folder))?;
-    let programs = folder.join(workspace::host()?).join("release");
-    Ok(Built { programs })
+    cargo.args([
+        "fuzz",
+        "build",
+        "--sanitizer",
+        "none",
+        "--fuzz-dir",
+        FUZZ_DIR,
+        "--target-dir",
+    ]);
+    succeed(cargo.arg(folder("build")?))
 }
 
-/// Returns a folder for what belongs to the fuzzer.
-pub fn folder(name: &str) -> PathBuf {
-    workspace::target_dir().join("fuzz").join(name)
+/// Returns a call of a target's program.
+pub fn program(target: &str) -> Result<Command, String> {
+    let programs = folder("build")?.join(workspace::host()?).join("release");
+    let mut command = Command::new(programs.join(target));
+    command.current_dir(workspace::root()).stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Runs targets and shows how it went.
-pub fn run(built: &Built, targets: &[String], seconds: u64, jobs: usize) -> Result<(), String> {
-    println!(
-        "{} targets, {seconds} s each, {jobs} at a time",
-        targets.len()
-    );
-    let waiting = Mutex::new(targets.iter());
-    let done: Mutex<Vec<(String, Result<Figures, String>)>> = Mutex::new(vec![]);
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let next = waiting.lock().expect("no thread panics").next();
-                    let Some(target) = next else { return };
-                    let outcome = run_target(built, target, seconds);
-                    println!("  {target}: {}", summary(&outcome));
-                    let mut done = done.lock().expect("no thread panics");
-                    done.push((target.clone(), outcome));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().expect("no thread panics");
-    done.sort_by_key(|(target, _)| targets.iter().position(|it| it == target));
-    println!("\n{}", table(&done));
-    let broken: Vec<String> = done
-        .iter()
-        .filter_map(|(target, outcome)| explain(target, outcome))
-        .collect();
-    if broken.is_empty() {
-        println!("every promise was kept");
-        return Ok(());
+pub fn run(targets: &[String], seconds: u64) -> Result<(), String> {
+    println!("{} targets, {seconds} s each", targets.len());
+    let headings = &["target", "executions", "per second", "corpus", "coverage"];
+    let mut table = Table::new("", headings);
+    let mut broken = Vec::new();
+    for target in targets {
+        let (log, success) = run_target(target, seconds)?;
+        let executions = last_number(&log, "stat::number_of_executed_units:");
+        let wrong = match finding(&log) {
+            Some(file) => Some(explain(target, &log, file)?),
+            // Silence must not look like success.
+            None if !success || executions == 0 => Some(format!(
+                "{target} failed; see fuzz/log in the target folder"
+            )),
+            None => None,
+        };
+        println!(
+            "  {target}: {}",
+            if wrong.is_some() { "BROKEN" } else { "kept" }
+        );
+        broken.extend(wrong);
+        let figures = ["stat::average_exec_per_sec:", " corp: ", " cov: "];
+        let mut row = vec![target.clone(), grouped(executions)];
+        row.extend(figures.map(|name| grouped(last_number(&log, name))));
+        table.push(row);
     }
-    Err(broken.join("\n"))
+    println!("{table}");
+    match broken.is_empty() {
+        true => {
+            println!("every promise was kept");
+            Ok(())
+        }
+        false => Err(broken.join("\n")),
+    }
 }
 
-fn run_target(built: &Built, target: &str, seconds: u64) -> Result<Figures, String> {
-    let found = folder("corpus").join(target);
-    let artifacts = folder("artifacts").join(target);
-    let logs = folder("log");
-    for folder in [&found, &artifacts, &logs] {
-        make_folder(folder)?;
-    }
-    let log = logs.join(format!("{target}.log"));
-    let file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let kept = workspace::root().join(corpus::kept(target)?);
-    let status = built
-        .program(target)
-        .args([&found, &kept])
+/// Runs a target, and returns its log and whether it succeeded.
+fn run_target(target: &str, seconds: u64) -> Result<(String, bool), String> {
+    let artifacts = folder(&format!("artifacts/{target}"))?;
+    let log = folder("log")?.join(format!("{target}.log"));
+    let wrong = |error: std::io::Error| format!("{}: {error}", log.display());
+    let mut command = program(target)?;
+    command
+        .args([folder(&format!("corpus/{target}"))?, corpus::kept(target)?])
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={INPUT_BYTES_MAX}"))
@@ -124,93 +116,49 @@ fn run_target(built: &Built, target: &str, seconds: u64) -> Result<Figures, Stri
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
         .arg("-print_final_stats=1")
         .stdout(Stdio::null())
-        .stderr(file)
-        .status()
-        .map_err(|error| format!("cannot start the program of {target}: {error}"))?;
-    let text = fs::read(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut figures = read(&String::from_utf8_lossy(&text));
-    figures.finding = figures.finding.map(|file| shown(&file));
-    // Silence must not look like success.
-    match figures.finding {
-        Some(_) => Ok(figures),
-        None if !status.success() => Err(format!("{status}; see {}", log.display())),
-        None if figures.executions == 0 => Err(format!("it did nothing; see {}", log.display())),
-        None => Ok(figures),
-    }
+        .stderr(File::create(&log).map_err(wrong)?);
+    let status = command.status();
+    let status = status.map_err(|error| format!("cannot start the target {target}: {error}"))?;
+    let text = fs::read(&log).map_err(wrong)?;
+    Ok((
+        String::from_utf8_lossy(&text).into_owned(),
+        status.success(),
+    ))
 }
 
-/// Shortens the path of a file in the workspace, from where all commands are shown.
-fn shown(file: &str) -> String {
-    let path = Path::new(file);
-    let below = path.strip_prefix(workspace::root()).unwrap_or(path);
-    below.display().to_string()
+/// Returns the number after the last place of a name in a log; 0 without one.
+fn last_number(log: &str, name: &str) -> u64 {
+    let number = log.rsplit_once(name).and_then(|(_, rest)| {
+        let digits = rest
+            .trim_start()
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?;
+        digits.parse().ok()
+    });
+    number.unwrap_or(0)
 }
 
-pub fn make_folder(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+/// Returns the file with the input that broke a promise.
+fn finding(log: &str) -> Option<&str> {
+    log.lines()
+        .find_map(|line| Some(line.split_once("Test unit written to ")?.1))
 }
 
-fn summary(outcome: &Result<Figures, String>) -> String {
-    match outcome {
-        Ok(Figures {
-            finding: Some(finding),
-            ..
-        }) => format!("BROKEN by {finding}"),
-        Ok(figures) => format!("kept, {} executions", grouped(figures.executions)),
-        Err(error) => format!("FAILED, {error}"),
-    }
-}
-
-fn table(done: &[(String, Result<Figures, String>)]) -> Table {
-    let mut table = Table::new(
-        "fuzz",
-        &[
-            ("target", "target"),
-            ("executions", "executions"),
-            ("per second", "executions_per_second"),
-            ("corpus", "corpus"),
-            ("coverage", "coverage"),
-            ("features", "features"),
-            ("findings", "findings"),
-        ],
-    );
-    for (target, outcome) in done {
-        let mut row = vec![target.as_str().into()];
-        if let Ok(figures) = outcome {
-            let numbers = [
-                figures.executions,
-                figures.executions_per_second,
-                figures.corpus,
-                figures.coverage,
-                figures.features,
-                u64::from(figures.finding.is_some()),
-            ];
-            row.extend(numbers.map(Into::into));
-        }
-        table.push(row);
-    }
-    table
-}
-
-/// Says what to do about a target that did not end well.
-fn explain(target: &str, outcome: &Result<Figures, String>) -> Option<String> {
-    let figures = match outcome {
-        Ok(figures) => figures,
-        Err(error) => return Some(format!("{target}: {error}")),
-    };
-    let finding = figures.finding.as_deref()?;
-    let complaint: String = figures
-        .complaint
-        .iter()
-        .map(|line| format!("\n    {line}"))
-        .collect();
-    let (package, kept) = match corpus::kept(target) {
-        Ok(kept) => (corpus::package(&kept), kept.display().to_string()),
-        Err(error) => return Some(error),
-    };
-    let build = shown(&folder("build").display().to_string());
-    Some(format!(
-        "{target} breaks a promise.{complaint}\n  \
+/// Says what to do about a finding.
+fn explain(target: &str, log: &str, finding: &str) -> Result<String, String> {
+    let root = format!("{}/", workspace::root().display());
+    let finding = finding.trim_start_matches(&root);
+    let build = folder("build")?.display().to_string();
+    let build = build.trim_start_matches(&root);
+    let panicked = log.lines().skip_while(|line| !line.contains("panicked at"));
+    let panicked = panicked
+        .take_while(|line| !line.starts_with("note:"))
+        .take(PANIC_LINES_MAX);
+    let panicked: String = panicked.map(|line| format!("\n    {line:.160}")).collect();
+    let kept = corpus::kept(target)?.display().to_string();
+    let package = kept.split('/').next().unwrap_or_default();
+    Ok(format!(
+        "{target} breaks a promise.{panicked}\n  \
          the input:     {finding}\n  \
          to shrink it:  cargo fuzz tmin --fuzz-dir {FUZZ_DIR} --target-dir {build} \
          --sanitizer none {target} {finding}\n  \
@@ -223,23 +171,35 @@ fn explain(target: &str, outcome: &Result<Figures, String>) -> Option<String> {
 mod tests {
     use super::*;
 
+    const LOG: &str = "\
+#34\tINITED cov: 140 ft: 300 corp: 20/3000b exec/s: 0 rss: 28Mb
+thread '<unnamed>' (7) panicked at eidetica-proto/src/x.rs:3:1:
+assertion failed: a forgery
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+#99\tDONE   cov: 1004 ft: 2373 corp: 370/185Kb lim: 65536 exec/s: 154590 rss: 29Mb
+artifact_prefix='a/'; Test unit written to a/crash-0f
+stat::number_of_executed_units: 1414165
+";
+
     #[test]
-    fn a_finding_tells_how_to_keep_it() {
-        let figures = Figures {
-            finding: Some("target/fuzz/artifacts/batch/crash-0f".into()),
-            complaint: vec!["panicked at x".into()],
-            ..Figures::default()
-        };
-        let text = explain("batch", &Ok(figures)).unwrap();
+    fn the_last_figures_count_and_a_finding_is_explained() {
+        assert_eq!(
+            last_number(LOG, "stat::number_of_executed_units:"),
+            1_414_165
+        );
+        assert_eq!(
+            (last_number(LOG, " cov: "), last_number(LOG, " corp: ")),
+            (1_004, 370)
+        );
+        assert_eq!(last_number("", " cov: "), 0);
+        assert_eq!(finding(LOG), Some("a/crash-0f"));
+        let text = explain("batch", LOG, "a/crash-0f").unwrap();
         for part in [
-            "\n    panicked at x\n",
-            "cp target/fuzz/artifacts/batch/crash-0f eidetica-proto/tests/corpus/batch/regression-",
+            ":3:1:\n    assertion failed: a forgery\n",
+            "cp a/crash-0f eidetica-proto/tests/corpus/batch/regression-",
             "cargo test --package eidetica-proto corpus",
         ] {
             assert!(text.contains(part), "{text}");
         }
-        assert_eq!(explain("batch", &Ok(Figures::default())), None);
-        let failed = explain("batch", &Err("it did nothing".into()));
-        assert_eq!(failed.as_deref(), Some("batch: it did nothing"));
     }
 }

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{now, output};
+use crate::{failed, now, output};
 
 /// Lines that wait to be read. A child that prints more waits.
 const LINES_WAITING_MAX: usize = 1_024;
@@ -97,14 +97,6 @@ impl Drop for Supervisor {
     }
 }
 
-/// What a child reads.
-pub enum Input {
-    Nothing,
-    Bytes(Vec<u8>),
-    /// Lines that [`Running::send`] writes; [`Running::close_input`] ends it.
-    Lines,
-}
-
 /// A running child. It is killed when dropped.
 pub struct Running {
     /// Its name in errors.
@@ -117,7 +109,6 @@ pub struct Running {
     started: Instant,
     peak_kib: u64,
     supervisor: Rc<Supervisor>,
-    reaped: bool,
 }
 
 /// How a child ended.
@@ -134,30 +125,27 @@ pub struct Finished {
 }
 
 impl Running {
-    /// Starts a child. Its stderr goes to the file `log` in the supervisor's folder.
+    /// Starts a child. Its stderr goes to the file `log` in the supervisor's folder. It reads `input`,
+    /// or without one the lines that [`Running::send`] writes.
     pub fn start(
         supervisor: &Rc<Supervisor>,
         what: String,
         command: &mut Command,
         log: &str,
-        input: Input,
+        input: Option<Vec<u8>>,
     ) -> Result<Self, String> {
         let log = supervisor.folder().join(log);
-        let stderr = File::create(&log)
-            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let stdin = match input {
-            Input::Nothing => Stdio::null(),
-            Input::Bytes(_) | Input::Lines => Stdio::piped(),
-        };
-        let child = command
-            .stdin(stdin)
+        let stderr = File::create(&log).map_err(failed)?;
+        command
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn();
-        let mut child = child.map_err(|error| format!("cannot start {what}: {error}"))?;
+            .stderr(stderr);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("cannot start {what}: {error}"))?;
         supervisor.report("started", child.id());
         let mut stdin = child.stdin.take();
-        if let Input::Bytes(bytes) = input
+        if let Some(bytes) = input
             && let Some(mut stdin) = stdin.take()
         {
             // A child that does not read its input says why by its exit code.
@@ -167,10 +155,8 @@ impl Running {
         let (sender, lines) = sync_channel(LINES_WAITING_MAX);
         thread::spawn(move || {
             for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-                if sender
-                    .send(String::from_utf8_lossy(&line).into_owned())
-                    .is_err()
-                {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                if sender.send(line).is_err() {
                     return;
                 }
             }
@@ -184,7 +170,6 @@ impl Running {
             started: now(),
             peak_kib: 0,
             supervisor: supervisor.clone(),
-            reaped: false,
         })
     }
 
@@ -198,20 +183,15 @@ impl Running {
             }
             if now() >= until {
                 let (what, waited) = (&self.what, self.started.elapsed().as_secs());
-                return Err(format!(
-                    "{what} is not done after {waited} s{}",
-                    last_lines(&self.log)
-                ));
+                let log = last_lines(&self.log);
+                return Err(format!("{what} is not done after {waited} s{log}"));
             }
         }
     }
 
     /// Writes a line to the child.
     pub fn send(&mut self, line: &str) -> Result<(), String> {
-        let stdin = self
-            .stdin
-            .as_mut()
-            .ok_or_else(|| format!("{} reads no lines", self.what))?;
+        let stdin = self.stdin.as_mut().ok_or("it reads no lines")?;
         writeln!(stdin, "{line}").map_err(|error| format!("{} reads no more: {error}", self.what))
     }
 
@@ -224,12 +204,10 @@ impl Running {
     pub fn lives_for(&mut self, time: Duration) -> bool {
         let until = now() + time;
         loop {
-            let left = until.saturating_duration_since(now());
-            if left.is_zero() {
-                return true;
-            }
-            if let Err(RecvTimeoutError::Disconnected) = self.lines.recv_timeout(left) {
-                return false;
+            match self.line(until) {
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(_) => return true,
             }
         }
     }
@@ -248,8 +226,6 @@ impl Running {
             lines.push(line);
         }
         let status = self.child.wait();
-        self.reaped = true;
-        self.supervisor.report("ended", self.child.id());
         Ok(Finished {
             status: status.map_err(|error| format!("cannot wait for {}: {error}", self.what))?,
             what: std::mem::take(&mut self.what),
@@ -269,9 +245,7 @@ impl Running {
 
     /// Ends the child at once, as a crash would.
     pub fn kill(mut self) -> Result<Finished, String> {
-        self.child
-            .kill()
-            .map_err(|error| format!("cannot kill {}: {error}", self.what))?;
+        self.child.kill().map_err(failed)?;
         self.finish(STOP_SECONDS_MAX)
     }
 
@@ -283,12 +257,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.reaped {
-            // It may have ended by itself.
-            let _ended = self.child.kill();
-            let _status = self.child.wait();
-            self.supervisor.report("ended", self.child.id());
-        }
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+        self.supervisor.report("ended", self.child.id());
     }
 }
 
@@ -327,10 +299,17 @@ pub fn memory_kib(pid: &str, key: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn shell(supervisor: &Rc<Supervisor>, script: &str, input: Input) -> Running {
+    fn shell(supervisor: &Rc<Supervisor>, script: &str, input: Option<&str>) -> Running {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Running::start(supervisor, "the script".into(), &mut command, "log", input).unwrap()
+        Running::start(
+            supervisor,
+            "the script".into(),
+            &mut command,
+            "log",
+            input.map(Into::into),
+        )
+        .unwrap()
     }
 
     fn minute() -> Instant {
@@ -340,18 +319,18 @@ mod tests {
     #[test]
     fn lines_input_and_errors_arrive() {
         let supervisor = Supervisor::start("test-lines", false).unwrap();
-        let input = Input::Bytes(b"a\nb\n".to_vec());
-        let fine = shell(&supervisor, "cat; echo done", input)
-            .finish(60)
-            .unwrap();
-        assert_eq!(fine.success().unwrap(), ["a", "b", "done"]);
-        let failed = shell(&supervisor, "echo why >&2; exit 3", Input::Nothing);
+        let fine = shell(&supervisor, "cat; echo done", Some("a\nb\n"));
+        assert_eq!(
+            fine.finish(60).unwrap().success().unwrap(),
+            ["a", "b", "done"]
+        );
+        let failed = shell(&supervisor, "echo why >&2; exit 3", Some(""));
         let text = failed.finish(60).unwrap().success().unwrap_err();
         assert!(
             text.contains("the script") && text.ends_with("\n  why"),
             "{text}"
         );
-        let mut echo = shell(&supervisor, "cat", Input::Lines);
+        let mut echo = shell(&supervisor, "cat", None);
         echo.send("hello").unwrap();
         assert_eq!(echo.line(minute()).unwrap().as_deref(), Some("hello"));
         echo.close_input();
@@ -361,11 +340,7 @@ mod tests {
     #[test]
     fn a_child_that_hangs_is_given_up_and_killed() {
         let supervisor = Supervisor::start("test-hang", false).unwrap();
-        let mut hanging = shell(
-            &supervisor,
-            "echo up; exec tail -f /dev/null",
-            Input::Nothing,
-        );
+        let mut hanging = shell(&supervisor, "echo up; exec tail -f /dev/null", Some(""));
         assert_eq!(hanging.line(minute()).unwrap().as_deref(), Some("up"));
         assert!(hanging.line(now()).is_err());
         assert!(!hanging.stop().unwrap().status.success());
@@ -377,13 +352,8 @@ mod tests {
         let supervisor = Supervisor::start("test-supervisor", false).unwrap();
         let folder = supervisor.folder().to_owned();
         fs::write(folder.join("file"), "x").unwrap();
-        let cat = || {
-            Command::new("cat")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-        };
-        let (mut left, mut ended) = (cat().unwrap(), cat().unwrap());
+        let cat = || Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (mut left, mut ended) = (cat(), cat());
         supervisor.report("started", ended.id());
         supervisor.report("started", left.id());
         supervisor.report("ended", ended.id());
@@ -394,13 +364,5 @@ mod tests {
         drop(stdin);
         assert!(ended.wait().unwrap().success());
         assert!(!folder.exists());
-    }
-
-    #[test]
-    fn the_folder_stays_on_request() {
-        let supervisor = Supervisor::start("test-keep", true).unwrap();
-        let folder = supervisor.folder().to_owned();
-        drop(supervisor);
-        fs::remove_dir(&folder).unwrap();
     }
 }

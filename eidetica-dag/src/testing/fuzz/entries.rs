@@ -25,8 +25,8 @@ pub fn entry(data: &[u8]) -> bool {
     true
 }
 
-/// Changes one of the [`genuine`] entries: what comes of it is refused, or another entry that
-/// nobody signed, alone and among the genuine ones.
+/// Changes one of the [`genuine`] entries: what comes of it is refused, or another entry
+/// without a signature, alone and among the genuine ones.
 pub fn entry_edit(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let genuine = genuine();

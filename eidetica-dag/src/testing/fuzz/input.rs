@@ -6,7 +6,7 @@ const EDITS_MAX: usize = 8;
 /// Most bytes that one edit removes, writes or copies: two hashes.
 const EDIT_BYTES_MAX: usize = 64;
 
-/// Reads choices off the front of what a fuzzer made. Behind the end, every choice is zero, so that
+/// Reads choices off the front of what a fuzzer made. After the end, every choice is zero, so that
 /// any bytes are a plan.
 #[derive(Debug)]
 pub struct Input<'a>(&'a [u8]);

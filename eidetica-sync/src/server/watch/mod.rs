@@ -116,7 +116,7 @@ impl Watching {
         if self.is_over {
             return None;
         }
-        // Whoever asks for a frame has taken the one before.
+        // A reader that asks for a frame has taken the one before.
         if !self.place.note_progress() {
             return Some(self.fail(place_lost()));
         }

@@ -30,9 +30,10 @@ const WATCHED_TREE_BYTES: usize = 256;
 
 /// The places for watches.
 ///
-/// A limit is no reason to refuse: whoever came first would keep all others out. The watch loses its
-/// place whose reader has taken no frame for longest, of those that hold most in common. Each live
-/// reader takes a heartbeat now and then.
+/// At a limit, no watch is refused: early ones could keep all others out. Instead, the watch whose
+/// reader has taken no frame for longest loses its place. A live reader takes at least heartbeats.
+/// A limit of one key or address costs only its own watches, and the limits of all cost the address
+/// that takes most memory.
 #[derive(Default)]
 pub(super) struct WatchPlaces(Arc<Mutex<Taken>>);
 

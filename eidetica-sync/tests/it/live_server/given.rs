@@ -94,10 +94,21 @@ async fn trees_come_from_accepted_keys_only(way: impl Way) {
     assert_eq!(give(&way, &giver, &other, first, &node).await, Ok(1));
     let closed = giver.create_tree("closed", anyone(Role::Read)).await;
     let closed = closed.expect("well formed");
+    let half = gift(&giver, closed, &node);
+    for text in ["one", "two"] {
+        write(&giver, closed, text).await;
+    }
     node.accept_trees_from(other.public(), true)
         .await
         .expect("in memory");
-    assert_eq!(give(&way, &giver, &other, closed, &node).await, Ok(1));
+    let answer = ask(&way, &node, As::Key(&other), &half).await;
+    assert!(raw::reply(&answer).is_ok());
+    // A reader goes on with what it gives, for as long as it may give.
+    assert_eq!(give(&way, &giver, &other, closed, &node).await, Ok(2));
+    assert_equal(&giver, &node, closed).await;
+    node.accept_trees_from(other.public(), false)
+        .await
+        .expect("in memory");
     let again = give(&way, &giver, &other, closed, &node).await;
     assert_eq!(again, Err(ErrorCode::ReadOnly));
     node.shutdown().await.expect("nothing is left running");
@@ -112,4 +123,10 @@ async fn trees_come_from_accepted_keys_only_in_memory() {
 #[tokio::test]
 async fn trees_come_from_accepted_keys_only_over_http() {
     trees_come_from_accepted_keys_only(raw::Http).await;
+}
+
+#[cfg(feature = "iroh")]
+#[tokio::test]
+async fn trees_come_from_accepted_keys_only_over_iroh() {
+    trees_come_from_accepted_keys_only(raw::Iroh).await;
 }

@@ -11,8 +11,8 @@ use eidetica_sync::Node;
 use eidetica_sync::store::{MemoryStore, Store};
 
 use super::header;
-use crate::common::raw::{self, As, InMemory, Way, ask};
-use crate::common::{at, secret, seed};
+use crate::common::raw::{self, As, InMemory, Way, address_of, ask};
+use crate::common::{secret, seed};
 
 fn now_ms() -> u64 {
     #[expect(
@@ -55,7 +55,7 @@ fn sorted(names: &[&str]) -> Vec<PublicKey> {
     keys
 }
 
-async fn server(way: &InMemory, store: &Arc<dyn Store>) -> Node {
+async fn server(way: &impl Way, store: &Arc<dyn Store>) -> Node {
     let transport = way.transport("server", &secret("server")).await;
     let builder = Node::builder_with(store.clone(), secret("server")).with_seed(seed("server"));
     let node = builder
@@ -68,9 +68,7 @@ async fn server(way: &InMemory, store: &Arc<dyn Store>) -> Node {
     node
 }
 
-#[tokio::test]
-async fn readers_of_a_tree_find_each_other() {
-    let way = InMemory::new(true);
+async fn readers_of_a_tree_find_each_other(way: impl Way) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let node = server(&way, &store).await;
     let reads = |name| AccessChange::grant(Subject::Key(secret(name).public()), Role::Read);
@@ -92,7 +90,7 @@ async fn readers_of_a_tree_find_each_other() {
     let own = got.iter().find(|it| *it.key() == node.key());
     let own = own.expect("it is listed").clone();
     own.check(now_ms()).expect("it is genuine");
-    assert_eq!(own.addresses(), [at("server")]);
+    assert_eq!(own.addresses(), [address_of(&node).await]);
 
     // The second finds the others, each as it said itself.
     let got = swap(&way, &node, &b, tree, vec![])
@@ -102,7 +100,7 @@ async fn readers_of_a_tree_find_each_other() {
     for known in [&of_a, &of_c, &own] {
         assert!(got.contains(known));
     }
-    // Nobody learns of peers of a tree that it may not read, and trees are apart.
+    // A stranger learns nothing of a tree that it may not read, and trees are apart.
     let refused = swap(&way, &node, &stranger, tree, vec![]).await;
     assert_eq!(refused, Err(ErrorCode::NotFound));
     let got = swap(&way, &node, &b, other, vec![])
@@ -128,7 +126,7 @@ async fn readers_of_a_tree_find_each_other() {
     let renewed = renewed.expect("it is listed").sequence();
     assert!(renewed > own.sequence(), "it replaces the one before");
 
-    // Who may not read any more is not told, and not kept.
+    // The record of a revoked reader is neither told nor kept.
     let revoked = Subject::Key(secret("c").public());
     node.revoke(tree, revoked).await.expect("own tree");
     let got = swap(&way, &node, &b, tree, vec![])
@@ -138,6 +136,23 @@ async fn readers_of_a_tree_find_each_other() {
     let stored = store.list("record/").expect("in memory");
     assert_eq!(stored.len(), 1);
     node.shutdown().await.expect("nothing is left running");
+}
+
+#[tokio::test]
+async fn readers_of_a_tree_find_each_other_in_memory() {
+    readers_of_a_tree_find_each_other(InMemory::new(true)).await;
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn readers_of_a_tree_find_each_other_over_http() {
+    readers_of_a_tree_find_each_other(raw::Http).await;
+}
+
+#[cfg(feature = "iroh")]
+#[tokio::test]
+async fn readers_of_a_tree_find_each_other_over_iroh() {
+    readers_of_a_tree_find_each_other(raw::Iroh).await;
 }
 
 #[cfg(feature = "http")]

@@ -1,9 +1,7 @@
 //! Requests that claim, list or unpack to more than a server accepts.
 
-use std::fmt;
-
 use bytes::{BufMut, Bytes, BytesMut};
-use eidetica_dag::{EntryId, varint};
+use eidetica_dag::{EntryId, TreeId, varint};
 use eidetica_proto::frame::FrameDecoder;
 use eidetica_sync::proto::message::{
     Part, Request, RequestHeader, ResponseHeader, Sample, SendEntries, SyncTree,
@@ -11,9 +9,8 @@ use eidetica_sync::proto::message::{
 use eidetica_sync::proto::proof;
 use eidetica_sync::proto::tips::TipSet;
 
-use super::results::Results;
-use super::{Server, http, iroh, put_frame};
-use crate::nodes::TransportKind;
+use super::put_frame;
+use crate::nodes::Transport;
 
 /// How many tips the request with too many of them lists.
 const TIPS: u32 = 1_000_000;
@@ -24,102 +21,57 @@ const TIPS_IN_A_FRAME: u32 = 32_000;
 /// What a batch of a few bytes claims to unpack to.
 const BOMB_BYTES: u64 = 1 << 20;
 
-/// What came back.
-pub(super) enum Answer {
-    /// The connection was closed without a word.
-    Closed,
-    /// A frame with a refusal, or something that should not be there.
-    Header(ResponseHeader),
-    /// Something else.
-    Unreadable(usize),
-}
-
-impl Answer {
-    fn of(bytes: &[u8]) -> Self {
-        let mut decoder = FrameDecoder::new();
-        decoder.feed(bytes);
-        match decoder.poll_frame() {
-            _ if bytes.is_empty() => Self::Closed,
-            Ok(Some(frame)) => match ResponseHeader::decode(&frame) {
-                Ok(header) => Self::Header(header),
-                Err(_) => Self::Unreadable(bytes.len()),
-            },
-            _ => Self::Unreadable(bytes.len()),
-        }
+/// Returns how a request was refused, or what came back instead.
+pub(super) fn refusal(answer: &[u8]) -> Result<String, String> {
+    if answer.is_empty() {
+        return Ok("closed".into());
     }
-
-    /// Returns whether the request got nothing.
-    pub(super) fn is_refusal(&self) -> bool {
-        match self {
-            Self::Closed => true,
-            Self::Header(header) => header.reply.is_err(),
-            Self::Unreadable(_) => false,
-        }
+    let mut decoder = FrameDecoder::new();
+    decoder.feed(answer);
+    let frame = decoder.poll_frame().ok().flatten();
+    match frame.and_then(|frame| ResponseHeader::decode(&frame).ok()) {
+        None => Err(format!("{} bytes that are no answer", answer.len())),
+        Some(ResponseHeader { reply: Ok(_), .. }) => Err("an answer".into()),
+        Some(ResponseHeader {
+            reply: Err(refusal),
+            ..
+        }) => Ok(refusal.to_string()),
     }
 }
 
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("closed"),
-            Self::Header(header) => match &header.reply {
-                Ok(_) => f.write_str("an answer"),
-                Err(refusal) => write!(f, "{:?}: {}", refusal.code, refusal.text),
-            },
-            Self::Unreadable(bytes) => write!(f, "{bytes} bytes that are no answer"),
-        }
-    }
-}
-
-/// Sends each of them.
-pub(super) async fn measure(
-    transport: TransportKind,
-    server: &mut Server,
-    results: &mut Results,
-) -> Result<(), String> {
-    let tree = server.tree;
+/// Returns the name and the body of each request.
+pub(super) fn requests(transport: Transport, tree: TreeId) -> Vec<(&'static str, Bytes)> {
     let send = RequestHeader::new(Request::SendEntries(SendEntries { tree, entries: 1 })).encode();
     let sync = |tips| {
+        let tips = TipSet::Listed((0..tips).map(id).collect());
         let request = SyncTree {
             tree,
-            tips: TipSet::Listed((0..tips).map(id).collect()),
+            tips,
             sample: Sample::None,
             wants: vec![],
         };
         RequestHeader::new(Request::SyncTree(request)).encode()
     };
     let bomb = Part::Batch(&bomb()).encode();
-    for (name, frames) in [
-        ("a frame of 4 GiB, its prefix", vec![]),
-        ("a million tips, 32 MB", vec![sync(TIPS)]),
-        ("32,000 tips, one frame", vec![sync(TIPS_IN_A_FRAME)]),
-        ("a batch that unpacks 20,000-fold", vec![send, bomb]),
-    ] {
+    let body = |frames: &[Bytes]| {
         let mut body = BytesMut::new();
-        if transport == TransportKind::Http {
+        if transport == Transport::Http {
             put_frame(&mut body, &proof::anonymous());
         }
-        for frame in &frames {
-            put_frame(&mut body, frame);
-        }
-        if frames.is_empty() {
-            body.clear();
-            // Not the end mark of HTTP.
-            body.put_u32_le(u32::MAX - 1);
-        }
-        server.side.begin_usage()?;
-        let answer = match transport {
-            TransportKind::Iroh => iroh::post(&server.address, &body).await?,
-            _ => http::post(&server.address, &body).await?,
-        };
-        results.bomb(
-            transport,
-            name,
-            &Answer::of(&answer),
-            server.side.peak_bytes()?,
-        );
-    }
-    Ok(())
+        frames.iter().for_each(|frame| put_frame(&mut body, frame));
+        body.freeze()
+    };
+    // Not the end mark of HTTP.
+    let prefix = (u32::MAX - 1).to_le_bytes();
+    vec![
+        (
+            "a frame of 4 GiB, its prefix",
+            Bytes::copy_from_slice(&prefix),
+        ),
+        ("a million tips, 32 MB", body(&[sync(TIPS)])),
+        ("32,000 tips, one frame", body(&[sync(TIPS_IN_A_FRAME)])),
+        ("a batch that unpacks 20,000-fold", body(&[send, bomb])),
+    ]
 }
 
 /// Makes ids that ascend.
@@ -156,7 +108,6 @@ fn bomb() -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use eidetica_dag::TreeId;
     use eidetica_proto::batch::unpack;
     use eidetica_proto::error::BatchError;
 

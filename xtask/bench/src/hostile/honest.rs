@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::TreeId;
-use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::Node;
 use eidetica_sync::proto::Address;
 use eidetica_sync::store::MemoryStore;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::history::Text;
-use crate::nodes::{TransportKind, start};
+use crate::nodes::{Transport, start};
 use xtask_support::failed;
-use xtask_support::figures::{milliseconds, quantile};
 
 /// Pause between the beginnings of two syncs on the open connection.
 const WARM_INTERVAL: Duration = Duration::from_millis(10);
@@ -30,21 +28,21 @@ pub struct Honest {
     /// The trees of the first and of the second.
     trees: [TreeId; 2],
     address: Address,
-    transport: TransportKind,
+    transport: Transport,
 }
 
 /// How the syncs of one client went.
 #[derive(Debug, Default)]
 pub struct Syncs {
-    walls: Vec<Duration>,
-    /// Why some did not come to their end.
+    pub walls: Vec<Duration>,
+    /// Why others failed.
     pub failures: Vec<String>,
 }
 
 impl Honest {
     /// Fetches the tree.
     pub async fn begin(
-        transport: TransportKind,
+        transport: Transport,
         trees: [TreeId; 2],
         address: Address,
     ) -> Result<Self, String> {
@@ -59,8 +57,7 @@ impl Honest {
         })
     }
 
-    /// Syncs until told to stop. Returns how it went on the open connection and on fresh
-    /// ones.
+    /// Syncs until `over`. Returns how it went on the open connection and on fresh ones.
     pub async fn sync_until(&self, over: impl Future<Output = ()>) -> Result<[Syncs; 2], String> {
         let (mut warm, mut fresh) = (Syncs::default(), Syncs::default());
         tokio::select! {
@@ -115,20 +112,8 @@ impl Honest {
     }
 }
 
-async fn client(transport: TransportKind, number: u32) -> Result<Node, String> {
+async fn client(transport: Transport, number: u32) -> Result<Node, String> {
     let store = Arc::new(MemoryStore::new());
     let name = format!("asking {number}");
-    start(&name, store, transport, &MemoryNetwork::new()).await
-}
-
-impl Syncs {
-    /// Returns how many came to their end.
-    pub fn count(&self) -> usize {
-        self.walls.len()
-    }
-
-    /// Returns the time, in milliseconds, that this share of them did not exceed.
-    pub fn quantile_ms(&self, share: f64) -> f64 {
-        milliseconds(quantile(&self.walls, share))
-    }
+    start(&name, store, transport).await
 }

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{Attack, Connections, Stall, Stood};
-use crate::nodes::TransportKind;
+use crate::nodes::Transport;
 use xtask_support::failed;
 
 /// The head of an exchange.
@@ -39,7 +39,7 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
         Stall::Handshake | Stall::Nothing => Vec::new(),
         Stall::HalfHead => b"POST /eidetica/v2/exch".to_vec(),
         Stall::HalfBody | Stall::HalfFrame => {
-            let frames = attack.bytes(TransportKind::Http, stall);
+            let frames = attack.bytes(Transport::Http, stall);
             // As much again is promised.
             [&head(2 * frames.len(), "keep-alive"), &frames[..]].concat()
         }
@@ -61,7 +61,7 @@ async fn stand(attack: Attack, to: String, stall: Stall) -> Stood {
         }
         Some(began.elapsed())
     };
-    attack.stand(stall, closed).await
+    attack.stand(closed).await
 }
 
 /// Sends a whole request body, and returns the body of the answer.

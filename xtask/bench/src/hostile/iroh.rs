@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::{Attack, Connections, Stall, Stood};
-use crate::nodes::TransportKind;
+use crate::nodes::Transport;
 use xtask_support::failed;
 
 /// Connections of one endpoint: as many as one peer may have.
@@ -67,7 +67,7 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
     let bytes = match stall {
         Stall::Handshake | Stall::Nothing => Bytes::new(),
         Stall::HalfHead => Bytes::from_static(b"\x40\0"),
-        Stall::HalfBody | Stall::HalfFrame => attack.bytes(TransportKind::Iroh, stall),
+        Stall::HalfBody | Stall::HalfFrame => attack.bytes(Transport::Iroh, stall),
     };
     let closed = async move {
         // Whatever goes wrong means that there is no connection.
@@ -83,7 +83,7 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
         }
         Some(began.elapsed())
     };
-    attack.stand(stall, closed).await
+    attack.stand(closed).await
 }
 
 /// Says this on a stream and then nothing more.

@@ -4,12 +4,10 @@ mod bombs;
 mod honest;
 mod http;
 mod iroh;
-mod results;
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use clap::ValueEnum;
 use eidetica_dag::TreeId;
 use eidetica_sync::proto::Address;
 use eidetica_sync::proto::message::{Request, RequestHeader, SendEntries};
@@ -18,36 +16,26 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use xtask_support::failed;
+use xtask_support::figures::quantile_ms;
 use xtask_support::process::Supervisor;
-use xtask_support::report::Report;
+use xtask_support::report::{Report, Table, Target, decimals, grouped, mib};
 
-use crate::nodes::{StoreKind, TransportKind, runtime};
+use self::honest::Honest;
+use crate::nodes::{Transport, runtime};
 use crate::side::Side;
-use honest::Honest;
-use results::Results;
 
 /// A server under attack: stalled connections and requests that are too large
 #[derive(clap::Args)]
 pub struct Options {
-    /// The transport
-    #[arg(long, default_values = ["http", "iroh"], value_parser = network)]
-    transport: Vec<TransportKind>,
+    /// The transports
+    #[arg(long, default_values = ["http", "iroh"])]
+    via: Vec<Transport>,
     /// Connections that stall
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     connections: usize,
-    /// Where all of them stall [default: mixed]
-    #[arg(long, value_name = "WHERE")]
-    stall: Option<Stall>,
     /// How long the honest clients sync before the attack
     #[arg(long, value_name = "N", default_value_t = 10)]
     quiet_seconds: u64,
-}
-
-fn network(text: &str) -> Result<TransportKind, String> {
-    let found = TransportKind::NETWORK
-        .into_iter()
-        .find(|kind| kind.name() == text);
-    found.ok_or_else(|| "http or iroh".into())
 }
 
 /// The server, in a process of its own, so that its memory can be measured.
@@ -61,21 +49,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(
-        transport: TransportKind,
-        supervisor: &std::rc::Rc<Supervisor>,
-    ) -> Result<Self, String> {
-        let kinds = (StoreKind::Memory, transport);
-        let mut side = Side::start(supervisor, "answering", kinds, supervisor.folder())?;
-        let mut ask = |order: &str, key: &str| -> Result<String, String> {
-            Ok(side.order(order)?[key]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned())
-        };
-        let tree = ask("create tree", "tree")?.parse().map_err(failed)?;
-        let still = ask("create still", "tree")?.parse().map_err(failed)?;
-        let address = ask("listen", "address")?.parse().map_err(failed)?;
+    fn start(transport: Transport, supervisor: &std::rc::Rc<Supervisor>) -> Result<Self, String> {
+        let mut side = Side::start(supervisor, "server", transport, None)?;
+        let tree = side.ask("create tree")?.parse().map_err(failed)?;
+        let still = side.ask("create still")?.parse().map_err(failed)?;
+        let address = side.ask("listen")?.parse().map_err(failed)?;
         Ok(Self {
             side,
             address,
@@ -84,6 +62,19 @@ impl Server {
         })
     }
 }
+
+/// Most memory that the attack may cost the server.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+
+/// Longest time until the server has closed every connection that stalls.
+const CLOSED_MAX: Duration = Duration::from_secs(10);
+
+/// How much slower honest clients may be.
+const SLOWER_MAX: f64 = 2.0;
+
+/// By how much a sync on a fresh connection may be slower in any case: over iroh, a crowded server
+/// asks newcomers to show that packets reach them.
+const FRESH_SLOWER_MAX_MS: f64 = 50.0;
 
 /// How long the attackers take to open all their connections.
 const OPENING: Duration = Duration::from_secs(4);
@@ -97,21 +88,18 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// A frame of the largest size, of which the second half never comes.
 const HALF_FRAME_BYTES: usize = 512 << 10;
 
-/// Where a connection stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+/// Where a connection stalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stall {
-    /// The handshake is not over. Over HTTP there is none, so this is the next.
+    /// In the handshake. Over HTTP there is none, so this is the next.
     Handshake,
-    /// The connection is there, and nothing is said.
+    /// After the handshake, before the first byte.
     Nothing,
-    /// The beginning of a request is said, not enough to know what it is.
-    #[value(name = "head")]
+    /// In the head of a request.
     HalfHead,
-    /// The first frame is half there.
-    #[value(name = "body")]
+    /// In the first frame.
     HalfBody,
-    /// A request is there, and half of a frame with entries after it.
-    #[value(name = "frame")]
+    /// After a request, in a frame with entries.
     HalfFrame,
 }
 
@@ -126,31 +114,16 @@ impl Stall {
             _ => Self::HalfFrame,
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Handshake => "half a handshake",
-            Self::Nothing => "nothing said",
-            Self::HalfHead => "half a head",
-            Self::HalfBody => "half a first frame",
-            Self::HalfFrame => "a request, half a frame",
-        }
-    }
 }
 
-/// How long one connection was open.
-struct Stood {
-    stall: Stall,
-    /// From its last word on; `None` if the attacker cannot see the end.
-    time: Option<Duration>,
-}
+/// How long a connection was open, from its last word on; `None` if the attacker cannot see the end.
+type Stood = Option<Duration>;
 
 /// What all stalled connections have in common.
 #[derive(Clone)]
 struct Attack {
     tree: TreeId,
     connections: usize,
-    only: Option<Stall>,
     began: Instant,
     /// Becomes true at the end of the attack.
     over: watch::Receiver<bool>,
@@ -158,10 +131,10 @@ struct Attack {
 
 impl Attack {
     /// Returns the frames, or parts of them, that are sent before the connection stalls.
-    fn bytes(&self, transport: TransportKind, stall: Stall) -> Bytes {
+    fn bytes(&self, transport: Transport, stall: Stall) -> Bytes {
         let mut bytes = BytesMut::new();
         if stall == Stall::HalfFrame {
-            if transport == TransportKind::Http {
+            if transport == Transport::Http {
                 put_frame(&mut bytes, &proof::anonymous());
             }
             let entries = 1_000;
@@ -180,22 +153,17 @@ impl Attack {
     async fn pace(&self, number: usize) -> Stall {
         let share = number as f64 / self.connections as f64;
         sleep_until(self.began + OPENING.mul_f64(share)).await;
-        self.only.unwrap_or(Stall::of(number))
+        Stall::of(number)
     }
 
-    /// Waits until `closed`, which tells how long the connection stood; not longer than the attack
+    /// Waits until `closed`, which returns how long the connection stood; not longer than the attack
     /// lasts.
-    async fn stand(
-        mut self,
-        stall: Stall,
-        closed: impl Future<Output = Option<Duration>>,
-    ) -> Stood {
+    async fn stand(mut self, closed: impl Future<Output = Stood>) -> Stood {
         let began = Instant::now();
-        let time = tokio::select! {
+        tokio::select! {
             time = closed => time,
             _ = self.over.wait_for(|over| *over) => Some(began.elapsed()),
-        };
-        Stood { stall, time }
+        }
     }
 }
 
@@ -207,39 +175,75 @@ fn put_frame(bytes: &mut BytesMut, frame: &[u8]) {
 
 /// Attacks a server over each transport.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let mut results = Results::new();
+    let headings = &[
+        "over",
+        "connections",
+        "memory MiB",
+        "all closed after s",
+        "p99 quiet ms",
+        "attacked",
+        "fresh, quiet ms",
+        "attacked",
+    ];
+    let mut attacks = Table::new("stalled connections, and syncs of honest clients", headings);
+    let headings = &["over", "request", "answer", "memory MiB"];
+    let mut bombs = Table::new("requests that are too large", headings);
+    let mut targets = [
+        "at most 64 MiB of memory for stalled connections",
+        "stalled connections are closed within 10 s",
+        "the p99 of honest syncs is less than doubled, or 50 ms more on fresh connections",
+        "no honest sync fails",
+        "what is too large is refused, for at most 64 MiB",
+    ]
+    .map(Target::new);
     let supervisor = Supervisor::start("hostile", false)?;
-    for &transport in &options.transport {
+    for &transport in &options.via {
         let mut server = Server::start(transport, &supervisor)?;
         runtime()?.block_on(async {
-            stalled(options, transport, &mut server, &mut results).await?;
-            bombs::measure(transport, &mut server, &mut results).await
+            attacks.push(stalled(options, transport, &mut server, &mut targets).await?);
+            for (request, body) in bombs::requests(transport, server.tree) {
+                server.side.order("begin")?;
+                let answer = match transport {
+                    Transport::Iroh => iroh::post(&server.address, &body).await?,
+                    Transport::Http => http::post(&server.address, &body).await?,
+                };
+                let (refusal, peak) = (bombs::refusal(&answer), server.side.peak_bytes()?);
+                let fine = refusal.is_ok() && peak <= MEMORY_BYTES_MAX;
+                let answer = refusal.unwrap_or_else(|instead| instead);
+                let row = [transport.name().into(), request.into(), answer, mib(peak)];
+                targets[4].check(fine, || row.join(", "));
+                bombs.push(row.into());
+            }
+            Ok::<(), String>(())
         })?;
     }
-    Ok(results.report)
+    Ok(Report {
+        tables: vec![attacks, bombs],
+        targets: targets.into(),
+    })
 }
 
 /// Attacks with connections that stall, and measures honest clients meanwhile.
 async fn stalled(
     options: &Options,
-    transport: TransportKind,
+    transport: Transport,
     server: &mut Server,
-    results: &mut Results,
-) -> Result<(), String> {
+    targets: &mut [Target; 5],
+) -> Result<Vec<String>, String> {
     let quiet = Duration::from_secs(options.quiet_seconds);
     let (tree, address) = (server.tree, server.address.clone());
     let honest = Honest::begin(transport, [tree, server.still], address.clone()).await?;
     // Once for the caches, once for the figures.
     honest.sync_until(sleep(quiet / 4)).await?;
     let before = honest.sync_until(sleep(quiet)).await?;
-    let idle_bytes = server.side.begin_usage()?;
+    server.side.order("begin")?;
 
     let (over, is_over) = watch::channel(false);
+    let (connections, began) = (options.connections, Instant::now());
     let attack = Attack {
         tree,
-        connections: options.connections,
-        only: options.stall,
-        began: Instant::now(),
+        connections,
+        began,
         over: is_over,
     };
     // The attackers have threads of their own, as other machines would.
@@ -249,23 +253,22 @@ async fn stalled(
         .enable_all()
         .build()
         .map_err(failed)?;
-    let begin = async move {
+    let standing = threads.spawn(async move {
         match transport {
-            TransportKind::Iroh => iroh::begin(attack, &address).await,
-            _ => http::begin(attack, &address).await,
+            Transport::Iroh => iroh::begin(attack, &address).await,
+            Transport::Http => http::begin(attack, &address).await,
         }
-    };
-    let standing = threads.spawn(begin);
+    });
     let ended = async {
         let mut standing = standing.await.map_err(failed)??;
-        let mut stood = Vec::new();
+        let mut stood: Vec<Duration> = Vec::new();
         let give_up = sleep(PATIENCE);
         tokio::pin!(give_up);
         loop {
             tokio::select! {
                 ended = standing.join_next() => match ended {
                     None => return Ok::<_, String>(stood),
-                    Some(ended) => stood.push(ended.map_err(failed)?),
+                    Some(ended) => stood.extend(ended.map_err(failed)?),
                 },
                 () = &mut give_up, if !*over.borrow() => {
                     over.send_replace(true);
@@ -275,16 +278,39 @@ async fn stalled(
     };
     let mut stood = Ok(Vec::new());
     let during = honest.sync_until(async { stood = ended.await }).await?;
-    let peak_bytes = server.side.peak_bytes()?;
+    let peak = server.side.peak_bytes()?;
     threads.shutdown_background();
     honest.end().await?;
-    results.memory(transport, options.connections, idle_bytes, peak_bytes);
-    results.stood(transport, &stood?);
-    let [warm_before, fresh_before] = &before;
-    let [warm, fresh] = &during;
-    results.honest(transport, false, warm_before, warm);
-    results.honest(transport, true, fresh_before, fresh);
-    Ok(())
+
+    let name = transport.name();
+    targets[0].check((1..=MEMORY_BYTES_MAX).contains(&peak), || {
+        format!("{name}: {}", mib(peak))
+    });
+    let longest = stood?.into_iter().max().unwrap_or_default();
+    targets[1].check(longest <= CLOSED_MAX, || format!("{name}: {longest:?}"));
+    let longest = decimals(longest.as_secs_f64(), 1);
+    let mut row = vec![name.into(), grouped(connections as u64), mib(peak), longest];
+    for ((which, more_ms), (quiet, attacked)) in [("warm", 0.0), ("fresh", FRESH_SLOWER_MAX_MS)]
+        .into_iter()
+        .zip(before.iter().zip(&during))
+    {
+        let [before, after] = [quiet, attacked].map(|syncs| quantile_ms(&syncs.walls, 0.99));
+        let is_fast = after < (SLOWER_MAX * before).max(before + more_ms);
+        let is_fine = is_fast && !attacked.walls.is_empty();
+        targets[2].check(is_fine, || {
+            format!("{name}, {which}: {before:.1} to {after:.1} ms")
+        });
+        let failures = &attacked.failures;
+        targets[3].check(failures.is_empty(), || {
+            format!(
+                "{name}, {which}: {}, the first because of {}",
+                failures.len(),
+                failures[0]
+            )
+        });
+        row.extend([decimals(before, 1), decimals(after, 1)]);
+    }
+    Ok(row)
 }
 
 /// Gives this thread the lowest priority, where the system can do that to one thread.

@@ -9,14 +9,17 @@ use bytes::Bytes;
 use eidetica_dag::testing::shapes::sign_on_top;
 use eidetica_dag::testing::{key, open_genesis};
 use eidetica_dag::{Body, Role, SecretKey, TreeId, VerifiedEntry};
-use eidetica_proto::answer::check_access;
+use eidetica_proto::answer::{answer_sync, check_access};
 use eidetica_proto::message::{Request, RequestHeader, SyncTree};
-use eidetica_proto::{Step, SyncOptions, SyncSession};
+use eidetica_proto::{LogId, Step, SyncOptions, SyncSession};
 use eidetica_sync::store::{MemoryStore, RedbStore, Snapshot, Store};
 
-use eidetica_replicas::link::{ANY_LOG, answer_pull};
-use xtask_support::report::{Cell, Column, Table, Target};
+use xtask_support::figures::quantile_ms;
+use xtask_support::report::{Table, Target, decimals, grouped};
 use xtask_support::{failed, now};
+
+/// Stands for the answerer's log. No cursor is used here.
+const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
 /// How many entries the tree has where answers are measured.
 const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
@@ -26,6 +29,9 @@ const QUICK_SIZES: usize = 2;
 
 /// Entries that the asker lacks, and those that it wrote itself.
 const MISSING: u32 = 10;
+
+/// Most entries that an answer sends: the missing ones, and a few redundant ones.
+const SENT_MAX: u32 = 60;
 
 /// The entry from which the late branch starts.
 const NEAR_ROOT: usize = 5;
@@ -42,30 +48,11 @@ const MEMORY_US_MAX: f64 = 1_000.0;
 const REDB_US_MAX: f64 = 5_000.0;
 const RATIO_MAX: f64 = 3.0;
 
-const COLUMNS: &[Column] = &[
-    ("store", "store"),
-    ("missing 10 entries", "case"),
-    ("entries", "entries"),
-    ("answer µs", "answer_us_median"),
-    ("of that at 10,000", "ratio_to_10k"),
-    ("request B", "request_bytes"),
-    ("entries sent", "sent_entries"),
-];
-
-/// Where the ten missing entries are.
-#[derive(Clone, Copy)]
-enum Place {
-    End,
-    LateBranch,
-}
-
 struct Figure {
     store: &'static str,
-    case: &'static str,
+    case: String,
     entries: u32,
     median_us: f64,
-    request_bytes: usize,
-    sent_entries: u64,
 }
 
 /// Measures answers at every size; at a million entries only if `large`.
@@ -82,11 +69,11 @@ pub fn measure(large: bool) -> Result<(Table, Vec<Target>), String> {
     for size in sizes {
         eprintln!("answering at {size} entries …");
         growing.grow_to(*size)?;
-        for place in [Place::End, Place::LateBranch] {
-            growing.measure(place, &mut figures)?;
+        for at_end in [true, false] {
+            growing.measure(at_end, &mut figures)?;
         }
     }
-    Ok((table(&figures), targets(&figures)))
+    Ok(judge(&figures))
 }
 
 /// A line of entries in three stores: two that answer, and one that asks.
@@ -166,33 +153,27 @@ impl Growing {
     }
 
     /// Gives the answerers ten entries and asks for them, before and after the asker writes.
-    fn measure(&mut self, place: Place, figures: &mut Vec<Figure>) -> Result<(), String> {
+    fn measure(&mut self, at_end: bool, figures: &mut Vec<Figure>) -> Result<(), String> {
         const THEIRS: u32 = 1 << 30;
         const OWN: u32 = 1 << 31;
-        let (on_top_of, [tips_case, filter_case]) = match place {
-            Place::End => (
-                self.tips.clone(),
-                ["at the end, tips known", "at the end, both wrote"],
-            ),
-            Place::LateBranch => (
+        let (on_top_of, place) = match at_end {
+            true => (self.tips.clone(), "at the end"),
+            false => (
                 vec![self.first[NEAR_ROOT].clone()],
-                [
-                    "late branch near the root, tips known",
-                    "late branch near the root, both wrote",
-                ],
+                "late branch near the root",
             ),
         };
         let theirs = self.line(&on_top_of, MISSING, THEIRS | self.entries);
         self.append(&self.stores()[..2], theirs.clone())?;
-        self.measure_answers(tips_case, figures)?;
+        self.measure_answers(format!("{place}, tips known"), figures)?;
         let own = self.line(&on_top_of, MISSING, OWN | self.entries);
         self.append(&self.stores()[2..], own.clone())?;
-        self.measure_answers(filter_case, figures)?;
+        self.measure_answers(format!("{place}, both wrote"), figures)?;
 
         self.append(&self.stores()[2..], theirs.clone())?;
         self.append(&self.stores()[..2], own.clone())?;
         // The line goes on from everything, so that the next case finds one tip.
-        if let Place::End = place {
+        if at_end {
             self.tips.clear();
         }
         self.tips
@@ -204,34 +185,30 @@ impl Growing {
         Ok(())
     }
 
-    fn measure_answers(&self, case: &'static str, figures: &mut Vec<Figure>) -> Result<(), String> {
-        let snapshot = self.asker.snapshot(self.tree).map_err(failed)?;
-        let (asked, request_bytes) = request(self.tree, &snapshot)?;
-        let answerers: [(&'static str, &dyn Store); 2] =
-            [("memory", &self.memory), ("redb", &self.redb)];
-        for (store, answerer) in answerers {
-            let mut times_us = Vec::with_capacity(REPEATS);
+    fn measure_answers(&self, case: String, figures: &mut Vec<Figure>) -> Result<(), String> {
+        let asked = request(self.tree, &self.asker.snapshot(self.tree).map_err(failed)?)?;
+        for (store, answerer) in [("memory", self.stores()[0]), ("redb", self.stores()[1])] {
+            let mut times = Vec::with_capacity(REPEATS);
             for _ in 0..REPEATS {
                 let began = now();
                 let view = answerer.snapshot(self.tree).map_err(failed)?;
                 check_access(&*view, None, Role::Read).map_err(failed)?;
-                let frames = answer_pull(&*view, &asked)?;
-                times_us.push(began.elapsed().as_secs_f64() * 1e6);
-                assert!(frames.len() > 1, "ten entries are missing");
+                let answer = answer_sync(&*view, ANY_LOG, &asked).map_err(failed)?;
+                let selection = answer.entries.ok_or("ten entries are missing")?;
+                let sent = selection.entry_count();
+                let mut outgoing = selection.outgoing();
+                while outgoing.poll_frame(&*view).map_err(failed)?.is_some() {}
+                times.push(began.elapsed());
+                if !(MISSING..=SENT_MAX).contains(&sent) {
+                    return Err(format!("{store}, {case}: {sent} entries are sent"));
+                }
             }
-            times_us.sort_by(f64::total_cmp);
-            let view = answerer.snapshot(self.tree).map_err(failed)?;
-            let answer =
-                eidetica_proto::answer::answer_sync(&*view, ANY_LOG, &asked).map_err(failed)?;
+            let (case, entries) = (case.clone(), self.entries);
             figures.push(Figure {
                 store,
                 case,
-                entries: self.entries,
-                median_us: times_us[REPEATS / 2],
-                request_bytes,
-                sent_entries: answer
-                    .entries
-                    .map_or(0, |entries| entries.entry_count().into()),
+                entries,
+                median_us: quantile_ms(&times, 0.5) * 1e3,
             });
         }
         Ok(())
@@ -239,7 +216,7 @@ impl Growing {
 }
 
 /// Makes the request by which a sync begins.
-fn request(tree: TreeId, snapshot: &Snapshot) -> Result<(SyncTree, usize), String> {
+fn request(tree: TreeId, snapshot: &Snapshot) -> Result<SyncTree, String> {
     let mut session = SyncSession::new(tree, SyncOptions::default(), *b"any seed");
     session
         .handle_view(&**snapshot)
@@ -249,58 +226,56 @@ fn request(tree: TreeId, snapshot: &Snapshot) -> Result<(SyncTree, usize), Strin
         return Err("a sync begins with a request".to_owned());
     };
     match RequestHeader::decode(&header).map_err(failed)?.request {
-        Request::SyncTree(asked) => Ok((asked, header.len())),
+        Request::SyncTree(asked) => Ok(asked),
         other => Err(format!("a sync does not begin with {other:?}")),
     }
 }
 
-/// Returns how much longer an answer takes than at the first size, where this is another one.
-fn ratio(figures: &[Figure], of: &Figure) -> Option<f64> {
-    let same = |figure: &&Figure| figure.store == of.store && figure.case == of.case;
-    let first = figures.iter().find(same)?;
-    (first.entries != of.entries).then(|| of.median_us / first.median_us)
-}
-
-fn table(figures: &[Figure]) -> Table {
-    let mut table = Table::new("Answering who lacks 10 entries", COLUMNS);
+/// Returns the table of the figures, and the targets.
+fn judge(figures: &[Figure]) -> (Table, Vec<Target>) {
+    let headings = &[
+        "store",
+        "missing 10 entries",
+        "entries",
+        "answer µs",
+        "of that at 10,000",
+    ];
+    let mut table = Table::new("answering a peer that lacks 10 entries", headings);
+    let mut fast =
+        Target::new("10 missing entries are answered within 1 ms in memory, 5 ms on redb");
+    let mut level = Target::new("an answer takes at most 3 times as long as at 10,000 entries");
     let mut sorted: Vec<&Figure> = figures.iter().collect();
-    sorted.sort_by_key(|figure| (figure.store, figure.case, figure.entries));
-    for figure in sorted {
-        table.push(vec![
-            figure.store.into(),
-            figure.case.into(),
-            Cell::Count(figure.entries.into()),
-            Cell::Number(figure.median_us, 0),
-            ratio(figures, figure).map_or(Cell::Absent, |ratio| Cell::Number(ratio, 2)),
-            Cell::Count(figure.request_bytes as u64),
-            Cell::Count(figure.sent_entries),
-        ]);
-    }
-    table
-}
-
-fn targets(figures: &[Figure]) -> Vec<Target> {
-    let mut memory = Target::new("10 missing entries are answered within 1 ms in memory");
-    let mut redb = Target::new("10 missing entries are answered within 5 ms on redb");
-    let mut grown = Target::new("an answer takes at most 3 times as long as at 10,000 entries");
-    for figure in figures {
-        let Figure {
-            store,
-            case,
-            entries,
-            median_us,
-            ..
-        } = figure;
-        let place = |wrong: String| format!("{store}, {case}, {entries} entries: {wrong}");
-        let slow = || place(format!("{median_us:.0} µs"));
-        match *store {
-            "memory" => memory.check(*median_us <= MEMORY_US_MAX, slow),
-            _ => redb.check(*median_us <= REDB_US_MAX, slow),
+    sorted.sort_by_key(|figure| (figure.store, &figure.case, figure.entries));
+    // The first of each group is at the smallest size.
+    for group in sorted.chunk_by(|a, b| (a.store, &a.case) == (b.store, &b.case)) {
+        for figure in group {
+            let Figure {
+                store,
+                case,
+                entries,
+                median_us,
+            } = figure;
+            let ratio = median_us / group[0].median_us;
+            let place =
+                || format!("{store}, {case}, {entries}: {median_us:.0} µs, {ratio:.1} times");
+            let most = if *store == "memory" {
+                MEMORY_US_MAX
+            } else {
+                REDB_US_MAX
+            };
+            fast.check(*median_us <= most, place);
+            level.check(ratio <= RATIO_MAX, place);
+            let entries = grouped((*entries).into());
+            let row = [
+                (*store).into(),
+                case.clone(),
+                entries,
+                decimals(*median_us, 0),
+            ];
+            table.push(row.into_iter().chain([decimals(ratio, 2)]).collect());
         }
-        let ratio = ratio(figures, figure).unwrap_or(1.0);
-        grown.check(ratio <= RATIO_MAX, || place(format!("{ratio:.1} times")));
     }
-    vec![memory, redb, grown]
+    (table, vec![fast, level])
 }
 
 #[cfg(test)]
@@ -314,39 +289,29 @@ mod tests {
         let mut growing = Growing::new(store).unwrap();
         growing.grow_to(700).unwrap();
         let mut figures = Vec::new();
-        for place in [Place::End, Place::LateBranch] {
-            growing.measure(place, &mut figures).unwrap();
-        }
+        growing.measure(true, &mut figures).unwrap();
+        growing.measure(false, &mut figures).unwrap();
         assert_eq!(figures.len(), 8);
-        for figure in &figures {
-            assert!(
-                (10..=60).contains(&figure.sent_entries),
-                "{}: {}",
-                figure.case,
-                figure.sent_entries
-            );
-        }
-        assert_eq!(table(&figures).rows.len(), 8);
     }
 
     #[test]
     fn slow_answers_and_answers_that_grow_miss_their_targets() {
-        let figure = |entries, median_us| Figure {
+        let figure = |(entries, median_us)| Figure {
             store: "memory",
-            case: "any",
+            case: "any".into(),
             entries,
             median_us,
-            request_bytes: 0,
-            sent_entries: 10,
         };
-        let missed = |figures: &[Figure]| -> usize {
-            targets(figures)
+        let missed = |figures: &[(u32, f64)]| {
+            let figures: Vec<Figure> = figures.iter().copied().map(figure).collect();
+            judge(&figures)
+                .1
                 .iter()
                 .map(|target| target.missed.len())
-                .sum()
+                .sum::<usize>()
         };
-        assert_eq!(missed(&[figure(10, 300.0), figure(100, 900.0)]), 0);
-        assert_eq!(missed(&[figure(10, 300.0), figure(100, 901.0)]), 1);
-        assert_eq!(missed(&[figure(10, 1_001.0)]), 1);
+        assert_eq!(missed(&[(10, 300.0), (100, 900.0)]), 0);
+        assert_eq!(missed(&[(10, 300.0), (100, 901.0)]), 1);
+        assert_eq!(missed(&[(10, 1_001.0)]), 1);
     }
 }

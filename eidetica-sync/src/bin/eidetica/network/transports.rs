@@ -28,6 +28,8 @@ pub(crate) async fn with_iroh(
             .relays(Relays::Disabled)
             .address_lookup(false)
             .bind_addr(any_port);
+    } else {
+        iroh = iroh.local_discovery(true);
     }
     let failed = "could not set up iroh";
     let iroh = iroh

@@ -1,19 +1,64 @@
-//! Rateless set reconciliation, by the `riblt` crate: A streams coded symbols until B can tell what
-//! A lacks, and B answers with that.
-//!
-//! The crate makes the coded symbols and says which can be peeled. Its own decoder wants a finished
-//! sequence and takes quadratic time, so the one that takes symbol after symbol is here.
+//! Set reconciliation, by the crates `negentropy` (ranges) and `riblt` (rateless coded symbols). Both
+//! know ids only.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use riblt::{CodedSymbol, RandomMapping, RatelessIBLT, Symbol};
 
-use crate::peer::{Cost, Peer, start};
-use crate::workload::{Pair, Side};
+use crate::pair::{Cost, Pair, Peer};
 
-/// The first eight bytes of an id. Enough to tell a hundred thousand entries apart that nobody
-/// chose with ill intent; whole ids would more than double the length of a coded symbol.
+/// Ranges ordered by the authors' clocks, which are right here and in agreement: the best case.
+pub struct Ranges;
+
+impl Peer for Ranges {
+    fn names(&self) -> &'static [&'static str] {
+        &["negentropy, and a fetch by id"]
+    }
+
+    fn fetch(&self, pair: &Pair<'_>) -> Result<Vec<Cost>, String> {
+        let cost = reconcile(pair).map_err(|error| format!("negentropy: {error}"))?;
+        Ok(vec![cost])
+    }
+}
+
+fn reconcile(pair: &Pair<'_>) -> Result<Cost, Box<dyn std::error::Error>> {
+    let storage = |order: &[u32]| -> Result<_, negentropy::Error> {
+        let mut storage = NegentropyStorageVector::new();
+        for entry in order {
+            let id = pair.world.entries[*entry as usize].get().id();
+            let clock = pair.world.clock[*entry as usize];
+            storage.insert(clock.into(), Id::from_byte_array(*id.as_bytes()))?;
+        }
+        storage.seal()?;
+        Ok(storage)
+    };
+    let mut a = Negentropy::owned(storage(&pair.orders[0])?, 0)?;
+    let mut b = Negentropy::owned(storage(&pair.orders[1])?, 0)?;
+    let (mut have, mut need) = (Vec::new(), Vec::new());
+    let mut cost = Cost::default();
+    let mut message = Some(a.initiate()?);
+    while let Some(question) = message {
+        let answer = b.reconcile(&question)?;
+        cost.round_trips += 1;
+        cost.bytes += (question.len() + answer.len()) as u64;
+        message = a.reconcile_with_ids(&answer, &mut have, &mut need)?;
+    }
+    let needed: BTreeSet<&Id> = need.iter().collect();
+    if needed.len() as u64 != pair.missing {
+        return Err("it found another difference".into());
+    }
+    if !need.is_empty() {
+        // Ids are known by then, entries are not: they are asked for by id.
+        cost.round_trips += 1;
+        cost.bytes += (need.len() * size_of::<Id>()) as u64;
+    }
+    Ok(cost)
+}
+
+/// The first eight bytes of an id. Enough to distinguish a hundred thousand entries that were
+/// not chosen with ill intent; whole ids would more than double the length of a coded symbol.
 #[derive(Debug, Clone)]
 struct ShortId(u64);
 
@@ -32,19 +77,24 @@ impl Symbol for ShortId {
     }
 }
 
-/// The stream ends with the very symbol that B needed: what is under way by then is not counted.
+/// A streams coded symbols until B can tell what A lacks. The stream ends with the very symbol that B
+/// needed: what is under way by then is not counted.
+///
+/// The crate makes the coded symbols and says which can be peeled. Its own decoder wants a finished
+/// sequence and takes quadratic time, so one that takes symbol after symbol is here.
 pub struct Cells;
 
 impl Peer for Cells {
     fn names(&self) -> &'static [&'static str] {
-        &["riblt"]
+        &["rateless IBLT (riblt)"]
     }
 
-    fn fetch(&self, pair: &Pair) -> Result<Vec<Cost>, String> {
-        let [a_ids, b_ids] = [Side::A, Side::B].map(|side| short_ids(pair, side));
+    fn fetch(&self, pair: &Pair<'_>) -> Result<Vec<Cost>, String> {
+        let short = |entry: &u32| ShortId(pair.world.entries[*entry as usize].get().id().prefix());
+        let [a_ids, b_ids] =
+            [0, 1].map(|side| pair.orders[side].iter().map(short).collect::<Vec<_>>());
         // No stream takes three symbols for each difference, except the shortest.
         let symbols_max = 3 * (a_ids.len() + b_ids.len()) + 100;
-        let began = start();
         let mut a = RatelessIBLT::new(a_ids);
         let mut b = RatelessIBLT::new(b_ids);
         let mut decoder = Decoder::default();
@@ -58,27 +108,16 @@ impl Peer for Cells {
                 return Err("riblt: the symbols do not come to an end".into());
             }
             let sent = a.get_coded_symbol(index);
-            cost.negotiation_bytes += wire_bytes(&sent);
+            // Sum, checksum, and the count in seven bits a byte.
+            let count_bits = u64::BITS - sent.count.unsigned_abs().leading_zeros();
+            cost.bytes += 16 + u64::from((count_bits + 1).div_ceil(7));
             decoder.push(b.get_coded_symbol(index).collapse(&sent));
         }
-        cost.elapsed = began.elapsed();
-        match decoder.only_local == pair.missing() {
+        match decoder.only_local == pair.missing {
             true => Ok(vec![cost]),
             false => Err("riblt: it found another difference".into()),
         }
     }
-}
-
-fn short_ids(pair: &Pair, side: Side) -> Vec<ShortId> {
-    let short = |entry: u32| ShortId(pair.entries[entry as usize].get().id().prefix());
-    pair.order(side).into_iter().map(short).collect()
-}
-
-/// Returns the bytes of a symbol on the wire: sum, checksum, and the count in seven bits a byte.
-fn wire_bytes(symbol: &CodedSymbol<ShortId>) -> u64 {
-    let count_bits = u64::BITS - symbol.count.unsigned_abs().leading_zeros();
-    let count_bytes = (count_bits + 1).div_ceil(7);
-    (ShortId::BYTE_ARRAY_LENGTH + size_of::<u64>()) as u64 + u64::from(count_bytes)
 }
 
 /// Finds the difference in coded symbols from which the own ones have been subtracted.

@@ -1,17 +1,18 @@
 //! What a store holds, as the program prints it, and what the signed bytes themselves say.
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 /// A name of an entry: a SHA-256 hash.
 pub type Id = [u8; 32];
 
-/// Bytes behind the canonical form of an entry.
+/// Bytes after the canonical form of an entry.
 const SIGNATURE_BYTES: usize = 64;
 
 /// The one version of the format.
 pub const ENTRY_VERSION: u64 = 2;
 
-/// All that a store says of one tree.
+/// All that a store says about one tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dump {
     /// The node's name.
@@ -45,25 +46,13 @@ pub struct Said<'a> {
 impl Dump {
     /// Reads the output of `log --json --raw` and of `tips`.
     pub fn parse(store: &str, log: &[String], tips: &[String]) -> Result<Self, String> {
-        let in_line = |(number, line): (usize, &String)| {
-            DumpEntry::parse(line).ok_or_else(|| {
-                format!(
-                    "{store}: line {} of the log is not an entry: {line}",
-                    number + 1
-                )
-            })
+        let entry = |line: &String| {
+            DumpEntry::parse(line).ok_or_else(|| format!("{store}: no entry in the log: {line}"))
         };
-        let entries = log
-            .iter()
-            .enumerate()
-            .map(in_line)
-            .collect::<Result<_, _>>()?;
-        let tip = |line: &String| {
-            id(line.trim()).ok_or_else(|| format!("{store}: the tip {line:?} is not an id"))
-        };
+        let tip = |line: &String| id(line).ok_or_else(|| format!("{store}: no tip: {line:?}"));
         Ok(Self {
             store: store.into(),
-            entries,
+            entries: log.iter().map(entry).collect::<Result<_, _>>()?,
             tips: tips.iter().map(tip).collect::<Result<_, _>>()?,
         })
     }
@@ -77,7 +66,9 @@ impl DumpEntry {
             id: id(value["id"].as_str()?)?,
             parents: parents.map(|it| id(it.as_str()?)).collect::<Option<_>>()?,
             height: value["height"].as_u64()?,
-            encoded: bytes(value["encoded"].as_str()?)?,
+            encoded: HEXLOWER
+                .decode(value["encoded"].as_str()?.as_bytes())
+                .ok()?,
         })
     }
 }
@@ -86,7 +77,7 @@ impl<'a> Said<'a> {
     /// Reads the canonical bytes of an entry, which are postcard's.
     pub fn read(encoded: &'a [u8]) -> Option<Self> {
         let canonical = encoded.len().checked_sub(SIGNATURE_BYTES)?;
-        let mut reader = Reader(encoded.get(..canonical)?);
+        let mut reader = Reader(&encoded[..canonical]);
         if reader.number()? != ENTRY_VERSION {
             return None;
         }
@@ -98,19 +89,15 @@ impl<'a> Said<'a> {
         let parents = reader.number()?;
         let parents = (0..parents).map(|_| reader.id()).collect::<Option<_>>()?;
         let height = reader.number()?;
-        let _timestamp_ms = reader.number()?;
-        let _author = reader.id()?;
+        let (_timestamp_ms, _author) = (reader.number()?, reader.id()?);
+        // Other payloads than data are not read here.
         let data = match reader.number()? {
             0 => {
                 let length = usize::try_from(reader.number()?).ok()?;
-                Some(reader.take(length)?)
+                Some(reader.take(length).filter(|_| reader.0.is_empty())?)
             }
             _ => None,
         };
-        // Behind other payloads there is something that is not read here.
-        if data.is_some() && !reader.0.is_empty() {
-            return None;
-        }
         Some(Self {
             tree,
             parents,
@@ -149,28 +136,12 @@ impl<'a> Reader<'a> {
 }
 
 fn id(digits: &str) -> Option<Id> {
-    bytes(digits)?.try_into().ok()
-}
-
-fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let value = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| match pair {
-            [high, low] => Some(value(*high)? << 4 | value(*low)?),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Writes bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok()
 }
 
 /// Writes the beginning of an id, for people.
 pub fn short(id: &Id) -> String {
-    hex(&id[..5])
+    HEXLOWER.encode(&id[..5])
 }
 
 #[cfg(test)]
@@ -180,19 +151,20 @@ mod tests {
     #[test]
     fn lines_of_the_log_are_read() {
         let (a, b) = ("ab".repeat(32), "cd".repeat(32));
-        let line =
-            format!(r#"{{"id":"{b}","parents":["{a}"],"height":7,"text":null,"encoded":"00ff"}}"#);
-        let dump = Dump::parse("A", &[line], std::slice::from_ref(&b)).unwrap();
-        let entry = DumpEntry {
-            id: [0xcd; 32],
-            parents: vec![[0xab; 32]],
-            height: 7,
-            encoded: vec![0, 255],
-        };
-        assert_eq!(dump.entries, [entry]);
+        let line = format!(r#"{{"id":"{b}","parents":["{a}"],"height":7,"encoded":"00ff"}}"#);
+        let dump = Dump::parse("A", &[line], &[b]).unwrap();
+        let (id, parents) = ([0xcd; 32], vec![[0xab; 32]]);
+        assert_eq!(
+            dump.entries,
+            [DumpEntry {
+                id,
+                parents,
+                height: 7,
+                encoded: vec![0, 255]
+            }]
+        );
         assert_eq!(dump.tips, [[0xcd; 32]]);
-        let without_raw = format!(r#"{{"id":"{b}","parents":[],"height":0}}"#);
-        assert!(Dump::parse("A", &[without_raw], &[]).is_err());
+        assert!(Dump::parse("A", &["{}".into()], &[]).is_err());
         assert!(Dump::parse("A", &[], &["abc".into()]).is_err());
     }
 
