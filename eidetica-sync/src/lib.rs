@@ -54,7 +54,7 @@ pub use event::{Event, Events, Origin, Subscription, Transfer};
 pub use membership::{InviteInfo, JoinRequest};
 pub use node::{
     Follow, FollowOptions, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder,
-    Revocation, RunningSync, SubscribeFrom, TreeError, TreeInfo,
+    RememberedFollow, Revocation, RunningSync, SubscribeFrom, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
 pub use transport::manager::TransportManager;

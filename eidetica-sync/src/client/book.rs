@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use data_encoding::HEXLOWER;
 use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::coordinator::PeerId;
-use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::peer_book::{AddressOrigin, KnownPeer};
 use eidetica_proto::{Address, AddressRace, PeerBook};
 use tokio::sync::Notify;
 
@@ -71,6 +71,11 @@ impl Book {
         })
     }
 
+    /// Tells whether a peer is known.
+    pub(crate) fn knows(&self, peer: &PeerId) -> bool {
+        self.lock().peer(peer).is_some()
+    }
+
     /// Keeps a peer in the book, for this tree is shared with it. Its first tree is enough for that.
     pub(crate) fn keep(&self, peer: PeerId, tree: TreeId) {
         let now_ms = wall_clock_ms();
@@ -89,6 +94,12 @@ impl Book {
         self.lock().addresses(peer).collect()
     }
 
+    /// Tells whether any address of a peer is known.
+    pub(crate) fn has_address(&self, peer: &PeerId) -> bool {
+        let book = self.lock();
+        book.peer(peer).is_some_and(|it| !it.addresses().is_empty())
+    }
+
     /// Returns all peers with their addresses, most promising first.
     pub(crate) fn all(&self) -> Vec<(PeerId, Vec<Address>)> {
         let book = self.lock();
@@ -96,6 +107,23 @@ impl Book {
         peers
             .map(|peer| (peer, book.addresses(&peer).collect()))
             .collect()
+    }
+
+    /// Returns what is known of all peers.
+    pub(crate) fn known(&self) -> Vec<(PeerId, KnownPeer)> {
+        let book = self.lock();
+        let peers = book.peers();
+        peers.map(|(peer, known)| (*peer, known.clone())).collect()
+    }
+
+    /// Forgets an address of a peer. Tells whether it was known.
+    pub(crate) fn remove_address(&self, peer: PeerId, address: &Address) -> bool {
+        self.change(|book| book.forget_address(peer, address))
+    }
+
+    /// Forgets a peer.
+    pub(crate) fn remove(&self, peer: PeerId) {
+        self.change(|book| book.remove(peer));
     }
 
     /// Notes what came of the addresses of a peer.

@@ -1,12 +1,15 @@
 //! Reaches peers by their keys: the one place that chooses among the addresses of a peer.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eidetica_proto::address_race::{RaceAction, RaceEnd};
 use eidetica_proto::coordinator::PeerId;
+use eidetica_proto::message::{ADDRESSES_MAX, Reply, ResponseHeader};
 use eidetica_proto::peer_book::{AddressOrigin, may_pass_on};
+use eidetica_proto::peers::{Place, Reach, reach};
 use eidetica_proto::{
     Address, AddressRace, FrameStream, PeerFault, TransportError, TransportErrorKind,
 };
@@ -27,10 +30,21 @@ use crate::transport::manager::TransportManager;
 const RACED_ENTRIES_MAX: u32 = 64;
 
 /// Sends requests to peers, at whichever of their addresses answers first.
+#[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) client: Arc<PeerClient>,
     pub(crate) manager: Arc<TransportManager>,
     pub(crate) book: Arc<Book>,
+    /// The addresses to use, if not all that the book has.
+    only: Option<Arc<[Address]>>,
+    announced: Arc<Mutex<Announced>>,
+}
+
+/// Which peers know this node's own addresses.
+#[derive(Default)]
+struct Announced {
+    own: Vec<Address>,
+    to: BTreeSet<PeerId>,
 }
 
 /// A peer that answers.
@@ -69,6 +83,97 @@ async fn read_header(frames: &mut FrameStream, address: &Address) -> Result<Byte
 }
 
 impl Dialer {
+    pub(crate) fn new(
+        client: Arc<PeerClient>,
+        manager: Arc<TransportManager>,
+        book: Arc<Book>,
+    ) -> Self {
+        Self {
+            client,
+            manager,
+            book,
+            only: None,
+            announced: Arc::default(),
+        }
+    }
+
+    /// Returns a dialer that uses only these addresses, or all if there are none.
+    pub(crate) fn at(&self, addresses: &[Address]) -> Self {
+        let only = (!addresses.is_empty()).then(|| addresses.into());
+        Self {
+            only,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the addresses to try, most promising first: those that a transport understands, unless
+    /// there are none.
+    fn addresses(&self, peer: &PeerId) -> Vec<Address> {
+        let mut addresses = self.book.addresses(peer);
+        if let Some(only) = &self.only {
+            addresses.retain(|address| only.contains(address));
+            for address in only.iter() {
+                // The book may have had no room for it.
+                if !addresses.contains(address) {
+                    addresses.push(address.clone());
+                }
+            }
+        }
+        let is_usable = |address: &&Address| self.manager.can_handle_address(address);
+        let usable: Vec<Address> = addresses.iter().filter(is_usable).cloned().collect();
+        match usable.is_empty() {
+            true => addresses,
+            false => usable,
+        }
+    }
+
+    /// Tells a peer where this node can be reached, once, and learns the same of it. A failure is no
+    /// matter: the next check is another opportunity.
+    pub(crate) async fn announce(&self, peer: PeerId) {
+        let own = self.manager.get_all_server_addresses_async().await;
+        let own: Vec<Address> = own.into_iter().map(|(_, address)| address).collect();
+        if own.is_empty() || !self.is_to_announce(peer, &own) {
+            return;
+        }
+        let is_near = self.book.addresses(&peer).first().map(reach) == Some(Reach::SameMachine);
+        let place = match is_near {
+            true => Place::SameMachine,
+            false => Place::Elsewhere,
+        };
+        let mut told = own;
+        told.retain(|address| reach(address).includes(place));
+        told.truncate(ADDRESSES_MAX);
+        let request = OutgoingMessage::header_only(self.client.hello_header(told));
+        let answered = async {
+            let header = self.exchange(peer, &request).await?.only_frame().await?;
+            Ok::<_, SyncError>(ResponseHeader::decode(&header).map(|header| header.reply))
+        };
+        match answered.await {
+            Ok(Ok(Ok(Reply::Hello(hello)))) => {
+                let useful = hello.addresses.into_iter();
+                let useful = useful.filter(|address| reach(address).includes(place));
+                self.book.learn(peer, useful, AddressOrigin::Hello);
+            }
+            Ok(_) => tracing::debug!(%peer, "the peer does not take this node's addresses"),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "could not tell this node's addresses");
+                lock(&self.announced).to.remove(&peer);
+            }
+        }
+    }
+
+    /// Notes that the peer is told these addresses. Returns whether it has not been yet.
+    fn is_to_announce(&self, peer: PeerId, own: &[Address]) -> bool {
+        let mut announced = lock(&self.announced);
+        if announced.own != own {
+            *announced = Announced {
+                own: own.to_vec(),
+                to: BTreeSet::new(),
+            };
+        }
+        announced.to.insert(peer)
+    }
+
     /// Sends a request to a peer. Returns as soon as the peer answers and has proved its key.
     ///
     /// # Errors
@@ -78,7 +183,7 @@ impl Dialer {
         peer: PeerId,
         request: &OutgoingMessage,
     ) -> Result<Reached, SyncError> {
-        let mut addresses = self.book.addresses(&peer);
+        let mut addresses = self.addresses(&peer);
         let entries = request.entries.as_ref();
         let is_large = entries.is_some_and(|(it, _)| it.entry_count() > RACED_ENTRIES_MAX);
         if is_large && addresses.len() > 1 {
@@ -213,6 +318,10 @@ async fn race<'a, T>(
             () = tokio::time::sleep_until(wake), if wake_ms.is_some() => {}
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Orders errors by what they say about the peer: a busy one is there, a wrong one says nothing.

@@ -148,7 +148,7 @@ impl PeerClient {
             return Ok((met.key, addresses));
         }
         let address = at.address;
-        let request = OutgoingMessage::header_only(self.hello_header());
+        let request = OutgoingMessage::header_only(self.hello_header(Vec::new()));
         let mut answer = self.exchange(at, &request).await?;
         let header = answer.frames.next().await.transpose()?.unwrap_or_default();
         let hello = read_hello(address, &header, answer.peer)?;
@@ -156,11 +156,12 @@ impl PeerClient {
         Ok((answer.peer, hello.addresses))
     }
 
-    fn hello_header(&self) -> Bytes {
+    /// Encodes a greeting that tells these addresses of this node.
+    pub(crate) fn hello_header(&self, addresses: Vec<Address>) -> Bytes {
         let hello = Hello {
             key: self.key.public(),
             versions: (PROTOCOL_VERSION_MIN, PROTOCOL_VERSION),
-            addresses: Vec::new(),
+            addresses,
         };
         RequestHeader::new(Request::Hello(hello)).encode()
     }
@@ -171,7 +172,8 @@ impl PeerClient {
         at: &Target<'_>,
         wanted: Option<PublicKey>,
     ) -> Result<(KnownPeer, Vec<Address>), TransportError> {
-        let proving = Proving::challenge(self.random.bytes(), wanted, self.hello_header());
+        let proving =
+            Proving::challenge(self.random.bytes(), wanted, self.hello_header(Vec::new()));
         let request = Box::pin(stream::iter(proving.frames().map(Ok)));
         let response = at.transport.exchange(at.address, request).await?;
         let (met, header, _) = self.check(at, &proving, response).await?;

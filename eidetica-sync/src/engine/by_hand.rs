@@ -30,12 +30,13 @@ impl ByHand {
             reply,
         } = self;
         let result = async {
-            let (peer, is_news) = shared.dialer.meet(&peer).await?;
+            let dialer = shared.dialer.at(&peer.addresses);
+            let (peer, is_news) = dialer.meet(&peer).await?;
             if is_news {
                 shared.input(|core, now_ms| core.coordinator.handle_address_learned(peer, now_ms));
             }
             let session = SyncSession::new(tree, options, shared.random.bytes());
-            let synced = shared.sync(peer, session, progress, || ()).await?;
+            let synced = shared.sync(&dialer, peer, session, progress, || ()).await?;
             shared.input(|core, now_ms| {
                 core.coordinator.handle_heard_about(peer, tree, now_ms);
                 core.coordinator

@@ -7,8 +7,9 @@ use eidetica_dag::{EntryId, PublicKey, TreeId};
 use eidetica_proto::coordinator::{FollowOptions, Origin, PeerId};
 use serde::{Deserialize, Serialize};
 
-use super::shared::Shared;
+use super::shared::{Following, Shared};
 use crate::client::error::SyncError;
+use crate::node::RememberedFollow;
 use crate::platform::blocking;
 use crate::store::{Store, StoreError};
 
@@ -21,6 +22,7 @@ struct Record {
     pull: bool,
     push: bool,
     give: bool,
+    is_paused: bool,
 }
 
 fn key_of(peer: PeerId, tree: TreeId) -> String {
@@ -46,8 +48,82 @@ pub(crate) async fn remember(
     options: FollowOptions,
 ) -> Result<(), StoreError> {
     let FollowOptions { pull, push, give } = options;
-    let record = postcard::to_stdvec(&Record { pull, push, give }).expect("a vector takes all");
-    put(store, peer, tree, Some(record)).await
+    let is_paused = false;
+    put(
+        store,
+        peer,
+        tree,
+        Some(Record {
+            pull,
+            push,
+            give,
+            is_paused,
+        }),
+    )
+    .await
+}
+
+/// Remembers that a peer is not followed until a program follows it.
+pub(crate) async fn pause(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+) -> Result<(), StoreError> {
+    let before = get(store, peer, tree).await?;
+    let record = before.unwrap_or(Record {
+        pull: true,
+        push: true,
+        give: false,
+        is_paused: true,
+    });
+    let is_paused = true;
+    put(
+        store,
+        peer,
+        tree,
+        Some(Record {
+            is_paused,
+            ..record
+        }),
+    )
+    .await
+}
+
+/// Tells whether a follow is remembered, paused or not.
+pub(super) async fn is_remembered(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+) -> Result<bool, StoreError> {
+    Ok(get(store, peer, tree).await?.is_some())
+}
+
+/// Returns all that is remembered, by peer and tree.
+pub(crate) async fn remembered(
+    store: &Arc<dyn Store>,
+) -> Result<Vec<RememberedFollow>, StoreError> {
+    let store = store.clone();
+    let records = blocking::run(move || store.list(PREFIX)).await?;
+    let mut follows = Vec::with_capacity(records.len());
+    for (key, record) in records {
+        let record = postcard::from_bytes::<Record>(&record).ok();
+        let Some(((peer, tree), record)) = parse_key(&key).zip(record) else {
+            tracing::warn!(%key, "cannot use what is stored of a follow");
+            continue;
+        };
+        follows.push(RememberedFollow {
+            peer,
+            tree,
+            options: crate::node::FollowOptions {
+                pull: record.pull,
+                push: record.push,
+                give: record.give,
+                remember: true,
+            },
+            is_paused: record.is_paused,
+        });
+    }
+    Ok(follows)
 }
 
 /// Forgets a follow.
@@ -59,31 +135,40 @@ pub(crate) async fn forget(
     put(store, peer, tree, None).await
 }
 
+async fn get(
+    store: &Arc<dyn Store>,
+    peer: PeerId,
+    tree: TreeId,
+) -> Result<Option<Record>, StoreError> {
+    let (store, key) = (store.clone(), key_of(peer, tree));
+    let record = blocking::run(move || store.get(&key)).await?;
+    Ok(record.and_then(|record| postcard::from_bytes(&record).ok()))
+}
+
 async fn put(
     store: &Arc<dyn Store>,
     peer: PeerId,
     tree: TreeId,
-    record: Option<Vec<u8>>,
+    record: Option<Record>,
 ) -> Result<(), StoreError> {
     let (store, key) = (store.clone(), key_of(peer, tree));
+    let record = record.map(|record| postcard::to_stdvec(&record).expect("a vector takes all"));
     blocking::run(move || store.put(&key, record.as_deref())).await
 }
 
 /// Follows again what is remembered.
 pub(super) async fn resume(shared: &Shared) {
-    let store = shared.store.clone();
-    let records = match blocking::run(move || store.list(PREFIX)).await {
-        Ok(records) => records,
+    let follows = match remembered(&shared.store).await {
+        Ok(follows) => follows,
         Err(error) => {
             return tracing::error!(%error, "cannot read which trees are to be followed");
         }
     };
-    for (key, record) in records {
-        let record = postcard::from_bytes(&record).ok();
-        let Some(((peer, tree), Record { pull, push, give })) = parse_key(&key).zip(record) else {
-            tracing::warn!(%key, "cannot use what is stored of a follow");
-            continue;
-        };
+    for follow in follows.into_iter().filter(|it| !it.is_paused) {
+        let (peer, tree) = (follow.peer, follow.tree);
+        let crate::node::FollowOptions {
+            pull, push, give, ..
+        } = follow.options;
         let options = FollowOptions { pull, push, give };
         if let Err(error) = shared.follow(peer, tree, options).await {
             tracing::warn!(%peer, %tree, %error, "cannot follow a tree again");
@@ -101,6 +186,9 @@ impl Shared {
     ) -> Result<(), SyncError> {
         self.check_open()?;
         self.dialer.book.keep(peer, tree);
+        if self.following == Following::Nothing {
+            return Ok(());
+        }
         let head = self.entry_count(tree).await?;
         self.input(|core, now_ms| {
             let coordinator = &mut core.coordinator;

@@ -11,8 +11,10 @@
 //! | [`outcome`] | what a failure means to the coordinator |
 //! | [`by_hand`] | syncs that a program asks for |
 //! | [`follows`] | follows that survive a restart |
+//! | [`callers`] | peers to follow because they made contact |
 
 pub(crate) mod by_hand;
+mod callers;
 pub(crate) mod follows;
 mod outcome;
 pub(crate) mod shared;
@@ -26,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use self::by_hand::ByHand;
-use self::shared::{About, Shared};
+use self::shared::{About, Following, Shared};
 use self::tasks::{Ended, Exchange};
 use crate::platform::clock::SuspendDetector;
 
@@ -63,7 +65,14 @@ impl Engine {
             saving.await;
             None
         });
-        follows::resume(&shared).await;
+        let (found, shared_by) = (shared.dialer.manager.discovered(), shared.clone());
+        self.jobs.spawn(async move {
+            shared_by.learn_found(found).await;
+            None
+        });
+        if shared.following != Following::Nothing {
+            follows::resume(&shared).await;
+        }
         let mut clocks = SuspendDetector::start();
         loop {
             let next = shared.poll();
@@ -72,6 +81,13 @@ impl Engine {
             }
             for watch in next.replaced {
                 self.cut(watch);
+            }
+            for (peer, tree) in next.callers {
+                let shared = shared.clone();
+                self.jobs.spawn(async move {
+                    callers::follow(&shared, peer, tree).await;
+                    None
+                });
             }
             while let Some(ended) = self.jobs.try_join_next() {
                 self.reap(ended);
@@ -85,6 +101,7 @@ impl Engine {
             let wake_ms = next.wake_ms.unwrap_or(look_ms).min(look_ms);
             tokio::select! {
                 () = shared.changed() => {}
+                () = shared.network_changed.notified() => self.note_network_changed(),
                 job = queue.recv() => match job {
                     Some(job) => {
                         let shared = shared.clone();
@@ -96,13 +113,23 @@ impl Engine {
             }
             if clocks.was_suspended(CLOCKS_EVERY_MS) {
                 tracing::debug!("the machine was suspended: looking at every peer");
-                shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+                self.note_network_changed();
             }
         }
         shared.input(|core, now_ms| core.coordinator.handle_shutdown(now_ms));
         shared.close();
         self.jobs.shutdown().await;
         shared.dialer.book.save().await;
+    }
+
+    /// Has every connection and every peer tried anew.
+    fn note_network_changed(&mut self) {
+        let shared = self.shared.clone();
+        self.jobs.spawn(async move {
+            shared.dialer.manager.network_changed().await;
+            shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+            None
+        });
     }
 
     fn carry_out(&mut self, action: Action) {

@@ -8,9 +8,13 @@ use eidetica_proto::Coordinator;
 use eidetica_proto::coordinator::{
     Action, CheckAnswer, ExchangeId, Options, Origin, Outcome, PeerId,
 };
+use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::transport::Discovered;
+use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::callers::Callers;
 use crate::client::dialer::Dialer;
 use crate::client::error::SyncError;
 use crate::news::{Facts, News};
@@ -21,16 +25,29 @@ use crate::store::Store;
 /// How many actions are taken at a time, so that a change of many statuses holds nothing up.
 const ACTIONS_MAX: usize = 64;
 
+/// What a node follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Following {
+    Nothing,
+    /// What a program follows, and what the store remembers.
+    Remembered,
+    /// The peers that make contact as well.
+    CallersToo,
+}
+
 /// What the engine works with.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) dialer: Dialer,
     pub(crate) news: News,
     pub(crate) random: Random,
+    pub(crate) following: Following,
     /// The zero of the coordinator's clock.
     began: Instant,
     core: Mutex<Core>,
     wake: Notify,
+    /// A program says that the network has changed.
+    pub(crate) network_changed: Notify,
 }
 
 /// The coordinator, and what it does not keep.
@@ -38,6 +55,7 @@ pub(crate) struct Core {
     pub(crate) coordinator: Coordinator,
     failures: BTreeMap<(PeerId, Option<TreeId>), Failure>,
     waiters: BTreeMap<(PeerId, TreeId), Vec<Waiter>>,
+    pub(super) callers: Callers,
     /// Watches to close because others took their places.
     replaced: Vec<ExchangeId>,
     /// The exchange that was begun last.
@@ -84,6 +102,8 @@ pub(super) struct Next {
     pub(super) actions: Vec<Action>,
     /// Watches to close.
     pub(super) replaced: Vec<ExchangeId>,
+    /// Callers to follow.
+    pub(super) callers: Vec<(PeerId, TreeId)>,
     /// There is more to do at once.
     pub(super) is_more: bool,
     pub(super) wake_ms: Option<u64>,
@@ -96,6 +116,7 @@ impl Shared {
         news: News,
         random: Random,
         options: Options,
+        following: Following,
     ) -> Self {
         let seed = u64::from_le_bytes(random.bytes());
         Self {
@@ -103,16 +124,19 @@ impl Shared {
             dialer,
             news,
             random,
+            following,
             began: Instant::now(),
             core: Mutex::new(Core {
                 coordinator: Coordinator::new(options, seed),
                 failures: BTreeMap::new(),
                 waiters: BTreeMap::new(),
+                callers: Callers::default(),
                 replaced: Vec::new(),
                 last: None,
                 is_closed: false,
             }),
             wake: Notify::new(),
+            network_changed: Notify::new(),
         }
     }
 
@@ -150,9 +174,30 @@ impl Shared {
             if self.dialer.book.learn(peer, [address], origin) {
                 core.coordinator.handle_address_learned(peer, now_ms);
             }
+            core.callers.handle_address_learned(peer);
+        }
+        if self.following == Following::CallersToo {
+            for (peer, tree) in &facts.heard_about {
+                if core.coordinator.status(*peer, *tree).is_none() {
+                    let is_known = self.dialer.book.has_address(peer);
+                    core.callers.handle_heard_about(*peer, *tree, is_known);
+                }
+            }
         }
         core.take_facts(facts, now_ms);
         look(&mut core, now_ms)
+    }
+
+    /// Learns the addresses at which the transports find known peers by themselves. Anyone can claim
+    /// a key on a local network, so peers that are not known are passed over.
+    pub(super) async fn learn_found(&self, mut found: impl Stream<Item = Discovered> + Unpin) {
+        while let Some(Discovered { key, address }) = found.next().await {
+            if self.dialer.book.knows(&key)
+                && self.dialer.book.learn(key, [address], AddressOrigin::Mdns)
+            {
+                self.input(|core, now_ms| core.coordinator.handle_address_learned(key, now_ms));
+            }
+        }
     }
 
     /// Waits until there may be something to do.
@@ -176,6 +221,7 @@ impl Shared {
                 is_more: actions.len() == ACTIONS_MAX,
                 actions,
                 replaced: std::mem::take(&mut core.replaced),
+                callers: core.callers.poll_ready(),
                 wake_ms: core.coordinator.poll_wake(),
             }
         })

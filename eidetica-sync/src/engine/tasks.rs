@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::outcome::peer_cursor;
 use super::shared::Shared;
+use crate::client::dialer::Dialer;
 use crate::client::error::SyncError;
 use crate::client::session_driver::{SessionDriver, Synced};
 use crate::client::watch_driver::{WatchDriver, WatchReport};
@@ -73,6 +74,7 @@ impl Exchange {
                 answers.push(check_answer(outcome, settled));
             }
         }
+        self.shared.dialer.announce(self.peer).await;
         Ok(Outcome::Checked(answers))
     }
 
@@ -88,7 +90,9 @@ impl Exchange {
         let session = SyncSession::new(tree, options, self.shared.random.bytes());
         let synced = self
             .shared
-            .sync(self.peer, session, progress, || self.answered());
+            .sync(&self.shared.dialer, self.peer, session, progress, || {
+                self.answered();
+            });
         let Synced { report, settled } = synced.await?;
         let cursor = peer_cursor(report.cursor);
         Ok(match report.outcome {
@@ -210,6 +214,7 @@ impl Shared {
     /// Syncs one tree with a peer, and tells programs of it.
     pub(super) async fn sync(
         &self,
+        dialer: &Dialer,
         peer: PeerId,
         session: SyncSession,
         progress: watch::Sender<Progress>,
@@ -220,7 +225,7 @@ impl Shared {
         let started = publisher.sync_started(tree, peer, addresses);
         let driver = SessionDriver {
             store: &self.store,
-            dialer: &self.dialer,
+            dialer,
             news: &self.news,
             peer,
             progress,

@@ -12,7 +12,7 @@ use super::{Inner, Node};
 use crate::client::book::Book;
 use crate::client::dialer::Dialer;
 use crate::client::peer_client::PeerClient;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Following, Shared};
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
@@ -35,6 +35,7 @@ pub struct NodeBuilder {
     random: Random,
     manager: TransportManager,
     options: Options,
+    following: Following,
 }
 
 impl NodeBuilder {
@@ -60,6 +61,20 @@ impl NodeBuilder {
     pub fn check_interval(mut self, interval: Duration) -> Self {
         let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         self.options.check_interval_ms = interval_ms.max(1);
+        self
+    }
+
+    /// Follows also the peers that exchange a tree with this node by themselves, once it is known where
+    /// they can be reached, and remembers them. Without it, a node follows those that it was told to
+    /// follow.
+    pub fn follow_callers(mut self) -> Self {
+        self.following = Following::CallersToo;
+        self
+    }
+
+    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers.
+    pub fn without_following(mut self) -> Self {
+        self.following = Following::Nothing;
         self
     }
 
@@ -97,6 +112,7 @@ impl NodeBuilder {
             random,
             manager,
             options,
+            following,
         } = self;
         let manager = Arc::new(manager);
         let news = News::new(Publisher::new());
@@ -123,12 +139,16 @@ impl NodeBuilder {
             },
         });
         let client = PeerClient::new(key.clone(), random.clone(), store.clone());
-        let dialer = Dialer {
-            client: Arc::new(client),
-            manager: manager.clone(),
-            book: Arc::new(Book::open(store.clone())),
-        };
-        let shared = Shared::new(store.clone(), dialer, news.clone(), random.clone(), options);
+        let book = Arc::new(Book::open(store.clone()));
+        let dialer = Dialer::new(Arc::new(client), manager.clone(), book);
+        let shared = Shared::new(
+            store.clone(),
+            dialer,
+            news.clone(),
+            random.clone(),
+            options,
+            following,
+        );
         let shared = Arc::new(shared);
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let engine = tokio::spawn(Engine::new(shared.clone()).run(jobs));
@@ -168,6 +188,7 @@ impl Node {
             random: Random::from_os(),
             manager: TransportManager::new(),
             options: Options::default(),
+            following: Following::Remembered,
         }
     }
 }

@@ -232,9 +232,7 @@ impl Node {
     /// Tells that the network has changed: every followed peer is tried once. That the machine was
     /// suspended is noticed without it.
     pub fn network_changed(&self) {
-        self.0
-            .shared
-            .input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+        self.0.shared.network_changed.notify_one();
     }
 
     /// Returns the known peers, each with its addresses, most promising first.

@@ -155,7 +155,7 @@ impl Node {
         };
         let header = RequestHeader::new(Request::Join(join)).encode();
         let request = OutgoingMessage::header_only(header);
-        let dialer = &self.0.shared.dialer;
+        let dialer = self.0.shared.dialer.at(&ticket.addresses);
         let reply = async {
             let (peer, _) = dialer.meet(&Peer::from(ticket)).await?;
             let reached = dialer.exchange(peer, &request).await?;

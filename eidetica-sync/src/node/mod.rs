@@ -25,6 +25,7 @@ pub(crate) mod error;
 mod follow;
 mod giving;
 mod joining;
+mod peers;
 mod read;
 mod sync;
 mod write;
@@ -33,6 +34,7 @@ pub use builder::NodeBuilder;
 pub use error::TreeError;
 pub use follow::{Follow, FollowOptions, FollowStatus};
 pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
+pub use peers::RememberedFollow;
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 
@@ -78,7 +80,10 @@ impl Node {
     /// # Errors
     /// Returns the error of the first server that does not start.
     pub async fn accept_connections(&self) -> Result<(), TransportError> {
-        self.0.manager.accept_connections(&self.0.service).await
+        self.0.manager.accept_connections(&self.0.service).await?;
+        // Peers are told where this node can be reached.
+        (self.0.shared).input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+        Ok(())
     }
 
     /// Returns the service that answers peers, for programs that mount it on their own server.

@@ -95,7 +95,7 @@ impl Node {
         .await
     }
 
-    /// Returns the entries of a tree as they arrive, from its root or from now on.
+    /// Returns the entries of a tree as they arrive, from its root, from some point, or from now on.
     ///
     /// # Errors
     /// Returns an error if the store fails.
@@ -108,6 +108,7 @@ impl Node {
         let store = self.0.store.clone();
         let next = match from {
             SubscribeFrom::Start => 0,
+            SubscribeFrom::After(entries) => entries,
             SubscribeFrom::Now => {
                 let store = store.clone();
                 blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await?
@@ -127,6 +128,8 @@ impl Node {
 pub enum SubscribeFrom {
     /// At the root.
     Start,
+    /// After this many entries, in the order of arrival.
+    After(u32),
     /// After the last stored entry.
     Now,
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use eidetica_proto::transport::Service;
+use eidetica_proto::transport::{Discovered, Service};
 use eidetica_proto::{Address, SyncTransport, TransportError, TransportErrorKind};
+use futures::Stream;
 use tokio::sync::watch;
 
 /// The transports of a node, in the order of registration.
@@ -83,6 +84,18 @@ impl TransportManager {
                 };
                 TransportError::new(TransportErrorKind::UnusableAddress, text)
             })
+    }
+
+    /// Returns the peers that the transports find by themselves.
+    pub(crate) fn discovered(&self) -> impl Stream<Item = Discovered> + Send + Unpin + use<> {
+        let transports = self.transports.iter();
+        futures::stream::select_all(transports.filter_map(|(_, it)| it.discovered()))
+    }
+
+    /// Has all transports check their connections.
+    pub(crate) async fn network_changed(&self) {
+        let transports = self.transports.iter();
+        futures::future::join_all(transports.map(|(_, it)| it.network_changed())).await;
     }
 
     /// Starts the servers of all transports, in the order of registration. Running servers continue.

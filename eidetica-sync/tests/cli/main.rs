@@ -3,6 +3,7 @@
 
 mod import;
 mod joining;
+mod live;
 mod place;
 #[cfg(unix)]
 mod serving;

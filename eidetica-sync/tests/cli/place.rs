@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -167,6 +167,12 @@ impl Started {
     pub(crate) fn stderr(&mut self) -> BufReader<ChildStderr> {
         let child = self.0.as_mut().expect("it runs until it is finished");
         BufReader::new(child.stderr.take().expect("it is piped"))
+    }
+
+    /// Returns what it prints, as it prints it.
+    pub(crate) fn stdout(&mut self) -> BufReader<ChildStdout> {
+        let child = self.0.as_mut().expect("it runs until it is finished");
+        BufReader::new(child.stdout.take().expect("it is piped"))
     }
 
     /// Waits for its end.

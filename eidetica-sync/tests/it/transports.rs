@@ -1,5 +1,7 @@
 //! Nodes that sync over real transports on loopback, each alone and both at once.
 
+use std::time::Duration;
+
 use crate::common::{anyone, assert_equal, texts, write};
 use eidetica_dag::{Role, SecretKey};
 use eidetica_proto::SyncOutcome;
@@ -8,6 +10,13 @@ use eidetica_sync::{Node, Peer};
 
 /// A node with every transport that is switched on, serving on loopback.
 async fn node(n: u8) -> Node {
+    let node = client(n).await;
+    node.accept_connections().await.expect("free ports");
+    node
+}
+
+/// A node like [`node`] that does not serve.
+async fn client(n: u8) -> Node {
     let key = SecretKey::from_bytes(&[n; 32]);
     let builder = Node::builder(MemoryStore::new(), key.clone()).with_seed([n; 32]);
     #[cfg(feature = "http")]
@@ -32,9 +41,7 @@ async fn node(n: u8) -> Node {
             .transport("p2p", iroh.await.expect("loopback"))
             .expect("the first of its name")
     };
-    let node = builder.start();
-    node.accept_connections().await.expect("free ports");
-    node
+    builder.start()
 }
 
 #[tokio::test]
@@ -150,4 +157,36 @@ async fn servers_stop_and_start_again() {
     b.sync(tree, &a.ticket(tree).await)
         .await
         .expect("a serves again");
+}
+
+/// News reach both sides at once over each transport, though b cannot be reached: by its watch, and
+/// by a push.
+#[tokio::test]
+async fn news_travel_at_once_over_every_transport() {
+    let a = node(1).await;
+    for (n, (_, address)) in (2..).zip(a.get_all_server_addresses_async().await) {
+        let b = client(n).await;
+        let tree = a.create_tree("tree", anyone(Role::Write)).await;
+        let tree = tree.expect("well formed");
+        b.follow(tree, address).await.expect("a serves");
+        let long = Duration::from_secs(30);
+        b.synced_with(tree, a.key(), long).await.expect("a serves");
+        for n in 0..20 {
+            let (from, to) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            let mut events = to.events();
+            let entry = write(from, tree, &format!("{n}")).await;
+            let arrives = async {
+                while (to.entry(tree, entry).await.expect("in memory")).is_none() {
+                    events.next().await.expect("the node lives");
+                }
+            };
+            // Far below the minute after which a check would find it.
+            let arrived = tokio::time::timeout(Duration::from_secs(20), arrives).await;
+            arrived.expect("it travels at once");
+        }
+        b.synced_with(tree, a.key(), long).await.expect("a serves");
+        assert_equal(&a, &b, tree).await;
+        b.shutdown().await.expect("nothing is left running");
+    }
+    a.shutdown().await.expect("nothing is left running");
 }

@@ -1,5 +1,6 @@
 //! Copies that stay equal by themselves, in virtual time over a network in memory.
 
+mod callers;
 mod failures;
 mod following;
 mod news;

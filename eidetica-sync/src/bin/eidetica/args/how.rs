@@ -1,4 +1,4 @@
-//! The options that `join` and `sync` share.
+//! The options of commands that connect to peers.
 
 use clap::ValueEnum;
 
@@ -30,10 +30,17 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) via: Option<Via>,
     #[command(flatten)]
-    pub(crate) tls: AskTls,
+    pub(crate) net: Net,
     /// Prints the result as a JSON object on one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How to connect to peers.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Net {
+    #[command(flatten)]
+    pub(crate) tls: AskTls,
     /// Restricts iroh to this machine: 127.0.0.1, no relays, no lookups
     #[arg(long)]
     pub(crate) loopback: bool,

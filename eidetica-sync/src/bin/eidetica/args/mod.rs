@@ -2,6 +2,7 @@
 
 mod access;
 mod how;
+mod live;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,17 +14,21 @@ use eidetica_sync::proto::{Address, Ticket, TicketError};
 pub(crate) use self::access::{
     Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
 };
-pub(crate) use self::how::{How, Via};
+pub(crate) use self::how::{How, Net, Via};
+pub(crate) use self::live::{Accept, ChangePeers, Follow, Pause, Peers, Status, Whom};
 use crate::network::tls::ServeTls;
 
 const EXAMPLES: &str = "\
 Examples:
   eidetica new notes                      create a tree; its id is printed
   eidetica append notes 'buy milk'        write an entry on top of all tips
-  eidetica serve                          serve all trees until interrupted
+  eidetica serve                          keep all trees in sync until interrupted
   eidetica invite notes                   print a ticket with which one device can join
   eidetica join 'eidetica:…'              on the other device: fetch a copy
-  eidetica sync notes                     exchange what is missing with a peer
+  eidetica serve                          on the other device: keep it in sync
+  eidetica status --watch                 show each change of what is in sync with which peer
+  eidetica log notes --follow             print entries as they arrive
+  eidetica sync notes                     without a server: exchange what is missing once
   eidetica requests                       list the devices that ask to join
   eidetica approve notes 3f2a             let one of them in
   eidetica import git . --name history    turn every commit into an entry
@@ -70,10 +75,12 @@ pub(crate) enum Command {
     Tips(OneTree),
     /// Prints the entries of a tree, in the same order on every device
     Log(Log),
-    /// Serves all trees to others until interrupted
+    /// Serves all trees and keeps them in sync with all known peers, until interrupted
     ///
-    /// Prints a ticket for each tree and reports requests to join. Meanwhile, the server runs other
-    /// commands on the same store.
+    /// Follows the peers that trees were joined from, those that joined or synced here and can be
+    /// reached, and those of `eidetica follow`. Entries travel at once, whichever side can reach the
+    /// other. Prints a ticket for each tree and reports requests to join. Meanwhile, the server runs
+    /// other commands on the same store.
     Serve(Serve),
     /// Prints a ticket for a tree that is being served from this store
     ///
@@ -86,7 +93,27 @@ pub(crate) enum Command {
     /// run it again to fetch the tree. It exits with code 4 if an admin has rejected the request.
     Join(Join),
     /// Fetches missing entries from a peer, then sends the peer what it lacks
+    ///
+    /// This happens once. `eidetica serve` does it continuously.
     Sync(Sync),
+    /// Keeps a tree in sync with a peer while a server runs; resumes after `pause`
+    Follow(Follow),
+    /// Stops contacting peers about a tree until `follow`
+    ///
+    /// Peers that have a role can still fetch the tree from this device and send entries to it.
+    Pause(Pause),
+    /// Lists the known peers and their addresses, or changes them
+    Peers(Peers),
+    /// Accepts trees that a peer offers and that are not here; lists the accepted keys
+    ///
+    /// Such a peer can fill the disk: accept trees from your own devices and from peers that you trust
+    /// alike.
+    Accept(Accept),
+    /// Shows for each tree and each peer whether they are in sync, and if not, why
+    ///
+    /// While no server runs, it says when each peer was last reached; with --watch, this command keeps
+    /// the trees in sync itself.
+    Status(Status),
     /// Lists requests to join: tree, key, role, time, and the requester's note
     Requests(Requests),
     /// Approves a request to join
@@ -255,6 +282,12 @@ pub(crate) struct Log {
     /// Adds the entry's canonical bytes and its signature, in hexadecimal digits
     #[arg(long, requires = "json")]
     pub(crate) raw: bool,
+    /// Continues with entries as they arrive, until interrupted. If no server runs, this command keeps
+    /// the tree in sync itself
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) net: Net,
 }
 
 #[derive(Debug, clap::Args)]
@@ -271,9 +304,13 @@ pub(crate) struct Serve {
     /// Disables iroh
     #[arg(long)]
     pub(crate) no_iroh: bool,
-    /// Restricts iroh to this machine: 127.0.0.1, no relays, no lookups
-    #[arg(long)]
-    pub(crate) loopback: bool,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    /// Compares all trees with each peer this often, in seconds. Entries travel at once; this finds
+    /// what was lost on the way
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) check_interval: u64,
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args::{Approve, Grant, OfTree, Reject, Requests, Revoke};
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Result};
-use crate::output::text::{count, first_line, printable, utc};
+use crate::output::text::{count, first_line, one_line, utc};
 use crate::store::trees::{self, Named, PREFIX_DIGITS_MIN};
 
 /// How many characters of a requester's note are shown: all that a note can have.
@@ -66,7 +66,7 @@ pub(crate) async fn requests(session: &Session, args: Requests) -> Result<()> {
             "{}  {key}  {role:<5}  {}{state}  {}  {}",
             tree.short(),
             utc(asked_ms),
-            name.map_or("(not here)".into(), printable),
+            name.map_or("(not here)".into(), one_line),
             quoted(&waiting.note),
         ))?;
     }
@@ -118,7 +118,7 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     console.note(format_args!(
         "{key} {} {:?}",
         role_phrase(granted),
-        printable(&name)
+        one_line(&name)
     ));
     if wanted > Some(granted) && args.role.is_none() {
         console.note(format_args!(
@@ -171,7 +171,7 @@ pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
         "{} {} {:?}",
         named(&subject),
         role_phrase(role),
-        printable(&name)
+        one_line(&name)
     );
     if access.contains(&(subject, role)) {
         console.note(format_args!("{done} already"));
@@ -226,13 +226,13 @@ pub(crate) async fn revoke(session: &Session, args: Revoke) -> Result<()> {
             "{} no longer has a role in {:?}, on this device and on those that learn of it; it keeps \
              what it has fetched",
             named(&subject),
-            printable(&name)
+            one_line(&name)
         )),
         Some(role) => console.note(format_args!(
             "{} no longer has a role of its own, but anyone {} {:?}",
             named(&subject),
             role_phrase(role),
-            printable(&name)
+            one_line(&name)
         )),
     }
     let invites = node

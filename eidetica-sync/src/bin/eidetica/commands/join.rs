@@ -1,7 +1,7 @@
 //! `join`: fetches the tree of a ticket, after asking to join if that is needed.
 
-use eidetica_sync::JoinOptions;
 use eidetica_sync::dag::{Role, current_access};
+use eidetica_sync::{JoinOptions, Peer};
 
 use crate::args::Join;
 use crate::commands::access::role_phrase;
@@ -10,8 +10,7 @@ use crate::commands::sync::plan::{Plan, routes};
 use crate::commands::sync::run::make_equal;
 use crate::output::failure::{Context, Result};
 use crate::output::text::{count, first_line};
-use crate::store::peers::{self, RememberedPeer};
-use crate::store::{asked, trees};
+use crate::store::{asked, peers, trees};
 
 /// How many characters of a tree's name a summary shows.
 const NAME_CHARS_MAX: usize = 60;
@@ -20,10 +19,13 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
     let opened = session.open_or_create()?;
     let (store, console) = (&*opened.store, &session.console);
     let tree = args.ticket.tree;
-    let known = RememberedPeer::new(args.ticket.peer, args.ticket.addresses);
+    let known = Peer::from(&args.ticket);
     let routes = routes(vec![known.clone()], args.how.via)?;
-    // Remember the peer first, so that `sync` can continue a join that was interrupted.
-    peers::remember(store, tree, known)?;
+    // Remember the peer first, so that `sync` can continue a join that was interrupted. Without a key,
+    // that has to wait for an answer.
+    if known.key.is_some() {
+        peers::remember(&opened.start(), tree, &known).await?;
+    }
     let before = asked::load(store, tree)?;
     let was = before.clone().unwrap_or_default();
     let ask = JoinOptions {
@@ -48,11 +50,14 @@ pub(crate) async fn join(session: &Session, args: Join) -> Result<()> {
         out.line(tree)?;
         out.flush()?;
     }
+    let keeps = match session.server() {
+        Some(_) => "the server keeps it in sync",
+        None => "`eidetica serve` keeps it in sync",
+    };
     console.note(format_args!(
-        "{:?} is here with {}; `eidetica sync {}` keeps it up to date",
+        "{:?} is here with {}; {keeps}",
         first_line(&name, NAME_CHARS_MAX),
         count(entries.into(), "entry", "entries"),
-        tree.short()
     ));
     let access = store.snapshot(tree).and_then(|it| current_access(&*it));
     let access = access.context("could not read the roles of the tree")?;

@@ -1,15 +1,18 @@
 //! `log`: prints the entries of a tree, in the same order on every device.
 
 use data_encoding::HEXLOWER;
-use eidetica_sync::dag::{AccessChange, Body, SignedEntry, Subject};
+use eidetica_sync::dag::{AccessChange, Body, EntryId, SignedEntry, Subject, TreeId};
+use eidetica_sync::{Node, SubscribeFrom};
 use serde_json::{Value, json};
 
 use crate::args::Log;
 use crate::commands::access::role_phrase;
 use crate::commands::session::Session;
+use crate::network::transports::connect;
 use crate::output::failure::{Context, Result};
+use crate::output::out::Out;
 use crate::output::text::{first_line, utc};
-use crate::store::trees;
+use crate::store::{peers, trees};
 
 /// How many characters of an entry's text are shown: with the columns before it, about as many as
 /// fit on a wide terminal.
@@ -18,28 +21,90 @@ const TEXT_CHARS_MAX: usize = 100;
 pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
     let opened = session.open()?;
     let tree = trees::find(&*opened.store, &args.tree)?.tree;
-    let node = opened.start();
-    let failed = "could not read the tree";
-    let mut log = node.log(tree).await.context(failed)?;
+    let node = match args.follow && session.server().is_none() {
+        true => {
+            let known = peers::of_tree(&opened.start(), tree).await?;
+            let addresses = known.iter().flat_map(|peer| &peer.addresses);
+            connect(session, &opened, addresses, &args.net)
+                .await?
+                .start()
+        }
+        false => opened.start(),
+    };
+    if !args.follow {
+        return print_log(session, &node, tree, &args).await.map(|_| ());
+    }
+    let mut interruption = session.console.interruption()?;
+    let following = async {
+        let printed = print_log(session, &node, tree, &args).await?;
+        print_arrivals(session, &node, tree, &args, printed).await
+    };
+    let followed = tokio::select! {
+        followed = following => followed,
+        () = interruption.wait() => Ok(()),
+    };
+    if session.server().is_none()
+        && let Err(error) = node.shutdown().await
+    {
+        tracing::warn!(%error, "the transports did not close cleanly");
+    }
+    followed
+}
+
+const READ_FAILED: &str = "could not read the tree";
+
+/// Prints all entries that are stored, and returns how many those are.
+async fn print_log(session: &Session, node: &Node, tree: TreeId, args: &Log) -> Result<u32> {
+    let mut log = node.log(tree).await.context(READ_FAILED)?;
     let mut out = session.console.out();
+    let mut printed = 0;
     while let Some(entry) = log.next() {
-        let entry = entry.context(failed)?;
-        let contested_by = log.contested_by(&entry).context(failed)?;
-        if args.json {
-            let mut value = as_json(&entry, args.raw);
-            value["after_revocation"] = contested_by.map(|by| by.to_string()).into();
-            out.json(&value)?;
-        } else if let Some(by) = contested_by {
-            let by = by.short();
-            out.line(format_args!(
-                "{}  [after revocation {by}]",
-                for_people(&entry)
-            ))?;
-        } else {
-            out.line(for_people(&entry))?;
+        let entry = entry.context(READ_FAILED)?;
+        let contested_by = log.contested_by(&entry).context(READ_FAILED)?;
+        print(&mut out, &entry, contested_by, args)?;
+        printed += 1;
+    }
+    out.flush()?;
+    Ok(printed)
+}
+
+/// Prints the entries that arrive after the first `printed`.
+async fn print_arrivals(
+    session: &Session,
+    node: &Node,
+    tree: TreeId,
+    args: &Log,
+    printed: u32,
+) -> Result<()> {
+    let arrivals = node.subscribe(tree, SubscribeFrom::After(printed)).await;
+    let mut arrivals = arrivals.context(READ_FAILED)?;
+    while let Some(entry) = arrivals.next().await.context(READ_FAILED)? {
+        // Stdout is not held between entries: a server writes to it too.
+        let mut out = session.console.out();
+        print(&mut out, &entry, None, args)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn print(
+    out: &mut Out,
+    entry: &SignedEntry,
+    contested_by: Option<EntryId>,
+    args: &Log,
+) -> Result<()> {
+    if args.json {
+        let mut value = as_json(entry, args.raw);
+        value["after_revocation"] = contested_by.map(|by| by.to_string()).into();
+        return out.json(&value);
+    }
+    match contested_by {
+        None => out.line(for_people(entry)),
+        Some(by) => {
+            let (line, by) = (for_people(entry), by.short());
+            out.line(format_args!("{line}  [after revocation {by}]"))
         }
     }
-    out.flush()
 }
 
 /// Returns the kind of an entry, its text if it has one, and the length of its payload.

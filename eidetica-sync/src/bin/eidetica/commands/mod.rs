@@ -3,12 +3,15 @@
 
 pub(crate) mod access;
 pub(crate) mod append;
+pub(crate) mod follow;
 pub(crate) mod import;
 pub(crate) mod invites;
 pub(crate) mod join;
 pub(crate) mod log;
+pub(crate) mod peers;
 pub(crate) mod serve;
 pub(crate) mod session;
+pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod ticket;
 pub(crate) mod trees;
@@ -33,6 +36,11 @@ pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> 
         Command::Ticket(args) => ticket::ticket(session, &args.tree).await,
         Command::Join(args) => join::join(session, args).await,
         Command::Sync(args) => sync::sync(session, args).await,
+        Command::Follow(args) => follow::follow(session, args).await,
+        Command::Pause(args) => follow::pause(session, args).await,
+        Command::Peers(args) => peers::run(session, args).await,
+        Command::Accept(args) => follow::accept(session, args).await,
+        Command::Status(args) => status::run(session, args).await,
         Command::Requests(args) => access::requests(session, args).await,
         Command::Approve(args) => access::approve(session, args).await,
         Command::Reject(args) => access::reject(session, args).await,

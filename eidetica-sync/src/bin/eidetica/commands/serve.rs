@@ -1,7 +1,9 @@
-//! `serve`: serves all trees of the store, and runs other commands on it meanwhile.
+//! `serve`: serves all trees of the store, keeps them in sync with peers, and runs other commands on it
+//! meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use eidetica_sync::dag::{PublicKey, Role, TreeId};
 use eidetica_sync::http::HttpTransport;
@@ -16,7 +18,7 @@ use crate::commands::session::Session;
 use crate::control::server::Control;
 use crate::network::transports::{with_http, with_iroh};
 use crate::output::failure::{Context, Failure, Result};
-use crate::output::text::{count, printable};
+use crate::output::text::{count, one_line};
 use crate::signals::Interruption;
 use crate::store::dir::{Opened, ServedTree, Serving};
 use crate::store::trees::{self, Named};
@@ -25,16 +27,18 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let dir = &session.dir;
     let mut opened = session.open()?;
     let mut interruption = Interruption::listen()?;
-    let mut node = opened.node();
+    let interval = Duration::from_secs(args.check_interval);
+    let mut node = opened.node().follow_callers().check_interval(interval);
     let mut certificate = None;
     if !args.no_http {
         let http = HttpTransport::builder().bind(args.http);
+        let http = args.net.tls.apply(session, http)?;
         let (http, to_give) = args.tls.apply(dir, http)?;
         node = with_http(node, http)?;
         certificate = to_give;
     }
     if !args.no_iroh {
-        node = with_iroh(node, &opened.key, args.loopback).await?;
+        node = with_iroh(node, &opened.key, args.net.loopback).await?;
     }
     let node = node.start();
     let events = node.events();
@@ -158,7 +162,7 @@ async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
                 let entries = count(arrivals.len() as u64, "entry", "entries");
                 let tree = tree.short();
                 let note = format!("{entries} in {tree} from {from}");
-                session.console.note(printable(&note));
+                session.console.note(one_line(&note));
             }
             // Repeated requests must not fill the log.
             Event::JoinRequested { tree, key, role } if reported.insert((tree, key)) => {
@@ -190,7 +194,7 @@ async fn describe_request(
         "{key} asks to {role} {name:?} {note}\n  \
          eidetica approve {tree} {short}    or    eidetica reject {tree} {short}",
         role = role_name(role),
-        name = printable(&name),
+        name = one_line(&name),
         note = note.unwrap_or_default(),
         tree = tree.short(),
         short = key.short()

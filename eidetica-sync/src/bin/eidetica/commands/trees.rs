@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::args::{Anyone, Ls, New};
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Result};
-use crate::output::text::printable;
+use crate::output::text::one_line;
 use crate::store::trees::{find, info};
 
 pub(crate) fn init(session: &Session) -> Result<()> {
@@ -48,7 +48,7 @@ pub(crate) fn ls(session: &Session, args: Ls) -> Result<()> {
             let tree = tree.to_string();
             out.json(&json!({"tree": tree, "name": name, "entries": entries, "tips": tips}))?;
         } else {
-            let (tips, name) = (info.tip_count, printable(name));
+            let (tips, name) = (info.tip_count, one_line(name));
             out.line(format_args!("{tree}  {entries:>8}  {tips:>4}  {name}"))?;
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::args::Verify;
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Hint, Result};
-use crate::output::text::{count, printable};
+use crate::output::text::{count, one_line};
 use crate::store::trees::{self, Named};
 
 pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
@@ -18,7 +18,11 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
     let mut out = session.console.out();
     let (mut problems_found, mut damaged) = (0, 0);
     for Named { tree, name } in trees {
-        let failed = format!("could not read the whole tree {} ({name})", tree.short());
+        let failed = format!(
+            "could not read the whole tree {} ({})",
+            tree.short(),
+            one_line(&name)
+        );
         let snapshot = opened.store.snapshot(tree).context(&failed)?;
         let entries = snapshot.entry_count();
         let mut progress = session.console.progress("verifying");
@@ -37,7 +41,7 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
             let tree = tree.to_string();
             out.json(&json!({"tree": tree, "entries": entries, "problems": problems}))?;
         } else if problems.is_empty() {
-            let which = format!("  {}  {}", tree.short(), printable(&name));
+            let which = format!("  {}  {}", tree.short(), one_line(&name));
             let which = if args.all { &which } else { "" };
             out.line(format_args!("ok {entries} entries{which}"))?;
         } else {

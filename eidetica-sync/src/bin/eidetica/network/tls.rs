@@ -39,7 +39,7 @@ pub(crate) struct ServeTls {
 }
 
 /// The certificates that a client trusts.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct AskTls {
     /// Trusts the certificates in this PEM file over HTTPS, instead of the system's
     #[arg(long, value_name = "FILE")]

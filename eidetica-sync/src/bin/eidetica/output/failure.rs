@@ -6,7 +6,7 @@ use std::io;
 
 use eidetica_sync::store::BoxedError;
 
-use crate::output::text::printable;
+use crate::output::text::{one_line, printable};
 
 /// The result of a command or a part of it.
 pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
@@ -125,7 +125,7 @@ impl fmt::Display for Failure {
             let text = cause.to_string();
             // Many errors include the text of their cause.
             if !said.contains(&text) {
-                write!(f, "\n  caused by: {}", printable(&text))?;
+                write!(f, "\n  caused by: {}", one_line(&text))?;
                 said = text;
             }
         }

@@ -4,15 +4,26 @@ use jiff::Timestamp;
 
 /// Returns text from elsewhere without anything that would steer a terminal. Lines stay lines.
 pub(crate) fn printable(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(one_line).collect();
+    lines.join("\n")
+}
+
+/// Returns text from elsewhere on one line, without anything that would steer a terminal.
+pub(crate) fn one_line(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        match c {
-            '\n' => printable.push(c),
-            c if c.is_control() => printable.extend(c.escape_default()),
-            c => printable.push(c),
+        match c.is_control() || steers(c) {
+            true => printable.extend(c.escape_default()),
+            false => printable.push(c),
         }
     }
     printable
+}
+
+/// Tells whether a character that is no control character breaks a line, or turns the direction of
+/// the text around it.
+fn steers(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns one line of text from elsewhere, at most `chars_max` characters of it.
@@ -22,7 +33,7 @@ pub(crate) fn first_line(text: &str, chars_max: usize) -> String {
     if cut.len() < line.len() {
         cut.push('…');
     }
-    printable(&cut)
+    one_line(&cut)
 }
 
 /// Returns a number of things: `1 entry`, `2 entries`.
@@ -66,6 +77,15 @@ mod tests {
         for beyond in [253_402_300_800_000, u64::MAX] {
             assert_eq!(utc(beyond), "after the year 9999");
         }
+    }
+
+    #[test]
+    fn nothing_from_elsewhere_steers_a_terminal() {
+        let text = "a\u{1b}[2J\r\nb\u{85}\u{202e}c\u{2028}ü";
+        let line = "a\\u{1b}[2J\\r\\nb\\u{85}\\u{202e}c\\u{2028}ü";
+        assert_eq!(one_line(text), line);
+        let lines = "a\\u{1b}[2J\\r\nb\\u{85}\\u{202e}c\\u{2028}ü";
+        assert_eq!(printable(text), lines);
     }
 
     #[test]

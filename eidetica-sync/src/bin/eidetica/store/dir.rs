@@ -265,11 +265,11 @@ impl Opened {
         Node::builder_with(self.store.clone(), self.key.clone())
     }
 
-    /// Returns the server's node, or starts one without transports.
+    /// Returns the server's node, or starts one without transports, which follows nothing.
     pub(crate) fn start(&self) -> Node {
         match &self.server {
             Some(node) => node.clone(),
-            None => self.node().start(),
+            None => self.node().without_following().start(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt: one peer, at one address.
+//! One attempt with one peer.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::plan::{Done, Outcome, Plan, Route};
 use crate::output::console::Console;
 
-/// Syncs with one peer at one address, after asking to join if that is needed.
+/// Syncs with one peer, after asking to join if that is needed.
 pub(crate) async fn attempt(
     console: &Console,
     node: &Node,
@@ -18,6 +18,11 @@ pub(crate) async fn attempt(
     route: &Route,
 ) -> Result<Outcome, Arc<SyncError>> {
     let tree = plan.tree;
+    let mut route = route.clone();
+    if route.peer.is_none() {
+        route.peer = Some(node.identify(&Peer::from(&route)).await?);
+    }
+    let route = &route;
     let Some(ask) = &plan.ask else {
         return one(console, node, tree, route).await.map(Outcome::Synced);
     };
@@ -32,18 +37,18 @@ pub(crate) async fn attempt(
     let begun = Instant::now();
     let mut ticket = Ticket::new(tree);
     ticket.peer = route.peer;
-    ticket.addresses = vec![route.address.clone()];
+    ticket.addresses.clone_from(&route.addresses);
     ticket.invite.clone_from(&plan.invite);
     let joining = node.join(&ticket, ask.clone());
     match watch(console, node, tree, joining).await? {
-        Joined::Synced(report) => Ok(Outcome::Synced(Done::new(route, report, begun))),
-        Joined::Rejected => Ok(Outcome::Rejected(route.clone())),
+        Joined::Synced(report) => Ok(Outcome::Synced(Done::new(node, route, report, begun))),
+        Joined::Rejected => Ok(Outcome::Rejected(route.answered(node))),
         // The role is undecided, but the tree may be readable meanwhile.
         Joined::Pending if asks_first => match one(console, node, tree, route).await {
-            Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.clone())),
+            Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.answered(node))),
             result => result.map(Outcome::Synced),
         },
-        Joined::Pending => Ok(Outcome::Pending(route.clone())),
+        Joined::Pending => Ok(Outcome::Pending(route.answered(node))),
     }
 }
 
@@ -84,7 +89,7 @@ fn is_not_found(error: &SyncError) -> bool {
     refused.code == ErrorCode::NotFound
 }
 
-/// Syncs at one address.
+/// Syncs with one peer.
 pub(crate) async fn one(
     console: &Console,
     node: &Node,
@@ -92,17 +97,14 @@ pub(crate) async fn one(
     route: &Route,
 ) -> Result<Done, Arc<SyncError>> {
     let begun = Instant::now();
-    let peer = Peer {
-        key: route.peer,
-        addresses: vec![route.address.clone()],
-    };
-    let running = node.begin_sync(tree, peer, SyncOptions::default()).await?;
+    let running = node.begin_sync(tree, route, SyncOptions::default());
+    let running = running.await?;
     let mut seen = running.progress();
     let mut finished = std::pin::pin!(running.finish());
     let mut progress = console.progress("receiving");
     loop {
         tokio::select! {
-            result = &mut finished => return result.map(|report| Done::new(route, report, begun)),
+            result = &mut finished => return result.map(|report| Done::new(node, route, report, begun)),
             Ok(()) = seen.changed() => {
                 let at = *seen.borrow_and_update();
                 if at.to_send > 0 && at.received >= at.expected {

@@ -132,8 +132,8 @@ impl Done {
         let mut out = console.out();
         out.json(&json!({
             "tree": tree.to_string(),
-            "transport": self.route.address.kind(),
-            "address": self.route.address,
+            "transport": self.route.address().kind(),
+            "address": self.route.address(),
             "outcome": self.report.outcome,
             "seconds": self.seconds,
             "stats": self.report.stats,
@@ -162,7 +162,7 @@ impl Done {
             count(stats.sent, "entry", "entries"),
             bytes(stats.sent_bytes + stats.request_bytes),
             count(stats.round_trips.into(), "round trip", "round trips"),
-            self.route.address.kind(),
+            self.route.address().kind(),
             self.seconds
         )
     }
@@ -179,8 +179,8 @@ pub(crate) fn whose_turn(key: &PublicKey, plan: &Plan<'_>, route: &Route) -> Str
     let role = plan.ask.as_ref().and_then(|ask| ask.role);
     let role = role_name(role.unwrap_or(Role::Read));
     let (asked, which) = match route.peer {
-        Some(peer) => (format!("{peer} at {}", route.address), peer.short()),
-        None => (route.address.to_string(), "that was asked".to_owned()),
+        Some(peer) => (format!("{peer} at {}", route.address()), peer.short()),
+        None => (route.address().to_string(), "that was asked".to_owned()),
     };
     format!(
         "an admin of the tree {tree} must approve this device\n  \
@@ -198,7 +198,7 @@ pub(crate) fn rejected(plan: &Plan<'_>, route: &Route) -> Failure {
     Failure::rejected(format!(
         "an admin of the tree {} has rejected this device's request, according to {}",
         plan.tree.short(),
-        route.address
+        route.address()
     ))
     .hint("ask an admin to grant a role to this device's key")
 }
@@ -216,8 +216,8 @@ pub(crate) fn print_state(
     let mut out = console.out();
     out.json(&json!({
         "tree": plan.tree.to_string(),
-        "transport": route.address.kind(),
-        "address": route.address,
+        "transport": route.address().kind(),
+        "address": route.address(),
         "state": state,
     }))?;
     out.flush()

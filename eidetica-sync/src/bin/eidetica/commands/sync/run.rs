@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_sync::dag::TreeId;
-use eidetica_sync::http::HttpTransport;
 use eidetica_sync::proto::{Backoff, BackoffPolicy, SyncFault};
-use eidetica_sync::store::Store;
-use eidetica_sync::{Node, SyncError};
+use eidetica_sync::{Node, Peer, SyncError};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::time::Instant;
@@ -15,14 +13,14 @@ use tokio::time::Instant;
 use super::attempt::attempt;
 use super::plan::{Done, Outcome, Plan, Route};
 use super::report;
-use crate::args::{How, Via};
 use crate::commands::session::Session;
-use crate::network::transports::{with_http, with_iroh};
+use crate::network::transports::connect;
 use crate::output::console::Console;
 use crate::output::failure::{Context, Failure, Result};
-use crate::output::text::printable;
+use crate::output::text::{one_line, printable};
 use crate::store::dir::Opened;
 use crate::store::{asked, peers};
+
 /// How often a device that waits for an admin asks again: soon at first, when the admin may be sitting
 /// beside it, and twice a minute in the end.
 const WAITING: BackoffPolicy = BackoffPolicy {
@@ -31,87 +29,91 @@ const WAITING: BackoffPolicy = BackoffPolicy {
     cap_ms: 30_000,
 };
 
-/// Carries out a plan, and remembers the outcome.
+/// Carries out a plan with the server's node or with one of its own, and remembers the outcome.
 pub(crate) async fn make_equal(
     session: &Session,
     opened: &Opened,
     routes: Vec<Route>,
     mut plan: Plan<'_>,
 ) -> Result<Done> {
-    let (store, tree) = (&*opened.store, plan.tree);
-    match try_all(session, opened, routes, &mut plan).await {
+    let mut interruption = session.console.interruption()?;
+    let shared = opened.server.as_ref();
+    // The certificates that the server trusts were settled when it started; a node of its own can
+    // trust others.
+    let node = match shared.filter(|_| !plan.how.net.tls.is_given()) {
+        Some(node) => node.clone(),
+        None => {
+            let addresses = routes.iter().flat_map(|route| &route.addresses);
+            let node = connect(session, opened, addresses, &plan.how.net).await?;
+            node.without_following().start()
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = try_until_decided(&session.console, &node, &routes, &mut plan) => outcome,
+        () = interruption.wait() => Err(Failure::new("interrupted")
+            .hint("run the command again; it continues from what is stored")
+            .into()),
+    };
+    let result = conclude(session, shared.unwrap_or(&node), &routes, &plan, outcome).await;
+    if shared.is_none()
+        && let Err(error) = node.shutdown().await
+    {
+        tracing::warn!(%error, "the transports did not close cleanly");
+    }
+    result
+}
+
+/// Remembers the outcome, and reports one that is no success.
+async fn conclude(
+    session: &Session,
+    node: &Node,
+    routes: &[Route],
+    plan: &Plan<'_>,
+    outcome: Result<Outcome>,
+) -> Result<Done> {
+    let (store, tree) = (&**node.store(), plan.tree);
+    match outcome {
         Ok(Outcome::Synced(done)) => {
             asked::forget(store, tree)?;
+            let at = Peer {
+                key: done.route.peer,
+                addresses: vec![done.route.address().clone()],
+            };
+            peers::remember(node, tree, &at).await?;
             Ok(done)
         }
         Ok(Outcome::Pending(route)) => {
-            report::print_state(&session.console, "pending", &plan, &route)?;
-            Err(report::pending(&opened.key.public(), &plan, &route).into())
+            // `serve` fetches the tree as soon as an admin has approved.
+            peers::remember(node, tree, &Peer::from(&route)).await?;
+            report::print_state(&session.console, "pending", plan, &route)?;
+            Err(report::pending(&node.key(), plan, &route).into())
         }
         Ok(Outcome::Rejected(route)) => {
             asked::forget(store, tree)?;
-            forget_if_absent(store, tree)?;
-            report::print_state(&session.console, "rejected", &plan, &route)?;
-            Err(report::rejected(&plan, &route).into())
+            forget_if_absent(node, routes, tree).await?;
+            report::print_state(&session.console, "rejected", plan, &route)?;
+            Err(report::rejected(plan, &route).into())
         }
         Err(stop) => {
             if !plan.was_asked {
-                forget_if_absent(store, tree)?;
+                forget_if_absent(node, routes, tree).await?;
             }
             Err(stop)
         }
     }
 }
 
-/// Forgets the peers of a tree that is not in the store.
-fn forget_if_absent(store: &dyn Store, tree: TreeId) -> Result<()> {
-    let got = store.snapshot(tree).map(|it| it.entry_count());
-    match got.context("could not read the store")? {
-        0 => peers::forget(store, tree),
-        _ => Ok(()),
+/// Stops following the peers of a tree that is not in the store.
+async fn forget_if_absent(node: &Node, routes: &[Route], tree: TreeId) -> Result<()> {
+    let got = node.store().snapshot(tree).map(|it| it.entry_count());
+    if got.context("could not read the store")? > 0 {
+        return Ok(());
     }
-}
-
-/// Tries the routes, with the server's node or with one of its own.
-async fn try_all(
-    session: &Session,
-    opened: &Opened,
-    routes: Vec<Route>,
-    plan: &mut Plan<'_>,
-) -> Result<Outcome> {
-    let mut interruption = session.console.interruption()?;
-    let shared = opened.server.as_ref();
-    // The certificates that the server trusts were settled when it started; a node of its own can
-    // trust others.
-    let shared = shared.filter(|_| !plan.how.tls.is_given());
-    let node = match shared {
-        Some(node) => node.clone(),
-        None => connect(session, opened, &routes, plan.how).await?,
-    };
-    let outcome = tokio::select! {
-        outcome = try_until_decided(&session.console, &node, &routes, plan) => outcome,
-        () = interruption.wait() => Err(Failure::new("interrupted")
-            .hint("run the command again; it continues from what is stored")
-            .into()),
-    };
-    if shared.is_none()
-        && let Err(error) = node.shutdown().await
-    {
-        tracing::warn!(%error, "the transports did not close cleanly");
+    for peer in routes.iter().filter_map(|route| route.peer) {
+        let forgotten = node.unfollow(tree, peer).await;
+        forgotten.context("could not forget the peers of the tree")?;
     }
-    outcome
-}
-
-/// Starts a node with the transports that the routes need.
-async fn connect(session: &Session, opened: &Opened, routes: &[Route], how: &How) -> Result<Node> {
-    let http = how.tls.apply(session, HttpTransport::builder())?;
-    let mut node = with_http(opened.node(), http)?;
-    let is_iroh = |route: &Route| Via::Iroh.kinds().contains(&route.address.kind());
-    // A device's key has one endpoint, and while a server runs, that is the server's.
-    if opened.server.is_none() && routes.iter().any(is_iroh) {
-        node = with_iroh(node, &opened.key, how.loopback).await?;
-    }
-    Ok(node.start())
+    Ok(())
 }
 
 /// Tries all routes, again and again if the plan is to wait and waiting may help.
@@ -136,7 +138,7 @@ async fn try_until_decided(
                 plan.was_asked = true;
                 report::whose_turn(&node.key(), plan, route)
             }
-            Err(Failed { error, .. }) if error.is_transient() => error.to_string(),
+            Err(Failed { error, .. }) if error.is_transient() => one_line(&error.to_string()),
             _ => String::new(),
         };
         if why.is_empty() || !plan.wait {
@@ -169,10 +171,6 @@ async fn try_in_order(
     let mut left = routes.len();
     for route in routes {
         left -= 1;
-        // A peer with a pending request answers alike at all its addresses; another peer may not.
-        if pending.is_some_and(|it| it.peer.is_some() && it.peer == route.peer) {
-            continue;
-        }
         let error = match attempt(console, node, plan, route).await {
             Ok(Outcome::Pending(_)) => {
                 pending = pending.or(Some(route));
@@ -181,20 +179,20 @@ async fn try_in_order(
             Ok(outcome) => return Ok(outcome),
             Err(error) => error,
         };
-        // At another address of the same list, another peer may answer.
         let another_may_help = matches!(
             &*error,
-            SyncError::Transport { .. }
+            SyncError::NoAddress
+                | SyncError::Transport { .. }
                 | SyncError::Peer {
                     source: SyncFault::Refused(_),
                     ..
                 }
         );
         if another_may_help && left > 0 && !is_quiet {
-            console.note(printable(&format!("{error}; trying the next address")));
+            console.note(one_line(&format!("{error}; trying the next peer")));
         }
         // A peer that answered says more about the tree than one that did not.
-        let tells_more = !matches!(&*error, SyncError::Transport { .. });
+        let tells_more = !matches!(&*error, SyncError::NoAddress | SyncError::Transport { .. });
         if tells_more || worst.is_none() {
             let route = route.clone();
             worst = Some(Failed { route, error });
