@@ -209,7 +209,7 @@ pub(crate) struct New {
 pub(crate) enum Import {
     /// Turns every commit of a git repository into an entry with the same parents
     ///
-    /// Reads all branches and tags, but no stashes and notes. An entry holds the commit's id, author,
+    /// Reads HEAD, the local and remote branches and the tags, and no other refs. An entry holds the commit's id, author,
     /// date and message, and none of its files; this device signs it. The tree's root is the parent of
     /// commits without parents. Prints the tree's id.
     Git(ImportGit),
@@ -230,6 +230,12 @@ pub(crate) struct ImportGit {
     /// Stops after this many commits, parents first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
+    /// Reads this branch, tag or other ref instead of all branches and tags; can be repeated
+    #[arg(long = "ref", value_name = "REF")]
+    pub(crate) refs: Vec<String>,
+    /// Imports a shallow clone, whose oldest commits have lost their parents
+    #[arg(long)]
+    pub(crate) shallow: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod dag;
 mod git;
+mod text;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use eidetica_sync::Node;
 use eidetica_sync::dag::{Body, Entry, EntryId, SecretKey, TreeId, VerifiedEntry};
 
-use self::git::{Commit, CommitId, Commits};
+use self::git::{Commit, CommitId, Commits, Start};
 use crate::args::ImportGit;
 use crate::commands::session::Session;
 use crate::commands::trees::access_of;
@@ -26,14 +27,26 @@ const BATCH_BYTES: usize = 8 << 20;
 pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
     let repo = session.path(&args.repo);
     git::check_repository(&repo)?;
-    let commits = git::count_commits(&repo)?;
+    let console = &session.console;
+    let is_shallow = git::is_shallow(&repo)?;
+    if is_shallow && !args.shallow {
+        let text = format!("{} is a shallow clone: its history is cut", repo.display());
+        return Err(Failure::new(text)
+            .hint("run `git fetch --unshallow` in it, or use --shallow to import what is there")
+            .into());
+    }
+    let start = Start::find(&repo, &args.refs)?;
+    let limit = args.limit.map_or(u64::MAX, u64::from);
+    let commits = git::check_commits(&repo, &start, limit)?;
     if commits == 0 {
         let text = format!("there are no commits in {}", repo.display());
         return Err(Failure::new(text)
             .hint("make a commit first, or name another repository")
             .into());
     }
-    let limit = args.limit.map_or(u64::MAX, u64::from);
+    if is_shallow {
+        console.note("the clone is shallow: the imported history is cut");
+    }
     let name = args.name.unwrap_or_else(|| name_of(&repo));
 
     let opened = session.open_or_create()?;
@@ -53,9 +66,8 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
         shortened: 0,
         stored: 0,
     };
-    let console = &session.console;
     let progress = console.progress("importing");
-    let result = import.run(&repo, limit, commits.min(limit), progress).await;
+    let result = import.run(&repo, &start, commits, progress).await;
     if result.is_err() {
         let stored = count(import.stored, "commit", "commits");
         console.note(format_args!(
@@ -104,14 +116,14 @@ impl Importer {
     async fn run(
         &mut self,
         repo: &Path,
-        limit: u64,
+        start: &Start,
         total: u64,
         mut progress: Progress,
     ) -> Result<()> {
-        let mut commits = Commits::read(repo)?;
+        let mut commits = Commits::read(repo, start)?;
         progress.set(0, Some(total));
         let mut taken = 0;
-        while taken < limit {
+        while taken < total {
             let Some(commit) = commits.next()? else {
                 commits.finish()?;
                 break;
