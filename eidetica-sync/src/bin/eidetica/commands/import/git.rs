@@ -98,7 +98,7 @@ fn git(repo: &Path) -> Command {
     }
     // The history as it was written: no replaced commits, no grafted parents.
     git.env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("GIT_GRAFT_FILE", "/dev/null");
+        .env("GIT_GRAFT_FILE", "");
     // Some messages of git are recognised.
     git.env("LC_ALL", "C");
     git
