@@ -1,4 +1,4 @@
-//! Sending what is new without asking first, and giving a tree to a peer that lacks it.
+//! Sending new entries without asking first, and giving a tree to a peer that lacks it.
 //!
 //! Up to some arrival the peer is known to have everything, because a comparison ended equal or an
 //! acknowledgement said so. What arrived later, less what the peer brought, is sent at once. If the

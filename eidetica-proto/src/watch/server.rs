@@ -50,7 +50,7 @@ struct Watched {
 /// How far a watcher has been sent the log of a tree.
 #[derive(Clone, Copy)]
 enum Place {
-    /// As far as its cursor says, which nobody has looked at.
+    /// As far as its cursor says, which has not been checked.
     Asked(Cursor),
     /// Before this position.
     At(u32),

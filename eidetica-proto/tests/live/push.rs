@@ -112,7 +112,7 @@ fn a_child_without_its_parent_leads_to_a_comparison() {
     assert_eq!(b.entry_count(), 1);
 }
 
-/// A peer that has more than this side did not stand still; its cursor would skip what it has more.
+/// A peer that has more than this side has changed; its cursor would skip the additional entries.
 #[test]
 fn a_peer_with_other_tips_gives_no_cursor() {
     let drawn = draw("A-B-C    B-X");

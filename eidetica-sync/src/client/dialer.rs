@@ -162,7 +162,7 @@ impl Dialer {
         }
     }
 
-    /// Notes that the peer is told these addresses. Returns whether it has not been yet.
+    /// Notes that these addresses are sent to the peer. Returns whether they have not been sent yet.
     fn is_to_announce(&self, peer: PeerId, own: &[Address]) -> bool {
         let mut announced = lock(&self.announced);
         if announced.own != own {

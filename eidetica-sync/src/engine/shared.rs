@@ -344,7 +344,7 @@ impl Core {
         of_tree.or_else(|| self.failures.get(&(peer, None)))
     }
 
-    /// Forgets what is kept of a lane.
+    /// Forgets the state kept for a lane.
     pub(crate) fn forget(&mut self, peer: PeerId, tree: TreeId) {
         self.failures.remove(&(peer, Some(tree)));
         self.waiters.remove(&(peer, tree));

@@ -1,6 +1,6 @@
 //! What is stored reaches every part that must know: the engine, the watches of peers, and programs.
 //!
-//! Whoever appended entries durably calls [`News::stored`]. It neither waits nor fails, and nothing
+//! A writer calls [`News::stored`] after a durable append. It neither waits nor fails, and nothing
 //! that it tells is lost:
 //!
 //! * [`Board`] keeps one slot for each tree until the engine takes it, however late that is;

@@ -22,7 +22,7 @@ impl Node {
     }
 
     /// Stops keeping a tree in sync with a peer, and remembers that: the peer is not followed by
-    /// itself either, until [`Node::follow_with`]. What is under way is cut.
+    /// itself either, until [`Node::follow_with`]. Running exchanges are cut.
     ///
     /// # Errors
     /// Returns an error if the store fails.

@@ -46,7 +46,7 @@ fn key_of(name: &str) -> eidetica_dag::PublicKey {
     SecretKey::from_bytes(&seed(name)).public()
 }
 
-/// A tree that a and b may write to, and nobody else may read.
+/// A tree that a and b may write to, and no other key may read.
 async fn private_tree(a: &Node) -> TreeId {
     let b = AccessChange::grant(Subject::Key(key_of("b")), Role::Write);
     let tree = a
@@ -271,7 +271,7 @@ async fn the_first_peer_at_an_address_is_pinned() {
     b.sync(tree, at("a")).await.expect("b may read");
     a.shutdown().await.expect("nothing is left running");
 
-    // Somebody else has the tree, and the address.
+    // An impostor has the tree, and the address.
     let transport = network.transport("a").build();
     let impostor = Node::builder_with(store_a.clone(), SecretKey::from_bytes(&[66; 32]))
         .with_seed([6; 32])
@@ -280,19 +280,20 @@ async fn the_first_peer_at_an_address_is_pinned() {
         .start();
     impostor.accept_connections().await.expect("it is free");
     write(&b, tree, "secret").await;
-    let error = b.sync(tree, at("a")).await.expect_err("somebody else");
+    let error = b
+        .sync(tree, at("a"))
+        .await
+        .expect_err("the key is another one");
     let SyncError::Transport { source, .. } = &*error else {
         panic!("{error}");
     };
     assert_eq!(source.kind(), TransportErrorKind::WrongPeer);
-    assert!(!error.is_transient(), "nobody tries that again and again");
+    assert!(!error.is_transient(), "the engine does not retry it");
     assert_eq!(texts(&impostor, tree).await, ["one"]);
     // Restarting does not help the impostor.
     b.shutdown().await.expect("nothing is left running");
     let (b, _) = node(&network, "b", &store_b, 3).await;
-    b.sync(tree, at("a"))
-        .await
-        .expect_err("still somebody else");
+    b.sync(tree, at("a")).await.expect_err("still another key");
 
     b.forget_address(&at("a")).await.expect("in memory");
     let report = b.sync(tree, at("a")).await.expect("b was told to");
@@ -315,8 +316,8 @@ async fn the_key_of_a_ticket_overrides_a_pinned_one() {
         key: Some(key),
         addresses: vec![at("a")],
     };
-    let somebody_else = SecretKey::from_bytes(&[9; 32]).public();
-    let error = b.sync(tree, peer(somebody_else)).await;
+    let other = SecretKey::from_bytes(&[9; 32]).public();
+    let error = b.sync(tree, peer(other)).await;
     let error = error.expect_err("a is not that one");
     assert!(error.to_string().contains(&a.key().to_string()), "{error}");
     b.sync(tree, peer(a.key())).await.expect("a is that one");
