@@ -10,11 +10,20 @@ use eidetica_dag::{
 
 use crate::event::Origin;
 use crate::news::News;
-use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::append_worker::append_and_tell;
 use crate::store::{Snapshot, Store};
+
+/// A revocation that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The entry that says so.
+    pub entry: EntryId,
+    /// The changes of access that lose their effect by it, with their entries. What other devices
+    /// wrote without knowing of the revocation, and is not here yet, is not among them.
+    pub voids: Vec<(EntryId, AccessChange)>,
+}
 
 /// Writes entries. Every call blocks.
 pub(crate) struct Writer {
