@@ -154,9 +154,8 @@ impl Engine {
                 peer,
                 tree,
                 from,
-                except,
             } => self.begin(id, peer, About::Tree(tree), |exchange| {
-                exchange.push(tree, from, except)
+                exchange.push(tree, from)
             }),
             Action::Give { id, peer, tree } => {
                 self.begin(id, peer, About::Tree(tree), |exchange| exchange.give(tree));
