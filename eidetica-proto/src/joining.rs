@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_the_role_is_told_so() {
+    fn a_joiner_that_has_the_role_learns_so() {
         let key = key(1).public();
         for with_invite in [false, true] {
             let known = Known {

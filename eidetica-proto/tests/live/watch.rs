@@ -119,7 +119,7 @@ fn a_slow_watcher_gets_larger_batches_later() {
 }
 
 #[test]
-fn whoever_is_revoked_gets_nothing_more() {
+fn a_revoked_peer_gets_nothing_more() {
     let reader = key(7).public();
     let access = vec![AccessChange::grant(Subject::Key(reader), Role::Read)];
     let body = |name: &str| (name == "A").then(|| genesis("guarded", access.clone()));
