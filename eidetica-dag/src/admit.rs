@@ -34,8 +34,8 @@ pub enum Rule {
         /// What its parents say.
         actual: u32,
     },
-    /// Its author had not the role for it in the entry's own causal past.
-    #[error("its author {author} has not the role {needed:?} there")]
+    /// Its author lacked the role for it in the entry's own causal past.
+    #[error("its author {author} lacks the role {needed:?} there")]
     NotAllowed {
         /// The author.
         author: PublicKey,

@@ -1,7 +1,7 @@
 //! When to try again: exponential backoff with jitter, as a machine without a clock.
 
 /// Longest wait after a first failure, in milliseconds: long enough for a restart of a process,
-/// short enough that nobody notices a lost packet.
+/// short enough that a lost packet goes unnoticed.
 pub const BACKOFF_BASE_MS: u64 = 500;
 
 /// By what the longest wait grows with each failure that follows another.

@@ -347,7 +347,7 @@ struct Heads {
     references: Vec<u64>,
 }
 
-/// A record as it stands in the batch.
+/// A record as encoded in the batch.
 struct Head {
     author: usize,
     height: u32,

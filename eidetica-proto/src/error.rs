@@ -81,7 +81,7 @@ impl From<ErrorCode> for u16 {
     }
 }
 
-/// A refusal as it stands on the wire.
+/// A refusal as encoded on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the peer refused ({code:?}): {text}")]
 pub struct WireError {

@@ -26,7 +26,7 @@ pub const REQUESTS_ABSENT_MAX: usize = 128;
 /// Most requests that wait in all: half a megabyte.
 pub const REQUESTS_MAX: usize = 1_024;
 
-/// Most uses of one invite: each leaves a key in what is remembered of it, which is metadata of at
+/// Most uses of one invite: each leaves a key in the record of the invite, which is metadata of at
 /// most 64 KiB.
 pub const INVITE_USES_MAX: u32 = 1_024;
 
@@ -149,7 +149,7 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
 }
 
 /// The answer to a joiner that does not prove a key.
-pub fn nobody_joins() -> WireError {
+pub fn unproven_join() -> WireError {
     let text = "join requests must be signed";
     WireError::new(ErrorCode::Unproven, text)
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_the_role_is_told_so() {
+    fn a_joiner_that_has_the_role_learns_so() {
         let key = key(1).public();
         for with_invite in [false, true] {
             let known = Known {

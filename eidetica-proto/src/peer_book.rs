@@ -1,4 +1,4 @@
-//! What is remembered of peers: where each was reached, and which trees are shared with it.
+//! The peers known to a node: where each was reached, and which trees are shared with it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +75,7 @@ impl KnownAddress {
     }
 }
 
-/// What is known of one peer.
+/// Information about one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPeer {
     /// At most [`PEER_ADDRESSES_MAX`], most promising first.
@@ -129,7 +129,7 @@ impl PeerBook {
         Self::default()
     }
 
-    /// Returns what is known of a peer.
+    /// Returns the information about a peer.
     pub fn peer(&self, peer: &PeerId) -> Option<&KnownPeer> {
         self.peers.get(peer)
     }
@@ -145,7 +145,7 @@ impl PeerBook {
         known.flat_map(|it| it.addresses.iter().map(|it| it.address.clone()))
     }
 
-    /// Lists the addresses of a peer that other peers may be told: those that may lead to it from
+    /// Lists the addresses of a peer that other peers may learn: those that may lead to it from
     /// elsewhere too, and where no other peer answered.
     pub fn addresses_to_pass_on(&self, peer: &PeerId) -> impl Iterator<Item = &Address> {
         let known = self.peers.get(peer).into_iter();

@@ -137,7 +137,7 @@ pub enum ProofFault {
     BadSignature,
     /// Another peer answered.
     #[error("{0} answered, not the peer that was asked")]
-    SomebodyElse(PublicKey),
+    OtherKey(PublicKey),
 }
 
 /// A request that was made, and what its answer has to prove.
@@ -205,7 +205,7 @@ impl Proving {
             .verify(Purpose::Response, &message, &proof.signature)
             .map_err(|_| ProofFault::BadSignature)?;
         if self.expected.is_some_and(|expected| expected != proof.key) {
-            return Err(ProofFault::SomebodyElse(proof.key));
+            return Err(ProofFault::OtherKey(proof.key));
         }
         let ahead = i128::from(proof.now_ms) - i128::from(now_ms);
         Ok(KnownPeer {
@@ -217,7 +217,7 @@ impl Proving {
 }
 
 impl Signed {
-    /// What is signed. Everything before the header has one length, so no two headers and proofs
+    /// The signed bytes. Everything before the header has one length, so no two headers and proofs
     /// make the same message.
     fn message(&self, answerer: &PublicKey, header: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(128 + header.len());
@@ -233,7 +233,7 @@ impl Signed {
 }
 
 impl ResponseProof {
-    /// What is signed: see [`Signed::message`]. The lengths separate the frames. The request's proof
+    /// The signed bytes: see [`Signed::message`]. The lengths separate the frames. The request's proof
     /// is among them, so that an answer to another asker is of no use to this one.
     fn message(&self, proof: &[u8], request: &[u8], response: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(384 + request.len() + response.len());

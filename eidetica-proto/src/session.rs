@@ -45,8 +45,8 @@ pub enum Step {
     Done(Report),
 }
 
-/// Makes one tree equal with one peer: asks for what is lacking here, stores it as it arrives, then
-/// sends what is lacking there.
+/// Makes one tree equal with one peer: asks for the entries that this side lacks, stores them as they
+/// arrive, then sends those that the peer lacks.
 ///
 /// Ask [`SyncSession::poll_step`] what to do, do it, and hand the result to the `handle_…` that the
 /// step names, over and over until [`Step::Done`]. The session owns no store and no connection: a

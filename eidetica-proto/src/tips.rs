@@ -23,7 +23,7 @@ pub const TIPS_LISTED_MAX: usize = 8;
 pub const TIPS_CHECKED_MAX: usize = 2;
 
 /// Most tips in a sketch, and most that the end of an answer names. Of more, it names those with the
-/// lowest ids; what is left out costs the other side some redundancy.
+/// lowest ids; an omitted tip costs the other side some redundancy.
 pub const TIPS_MAX: usize = 16_384;
 
 /// How many bits tell a tip in a sketch from another entry. If a million entries are compared with a

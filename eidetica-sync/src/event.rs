@@ -60,7 +60,7 @@ pub enum Event {
         /// The result.
         result: Result<Report, Arc<SyncError>>,
     },
-    /// What is known of a followed tree at a peer has changed; [`Node::status`](crate::Node::status)
+    /// The state of a followed tree at a peer has changed; [`Node::status`](crate::Node::status)
     /// tells what it is.
     StatusChanged {
         /// The peer.

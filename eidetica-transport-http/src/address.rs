@@ -3,7 +3,7 @@
 use eidetica_proto::{Address, TransportError, TransportErrorKind};
 use hyper::http::uri::Authority;
 
-/// What is spoken below HTTP, by the kind of the address and the scheme of the URL.
+/// The protocol below HTTP, by the kind of the address and the scheme of the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// TCP.
@@ -61,7 +61,7 @@ pub(crate) fn parse(address: &Address) -> Result<(Scheme, Authority), TransportE
     }
     match authority.port_u16() {
         None => Err(unusable("the port is missing")),
-        Some(0) => Err(unusable("nobody can listen on port 0")),
+        Some(0) => Err(unusable("no server can listen on port 0")),
         Some(_) => Ok((scheme, authority)),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct ReceiveClock {
     full: Duration,
     left: Duration,
     stall: Duration,
-    /// What is left of `stall`, within a frame.
+    /// The rest of `stall`, within a frame.
     frame_left: Option<Duration>,
     waiting_since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,

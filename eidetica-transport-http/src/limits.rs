@@ -37,7 +37,7 @@ pub const CONNECTIONS_MAX: usize = 2048;
 
 /// Most connections that have had no answer yet. One more, and the oldest of them is closed, of
 /// those from the address that has most: a flood of connections that say nothing ends here, and
-/// whoever has something to say is answered before its turn comes. Peers are not limited one by
+/// a peer that sends a request is answered before its turn comes. Peers are not limited one by
 /// one: this transport does not know them, and many may share one address.
 pub const NEWCOMERS_MAX: usize = 256;
 
@@ -45,11 +45,11 @@ pub const NEWCOMERS_MAX: usize = 256;
 /// One more byte, and the connection whose frame got on least recently is closed, chosen as above.
 pub const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
-/// What is there of a frame is not counted up to here. The usual request is shorter, so no flood of
-/// large frames reaches it.
+/// A frame is not counted until more than this has arrived. The usual request is shorter, so no flood
+/// of large frames reaches it.
 pub const FRAME_FREE_BYTES: usize = 4 << 10;
 
-/// Most bytes read from a connection before somebody takes them, and the longest head.
+/// Most bytes read from a connection before they are taken, and the longest head.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Most concurrent exchanges on one HTTP/2 connection.

@@ -42,7 +42,7 @@ impl KeptState {
 const ADMINS_KEPT_MAX: usize = 64;
 
 impl Resolved {
-    /// Returns what is worth keeping.
+    /// Returns the part that is worth keeping.
     pub(crate) fn keep(&self) -> KeptState {
         let is_small = !self.owns_admins || self.admins.entries.len() <= ADMINS_KEPT_MAX;
         KeptState {

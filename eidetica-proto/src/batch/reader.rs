@@ -10,7 +10,7 @@ pub(super) fn put_difference(out: &mut Vec<u8>, number: u64, before: u64) {
     varint::put(out, (difference << 1 ^ difference >> 63) as u64);
 }
 
-/// Reads a batch from front to back. Every read is checked against what is left.
+/// Reads a batch from front to back. Every read is checked against the rest.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

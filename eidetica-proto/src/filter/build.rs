@@ -145,7 +145,7 @@ impl Tries {
 }
 
 impl Filter {
-    /// Samples what is in view, with the highest density that keeps the filter within `budget`.
+    /// Samples the entries in view, with the highest density that keeps the filter within `budget`.
     /// Returns `None` for an empty tree.
     ///
     /// `seed` must be drawn at random for each request. The tips themselves are not in the filter:
@@ -355,7 +355,7 @@ impl<'a, V: DagView + ?Sized> Sampler<'a, V> {
                     }
                 }
             }
-            // An entry found late, behind a merge with an old branch, may need less than those
+            // An entry found late, below a merge with an old branch, may need less than those
             // before it.
             if ids.len() > before {
                 density = density.max(needed);

@@ -3,7 +3,7 @@
 /// How many units of density make `c = 1`.
 pub(super) const DENSITY_UNIT: u32 = 16;
 
-/// Declared heights and a density, which together say what is sampled.
+/// Declared heights and a density, which together determine the sample.
 #[derive(Debug, Clone)]
 pub(super) struct Sampling {
     /// Strictly descending.

@@ -71,7 +71,7 @@ pub struct SyncTree {
     /// A sample of the asker's entries, for an answerer that does not know all the tips.
     pub sample: Sample,
     /// Entries that an earlier answer took for known, ascending; at most [`WANTS_MAX`]. If there
-    /// are any, only they and what is missing below them is asked for.
+    /// are any, only they and the missing entries below them are asked for.
     pub wants: Vec<EntryId>,
 }
 

@@ -99,7 +99,7 @@ impl RecordBook {
         Ok(())
     }
 
-    /// Lists what is known of a tree.
+    /// Lists the known records of a tree.
     fn of(&self, tree: TreeId) -> impl Iterator<Item = (PublicKey, &(Standing, AddressRecord))> {
         let lowest = PublicKey::from_bytes([0; 32]);
         let from_here = self.records.range((tree, lowest)..);
@@ -118,7 +118,7 @@ impl RecordBook {
             .collect()
     }
 
-    /// Returns what is known of one peer of a tree.
+    /// Returns the record of one peer of a tree.
     pub fn record(&self, tree: TreeId, key: PublicKey) -> Option<&AddressRecord> {
         self.records.get(&(tree, key)).map(|(_, record)| record)
     }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_keys_keep_nobody_out() {
+    fn made_up_keys_keep_no_peer_out() {
         let mut book = book();
         let mut take = |n: u32, standing| {
             let record = record(&key(n), 1, LATER_MS + u64::from(n));

@@ -1,9 +1,9 @@
 //! Where the peers that share a tree can be reached.
 //!
 //! A peer signs an [`AddressRecord`] of its own addresses. Peers swap the records of a tree among
-//! those who may read it, and keep them in a [`RecordBook`]. Nobody but its key changes a record: a
+//! those who may read it, and keep them in a [`RecordBook`]. Only its key changes a record: a
 //! higher sequence number replaces a lower one. Since a record is passed on whole or not at all,
-//! whoever signs it leaves out addresses that are of no use to others.
+//! its signer leaves out addresses that are of no use to others.
 
 mod book;
 mod reach;
@@ -155,7 +155,7 @@ impl AddressRecord {
         self.addresses.iter().all(|it| reach(it).includes(place))
     }
 
-    /// What is signed. postcard writes lengths before lists, so no two records make the same bytes.
+    /// The signed bytes. postcard writes lengths before lists, so no two records make the same bytes.
     fn message(&self) -> Vec<u8> {
         let fields = (self.key, self.sequence, self.expires_ms, &self.addresses);
         postcard::to_stdvec(&fields).expect("a vector takes every byte")

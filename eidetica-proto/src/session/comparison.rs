@@ -78,7 +78,7 @@ impl Comparison {
         tips.resolve(&self.sketched)
     }
 
-    /// Chooses how the request names the tips and samples what is below them.
+    /// Chooses how the request names the tips and samples the entries below them.
     fn name_tips<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(TipSet, Sample), V::Error> {
         let digest = TipDigest::of_view(view)?;
         let tips = listed_tips(view)?;

@@ -72,7 +72,7 @@ impl Fixture for MemoryFixture {
     }
 
     async fn deserted_address(&self) -> Address {
-        "memory:nobody".parse().expect("an address")
+        "memory:deserted".parse().expect("an address")
     }
 
     fn malformed_addresses(&self) -> Vec<Address> {

@@ -173,7 +173,7 @@ impl WatchLink {
                 }
                 WatchEvent::Gone { tree } => {
                     self.cursors.remove(&tree);
-                    self.transcript.push("A is told that it is gone".to_owned());
+                    self.transcript.push("A learns that it is gone".to_owned());
                 }
             }
         }

@@ -98,7 +98,7 @@ fn thousands_of_tips_stay_within_the_limits() {
     assert!(known(&replica, &filter) >= entries);
 }
 
-/// Filters of fixed trees under a fixed seed. Whoever changes these bytes changes the protocol.
+/// Filters of fixed trees under a fixed seed. A change of these bytes is a change of the protocol.
 #[test]
 fn golden_vectors() {
     let budget = FilterBudget {

@@ -125,7 +125,7 @@ pub(crate) fn old_branches(rng: &mut Rng) -> Pair {
     Pair { world, a, b }
 }
 
-/// A line of 5,000 with `count` chains that nobody merged; both peers wrote on the line and on
+/// A line of 5,000 with `count` unmerged chains; both peers wrote on the line and on
 /// three of the chains.
 pub(crate) fn stale_chains(rng: &mut Rng, count: usize) -> Pair {
     let mut world = World::default();

@@ -119,7 +119,7 @@ fn an_answer_in_parts_is_completed_and_an_empty_one_refused() {
     assert_eq!(session.poll_request(), None);
 }
 
-/// Digests depend on the seed, so that nobody can prepare tips that look alike.
+/// Digests depend on the seed, so that no author can prepare tips that look alike.
 #[test]
 fn digests_are_keyed() {
     let dag = draw("A-B").replica(&["B"]);

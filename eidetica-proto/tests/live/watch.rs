@@ -119,7 +119,7 @@ fn a_slow_watcher_gets_larger_batches_later() {
 }
 
 #[test]
-fn whoever_is_revoked_gets_nothing_more() {
+fn a_revoked_peer_gets_nothing_more() {
     let reader = key(7).public();
     let access = vec![AccessChange::grant(Subject::Key(reader), Role::Read)];
     let body = |name: &str| (name == "A").then(|| genesis("guarded", access.clone()));
@@ -155,7 +155,7 @@ fn whoever_is_revoked_gets_nothing_more() {
     );
     link.append_at_b(&mut b, tree, vec![more], None);
     link.run(&mut a, &b);
-    let gone = ["B -> A 0 is gone", "A is told that it is gone"];
+    let gone = ["B -> A 0 is gone", "A learns that it is gone"];
     assert_eq!(link.take_transcript(), gone);
     assert_eq!(a.dag(tree).entry_count(), 3);
     // A stranger, an absent tree and an asker without a key get the same bytes.

@@ -50,7 +50,7 @@ fn entries_of_another_tree_are_forged() {
     let (drawn, other) = (draw_by(1, "A-B"), draw_by(2, "R-S-T"));
     let (mut a, mut link) = watching(&drawn.replica(&["A"]));
     let frame = news(0, &other.entries(&["S", "T"]));
-    // Read as entries of the watched tree, nobody signed them, and nobody vouches for them.
+    // Read as entries of the watched tree, they are not signed, and no entry vouches for them.
     link.deliver(&mut a, &frame)
         .expect("another entry may vouch for them later");
     assert_eq!(a.dag(drawn.tree()).entry_count(), 1);

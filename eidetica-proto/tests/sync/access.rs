@@ -1,4 +1,4 @@
-//! Who is told what.
+//! Which peers learn what.
 
 use eidetica_dag::testing::draw::Drawing;
 use eidetica_dag::testing::{Drawn, genesis, key};
@@ -13,7 +13,7 @@ fn drawn_with(access: Vec<AccessChange>) -> Drawn {
     Drawing::of("A-B-C    B-X").body(body).draw()
 }
 
-/// Returns the frame with which `b` answers somebody who proved the key of `asker`.
+/// Returns the frame with which `b` answers a peer that proved the key of `asker`.
 fn answer_to(asker: u32, a: &mut MemoryDag, b: &mut MemoryDag) -> Vec<u8> {
     let mut answers = Vec::new();
     let listen = |way, _, frame: bytes::Bytes| {
@@ -85,7 +85,7 @@ fn a_writer_gives_too() {
     assert_eq!(run.report().outcome, SyncOutcome::Equal);
 }
 
-/// Whoever was revoked still answers; what it has comes here, and what is new here does not go
+/// A revoked peer still answers; what it has comes here, and what is new here does not go
 /// there.
 #[test]
 fn a_peer_that_may_not_read_is_sent_nothing() {

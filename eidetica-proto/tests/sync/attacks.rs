@@ -81,7 +81,7 @@ fn as_many_tips_as_may_be_get_the_tree_once() {
     );
     let Ok(filter) = Filter::build(&dag_of(line(1)), SEED, FilterBudget::for_tips(1));
     let full = filter.map_or(Sample::None, Sample::Full);
-    // The root is known to whoever has anything.
+    // A peer that has any entry has the root.
     assert_eq!(
         answered(&dag, ask(&dag, sketch(), full, vec![])),
         Ok(Some(599))

@@ -19,7 +19,7 @@ fn assert_refused(run: &Run, code: ErrorCode) {
 }
 
 #[test]
-fn nobody_has_the_tree() {
+fn neither_peer_has_the_tree() {
     let drawn = draw("A-B");
     let (mut a, mut b) = (empty(&drawn), empty(&drawn));
     let run = Link::new(&mut a, &mut b).named(&drawn).run();
@@ -326,7 +326,7 @@ fn the_answerer_writes_meanwhile() {
         let run = Link::new(&mut a, &mut b).between(write_at).run();
         let report = run.report();
         assert_eq!(report.stats.round_trips, 2, "written after frame {frame}");
-        // Before the first it is sent along; behind the last, the acknowledgement, nobody knows.
+        // Before the first it is sent along; after the last, the acknowledgement, it goes unnoticed.
         let outcome = match frame {
             0 | 7 => SyncOutcome::Equal,
             _ => SyncOutcome::MovedOn,

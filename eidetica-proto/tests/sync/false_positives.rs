@@ -105,7 +105,7 @@ fn a_tip_that_was_taken_for_known_is_asked_for() {
 /// The second filter claims C, which lies above the wanted F: that must not hide F again. It also
 /// claims E, which lies below: that costs a third request.
 #[test]
-fn a_second_accident_is_nobodys_fault() {
+fn a_second_false_positive_is_no_fault() {
     let drawn = two_branches();
     let (mut a, mut b) = (drawn.replica(&["M", "B"]), drawn.replica(&["C"]));
     let link = Link::new(&mut a, &mut b).named(&drawn);

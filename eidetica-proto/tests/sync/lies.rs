@@ -201,7 +201,7 @@ fn entries_of_another_tree_do_not_get_in() {
         end(&drawn, &["A"]),
     ];
     let (run, stored) = lied_to(&drawn, vec![data]);
-    // Unpacked as an entry of this tree, it is one that nobody signed.
+    // Unpacked as an entry of this tree, it is one without a valid signature.
     assert!(matches!(run.fault(), SyncFault::Peer(PeerFault::Forged(_))));
     assert_eq!(stored, "A");
 
@@ -312,7 +312,7 @@ fn answers_that_answer_something_else_are_refused() {
         vec![vec![stored.clone()]],
         // The first request carries a filter where there is anything to sample.
         vec![vec![sync(SyncReply::SendFilter)]],
-        // Whoever asks for entries by id is not equal.
+        // A peer that asks for entries by id is not equal.
         vec![wants, vec![sync(SyncReply::Equal(Cursor::NONE))]],
     ] {
         assert!(out_of_place(&lied_to(&drawn, answers).0));
@@ -405,8 +405,8 @@ fn a_forged_entry_is_refused_by_the_answerer_too() {
     assert_eq!(tips(&b), drawn.ids(&["C"]));
 }
 
-/// An author who signs wrongly on purpose, and proves it later, in another batch: whoever has
-/// both gives both, and whoever gets both takes both.
+/// An author who signs wrongly on purpose, and proves it later, in another batch: a peer
+/// that has both gives both, and a peer that gets both takes both.
 #[test]
 fn an_entry_that_the_next_batch_proves_is_taken() {
     let drawn = draw("A-B");

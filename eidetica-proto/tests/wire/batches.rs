@@ -85,7 +85,7 @@ fn a_packer_is_used_again() {
     let mut packer = Packer::new();
     for part in [&entries[..2], &entries[2..]] {
         part.iter().for_each(|entry| packer.push(entry.get()));
-        let unpacked = unpack(tree, &packer.finish()).expect("a batch stands for itself");
+        let unpacked = unpack(tree, &packer.finish()).expect("a batch needs no other");
         assert_eq!(unpacked.len(), part.len());
         assert!(packer.is_empty());
     }
@@ -102,8 +102,8 @@ fn every_truncation_is_refused() {
     assert_eq!(unpack(tree, &longer), Err(BatchError::Malformed));
 }
 
-/// A flipped bit ends in an error, in entries that nobody signed, or, where the encoding has two
-/// ways of saying the same, in the same entries.
+/// A flipped bit ends in an error, in entries without a valid signature, or, where the encoding has
+/// two ways of saying the same, in the same entries.
 #[test]
 fn no_flipped_bit_makes_a_genuine_entry_of_another() {
     let (tree, entries) = sample();
@@ -126,7 +126,7 @@ fn no_flipped_bit_makes_a_genuine_entry_of_another() {
 }
 
 #[test]
-fn the_wrong_tree_makes_entries_that_nobody_signed() {
+fn the_wrong_tree_makes_entries_without_a_valid_signature() {
     let (_, entries) = sample();
     let other = TreeId::from_root(entries[1].get().id());
     let unpacked = unpack(other, &pack(&entries[1..])).expect("well formed");
@@ -229,10 +229,10 @@ fn text_is_packed_to_six_tenths() {
         "every",
         "note",
         "that",
-        "somebody",
+        "everyone",
         "writes",
         "and",
-        "nobody",
+        "seldom",
         "removes",
         "again",
         "so",

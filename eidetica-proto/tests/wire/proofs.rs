@@ -76,8 +76,8 @@ fn a_request_proves_its_asker_once() {
     assert_eq!(server.asked(first.frames()), Err(ErrorCode::Unproven));
     let second = signed(&server.acquaintance(), NOW_MS, 2);
     assert_eq!(server.asked(second.frames()), Ok(Some(key(1).public())));
-    let nobody = Proving::challenge([3; 16], None, header(1));
-    assert_eq!(server.asked(nobody.frames()), Ok(None));
+    let anonymous = Proving::challenge([3; 16], None, header(1));
+    assert_eq!(server.asked(anonymous.frames()), Ok(None));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_memory_of_nonces_is_bounded_and_forgets_nothing_that_could_be_replayed() 
     // The victim's nonce had to go, so its moment is refused altogether.
     assert_eq!(server.asked(victim), Err(ErrorCode::StaleProof));
     let honest = signed(&server.acquaintance(), NOW_MS + 1, 1).frames();
-    assert!(server.asked(honest).is_ok(), "whoever asks now is heard");
+    assert!(server.asked(honest).is_ok(), "a fresh request is accepted");
 }
 
 #[test]
@@ -209,13 +209,13 @@ fn an_answer_proves_who_gives_it_to_what() {
         }
     }
     // The answer to another nonce, to another question with the same nonce, or to the same question
-    // with the same nonce by somebody else.
+    // with the same nonce by another peer.
     let asking = signed(&to, NOW_MS, 1);
     let other_nonce = signed(&to, NOW_MS, 2);
     let other_header = Proving::sign(&key(1), &to, NOW_MS, [1; 16], header(2));
-    let by_nobody = Proving::challenge([1; 16], None, header(1));
+    let anonymous = Proving::challenge([1; 16], None, header(1));
     let by_another = Proving::sign(&key(9), &to, NOW_MS, [1; 16], header(1));
-    for other in [other_nonce, other_header, by_nobody, by_another] {
+    for other in [other_nonce, other_header, anonymous, by_another] {
         let proof = server.answers(&other.frames(), b"yes").expect("asked for");
         let verdict = asking.check(&proof, b"yes", NOW_MS);
         assert_eq!(verdict, Err(ProofFault::BadSignature));
@@ -223,7 +223,7 @@ fn an_answer_proves_who_gives_it_to_what() {
 }
 
 #[test]
-fn somebody_else_is_recognised() {
+fn another_key_is_recognised() {
     let impostor = Server::new(3);
     let expected = Server::new(2).acquaintance();
     for asking in [
@@ -233,7 +233,7 @@ fn somebody_else_is_recognised() {
         let proof = impostor.answers(&asking.frames(), b"yes").expect("asked");
         let verdict = asking.check(&proof, b"yes", NOW_MS);
         let key = impostor.key.public();
-        assert_eq!(verdict, Err(ProofFault::SomebodyElse(key)));
+        assert_eq!(verdict, Err(ProofFault::OtherKey(key)));
     }
 }
 
@@ -352,7 +352,7 @@ fn every_verifier_takes_its_own_kind_of_signature_only() {
     .concat();
     let drawn = eidetica_dag::testing::draw("A-B");
     let entry = drawn.entry("B").into_inner();
-    // The signature stands behind what it is over.
+    // The signature follows the bytes that it is over.
     let encoded = entry.encoded();
     let entry_message = &encoded[..encoded.len() - 64];
 

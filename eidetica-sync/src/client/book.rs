@@ -31,7 +31,7 @@ impl Book {
             Ok(records) => {
                 for (key, record) in records {
                     if let Err(why) = insert(&mut book, &key, &record) {
-                        tracing::warn!(%key, %why, "cannot use what is stored of a peer");
+                        tracing::warn!(%key, %why, "ignored a damaged record of a peer");
                     }
                 }
             }
@@ -109,7 +109,7 @@ impl Book {
             .collect()
     }
 
-    /// Returns what is known of all peers.
+    /// Returns the information about all peers.
     pub(crate) fn known(&self) -> Vec<(PeerId, KnownPeer)> {
         let book = self.lock();
         let peers = book.peers();

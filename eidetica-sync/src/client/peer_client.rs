@@ -206,10 +206,10 @@ impl PeerClient {
         let met = proving
             .check(&first, &header, wall_clock_ms())
             .map_err(|fault| match (fault, at.peer) {
-                (ProofFault::SomebodyElse(key), Some(wanted)) if !is_pinned(wanted) => {
+                (ProofFault::OtherKey(key), Some(wanted)) if !is_pinned(wanted) => {
                     wrong_peer(at.address, &wanted, &key)
                 }
-                (ProofFault::SomebodyElse(key), _) => changed_peer(at.address, &key),
+                (ProofFault::OtherKey(key), _) => changed_peer(at.address, &key),
                 (ProofFault::BadSignature, _) => {
                     let text = format!("{}: {fault}", at.address);
                     TransportError::new(TransportErrorKind::WrongPeer, text)

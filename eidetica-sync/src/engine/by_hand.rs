@@ -1,4 +1,4 @@
-//! Syncs that a program asks for, beside those that the coordinator decides.
+//! Syncs that a program asks for, in addition to those that the coordinator decides.
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ pub struct RememberedFollow {
     pub is_paused: bool,
 }
 
-/// What is stored of a follow.
+/// The stored form of a follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     pull: bool,
@@ -137,7 +137,7 @@ pub(super) async fn is_remembered(
     Ok(get(store, peer, tree).await?.is_some())
 }
 
-/// Returns all that is remembered, by peer and tree.
+/// Returns the remembered follows, by peer and tree.
 pub(crate) async fn remembered(
     store: &Arc<dyn Store>,
 ) -> Result<Vec<RememberedFollow>, StoreError> {
@@ -147,7 +147,7 @@ pub(crate) async fn remembered(
     for (key, record) in records {
         let record = postcard::from_bytes::<Record>(&record).ok();
         let Some(((peer, tree), record)) = parse_key(&key).zip(record) else {
-            tracing::warn!(%key, "cannot use what is stored of a follow");
+            tracing::warn!(%key, "ignored a damaged record of a follow");
             continue;
         };
         follows.push(RememberedFollow {
@@ -195,7 +195,7 @@ async fn put(
     blocking::run(move || store.put(&key, record.as_deref())).await
 }
 
-/// Follows again what is remembered.
+/// Resumes the remembered follows.
 pub(super) async fn resume(shared: &Shared) {
     let follows = match remembered(&shared.store).await {
         Ok(follows) => follows,
@@ -239,7 +239,7 @@ impl Shared {
             }
             Ok::<_, SyncError>(())
         })?;
-        // What was stored before the coordinator knew the tree was not told to it.
+        // The coordinator did not hear of entries stored before it knew the tree.
         let head = self.entry_count(tree).await?;
         self.input(|core, now_ms| {
             let none_more = head..head;

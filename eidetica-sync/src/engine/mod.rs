@@ -58,8 +58,8 @@ impl Engine {
         }
     }
 
-    /// Runs until every sender of the queue is gone, then cuts what is under way. What was stored by
-    /// then stays.
+    /// Runs until every sender of the queue is gone, then cuts the running exchanges. Entries stored by
+    /// then stay.
     pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<ByHand>) {
         let shared = self.shared.clone();
         let saving = shared.dialer.book.clone().save_changes();
@@ -124,7 +124,7 @@ impl Engine {
         shared.dialer.book.save().await;
     }
 
-    /// Has every connection and every peer tried anew.
+    /// Has every connection and every peer tried again.
     fn note_network_changed(&mut self) {
         let shared = self.shared.clone();
         self.jobs.spawn(async move {
@@ -154,9 +154,8 @@ impl Engine {
                 peer,
                 tree,
                 from,
-                except,
             } => self.begin(id, peer, About::Tree(tree), |exchange| {
-                exchange.push(tree, from, except)
+                exchange.push(tree, from)
             }),
             Action::Give { id, peer, tree } => {
                 self.begin(id, peer, About::Tree(tree), |exchange| exchange.give(tree));

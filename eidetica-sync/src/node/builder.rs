@@ -65,7 +65,7 @@ impl NodeBuilder {
     }
 
     /// Follows also the peers that exchange a tree with this node by themselves, once it is known where
-    /// they can be reached, and remembers them. Without it, a node follows those that it was told to
+    /// they can be reached, and remembers them. Without it, a node follows those that it was asked to
     /// follow.
     pub fn follow_callers(mut self) -> Self {
         self.following = Following::CallersToo;

@@ -14,7 +14,7 @@ use crate::engine::shared::{Core, Shared};
 use crate::platform::blocking;
 use crate::store::StoreError;
 
-/// What is known of a followed tree at a peer. Times are milliseconds since 1970.
+/// The state of a followed tree at a peer. Times are milliseconds since 1970.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FollowStatus {
@@ -51,13 +51,13 @@ impl Follow {
         self.tree
     }
 
-    /// Returns what is known of the tree at the peer, or `None` if it is not followed any more.
+    /// Returns the state of the tree at the peer, or `None` if it is not followed any more.
     pub fn status(&self) -> Option<FollowStatus> {
         let shared = &*self.shared;
         shared.look(|core, _| status(shared, core, self.peer, self.tree))
     }
 
-    /// Stops keeping the tree in sync, now and after a restart. What is under way is cut.
+    /// Stops keeping the tree in sync, now and after a restart. Running exchanges are cut.
     ///
     /// # Errors
     /// Returns an error if the store cannot forget that the tree was followed.
@@ -145,7 +145,7 @@ impl Node {
         Follow { shared, peer, tree }.stop().await
     }
 
-    /// Returns what is known of each followed tree at each peer.
+    /// Returns the state of each followed tree at each peer.
     pub fn status(&self) -> Vec<FollowStatus> {
         let shared = &*self.0.shared;
         shared.look(|core, _| {

@@ -216,8 +216,8 @@ impl Node {
     /// it writes concurrently with the revocation are still valid. This node's invites refuse the key
     /// from now on; their holders can use them under other keys, so consider [`Node::withdraw_invite`].
     ///
-    /// An admin can be removed by those who are senior: the author of the root, and whoever made it
-    /// admin.
+    /// An admin can be removed by those who are senior: the author of the root, and the admin
+    /// that appointed it.
     ///
     /// # Errors
     /// Fails with [`TreeError::NoEffect`] on a senior admin; see also [`Node::change_access`].

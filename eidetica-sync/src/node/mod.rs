@@ -1,4 +1,4 @@
-//! The node: what a program holds. A [`Node`] hands each call to the room that carries it out, and
+//! The node: what a program holds. A [`Node`] hands each call to the module that carries it out, and
 //! is put together by its [`NodeBuilder`].
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,7 +80,7 @@ impl Node {
     /// Returns the error of the first server that does not start.
     pub async fn accept_connections(&self) -> Result<(), TransportError> {
         self.0.manager.accept_connections(&self.0.service).await?;
-        // Peers are told where this node can be reached.
+        // Peers learn where this node can be reached.
         (self.0.shared).input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
         Ok(())
     }

@@ -22,7 +22,7 @@ impl Node {
     }
 
     /// Stops keeping a tree in sync with a peer, and remembers that: the peer is not followed by
-    /// itself either, until [`Node::follow_with`]. What is under way is cut.
+    /// itself either, until [`Node::follow_with`]. Running exchanges are cut.
     ///
     /// # Errors
     /// Returns an error if the store fails.
@@ -41,8 +41,8 @@ impl Node {
         self.0.shared.dialer.book.addresses(peer)
     }
 
-    /// Returns the key of a peer. One of which only addresses are known is greeted, unless an earlier
-    /// exchange has pinned a key to one of them.
+    /// Returns the key of a peer. One of which only addresses are known is greeted, unless one of
+    /// them names a key, as those of iroh do, or an earlier exchange has pinned a key to one.
     ///
     /// # Errors
     /// Returns an error if no address answers.

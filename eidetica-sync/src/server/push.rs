@@ -27,7 +27,7 @@ pub(crate) struct PushAcceptor {
 }
 
 impl PushAcceptor {
-    /// Receives one push and returns the acknowledgement, which says what is durable.
+    /// Receives one push and returns the acknowledgement, which lists what was stored durably.
     ///
     /// The caller's role is checked before the first entry is read. That spares work and protects
     /// nothing: every entry is judged again when it is stored.

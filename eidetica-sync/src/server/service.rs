@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
-use eidetica_proto::joining::nobody_joins;
+use eidetica_proto::joining::unproven_join;
 use eidetica_proto::message::{Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{Caller, Service};
@@ -165,7 +165,7 @@ impl Server {
             Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
             Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
-                let key = caller.key.ok_or_else(nobody_joins)?;
+                let key = caller.key.ok_or_else(unproven_join)?;
                 let _permit = self.joins.acquire().await?;
                 let membership = self.membership.clone();
                 let joined = blocking::run(move || membership.join(&key, &join)).await??;

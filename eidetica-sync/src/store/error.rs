@@ -33,7 +33,7 @@ pub enum StoreError {
     /// A key or a value exceeds its limit.
     #[error("{what} has at most {bytes_max} bytes; this one has {bytes}")]
     LimitExceeded {
-        /// What is too large.
+        /// The thing that is too large.
         what: &'static str,
         /// Its size in bytes.
         bytes: usize,

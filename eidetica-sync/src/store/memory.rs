@@ -26,7 +26,7 @@ pub struct MemoryStore {
 const VISITED_UNDER_LOCK_MAX: u32 = 64;
 
 /// Nothing that runs under a lock of this file panics, unless a rule of `MemoryDag` is broken.
-const UNPOISONED: &str = "nobody panics while holding the lock";
+const UNPOISONED: &str = "no thread panics while holding the lock";
 
 impl MemoryStore {
     /// Makes a store without trees.
@@ -184,7 +184,7 @@ impl DagView for MemorySnapshot {
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
         let dag = self.dag();
         let mut ids = sure(dag.landmarks(height, limit))?;
-        // They stand in the order of arrival, so those of the view come first.
+        // They are in the order of arrival, so those of the view come first.
         ids.retain(|id| {
             let Ok(at) = dag.arrival(id);
             at.is_some_and(|at| at.0 < self.prefix.entry_count)

@@ -85,7 +85,7 @@ impl OutgoingMessage {
     }
 }
 
-/// What is sent and where it is read.
+/// A message to send, and the source that it is read from.
 struct Source {
     snapshot: Snapshot,
     entries: Outgoing,

@@ -153,7 +153,7 @@ impl ReceiveDriver {
         }
     }
 
-    /// Stores what is left after a fault or a cut. Further faults tell nothing more.
+    /// Stores the remaining entries after a fault or a cut. Further faults tell nothing more.
     async fn drain<M: Receive>(&mut self, machine: &mut M) {
         loop {
             match machine.poll_step(self.now_ms()) {

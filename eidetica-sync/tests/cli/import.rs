@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::place::{Place, lines, refusal};
 
-/// A git repository in a folder of its own, untouched by the settings of whoever runs the test.
+/// A git repository in a folder of its own, untouched by the settings of the machine.
 struct Repository(PathBuf);
 
 impl Repository {

@@ -43,7 +43,7 @@ fn join(place: &Place) -> String {
 }
 
 #[test]
-fn after_a_join_nobody_has_to_sync() {
+fn after_a_join_no_sync_by_hand_is_needed() {
     let place = Place::new();
     let tree = place.line("a", &["new", "notes"]);
     let ann = serve(&place, "a");

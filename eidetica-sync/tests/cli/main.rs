@@ -226,15 +226,15 @@ fn every_address_is_tried() {
     let tree = place.line("a", &["new", "shared", "--anyone", "read"]);
     let server = place.serve_with("a", &["--no-iroh"]);
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-    let nobody = format!("http:127.0.0.1:{}", port.expect("a free port").port());
+    let absent = format!("http:127.0.0.1:{}", port.expect("a free port").port());
     let alive = &server.addresses[0];
-    let ticket = format!("eidetica:{tree}?at={nobody}&at={alive}");
+    let ticket = format!("eidetica:{tree}?at={absent}&at={alive}");
     let joined = place.json("b", &["join", &ticket, "--json"]);
     assert_eq!(joined["address"], alive.as_str());
 
-    let said = refusal(&place.run("b", &["sync", "shared", "--at", &nobody]), 1);
+    let said = refusal(&place.run("b", &["sync", "shared", "--at", &absent]), 1);
     assert!(
-        said.contains(&nobody) && said.contains("eidetica serve"),
+        said.contains(&absent) && said.contains("eidetica serve"),
         "{said}"
     );
     let said = refusal(&place.run("b", &["sync", "shared", "--via", "iroh"]), 1);

@@ -39,7 +39,7 @@ impl Place {
         let mut child = command.spawn().expect("the program starts");
         let mut to = child.stdin.take().expect("it is piped");
         std::thread::scope(|scope| {
-            // Whoever refuses what it reads closes the pipe before all is written.
+            // A command that refuses its input closes the pipe before all is written.
             scope.spawn(move || to.write_all(stdin).is_ok());
             child.wait_with_output().expect("the program ends")
         })

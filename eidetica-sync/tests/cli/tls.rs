@@ -26,14 +26,14 @@ fn two_copies_become_equal_over_https() {
     fs::copy(&certificate, &given).expect("readable");
     let given = given.to_str().expect("text");
 
-    // Somebody else's certificate, of the same form, is not this one.
+    // Another server's certificate, of the same form, is not this one.
     place.line("x", &["init"]);
     let other = place.serve_with("x", &["--tls-self-signed"]);
     let wrong = other.certificate.clone().expect("it signed its own");
     let ticket = &server.tickets[0];
     let join = ["join", ticket, "--via", "http", "--json", "--tls-ca"];
     let said = refusal(&place.run("b", &[&join[..], &[&wrong]].concat()), 1);
-    assert!(said.contains("signed by nobody who is trusted"), "{said}");
+    assert!(said.contains("not signed by a trusted issuer"), "{said}");
     assert!(said.contains("hint: copy the certificate"), "{said}");
     assert!(said.contains("--tls-ca"), "{said}");
 

@@ -125,7 +125,7 @@ async fn a_forged_entry_ends_what_it_stands_in<W: Way>(way: W) {
     let nonsense = Signature::from_bytes([7; 64]);
     let forged = SignedEntry::from_parts(entry, &nonsense).expect("well formed");
     let above = world.entry(&[forged.id()], 4, "above");
-    let beside = world.entry(&[second.id()], 3, "beside, and behind it");
+    let beside = world.entry(&[second.id()], 3, "beside, and after it");
     let batch = [&first, &second, &forged, &above, &beside].map(Clone::clone);
     let said = world.send(&batch).await;
     refused(said, ErrorCode::EntryRefused, "forged");
@@ -141,7 +141,7 @@ async fn whatever_breaks_a_rule_is_named_and_not_stored<W: Way>(way: W) {
     let first = world.entry(&[root], 1, "first");
 
     // An entry of another tree, which the member may write to as well. In this tree's batch it is
-    // an entry that nobody signed.
+    // an entry without a valid signature.
     let stray = world.entry_of(other, &[other.root()], 1, "stray");
     refused(
         world.send(std::slice::from_ref(&stray)).await,

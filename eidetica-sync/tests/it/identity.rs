@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::{assert_equal, at, seed, texts, write};
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_dag::{AccessChange, Role, SecretKey, Subject, TreeId};
+use eidetica_dag::{AccessChange, PublicKey, Role, SecretKey, Subject, TreeId};
 use eidetica_proto::message::ResponseHeader;
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::transport::Service;
@@ -46,7 +46,7 @@ fn key_of(name: &str) -> eidetica_dag::PublicKey {
     SecretKey::from_bytes(&seed(name)).public()
 }
 
-/// A tree that a and b may write to, and nobody else may read.
+/// A tree that a and b may write to, and no other key may read.
 async fn private_tree(a: &Node) -> TreeId {
     let b = AccessChange::grant(Subject::Key(key_of("b")), Role::Write);
     let tree = a
@@ -85,6 +85,11 @@ impl SyncTransport for Recorder {
 
     fn proves_keys(&self) -> bool {
         self.inner.proves_keys()
+    }
+
+    fn key_in(&self, address: &Address) -> Option<PublicKey> {
+        let names_keys = self.inner.proves_keys();
+        names_keys.then(|| key_of(address.value()))
     }
 
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
@@ -168,6 +173,40 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     let (stranger, _) = node(&network, "c", &memory(), 4).await;
     let error = stranger.sync(tree, at("a")).await.expect_err("a stranger");
     assert!(matches!(*error, SyncError::Peer { .. }), "{error}");
+}
+
+/// Where an address names the peer's key, as iroh's do, there is nothing to ask before an exchange,
+/// which proves the key.
+#[tokio::test]
+async fn a_peer_whose_address_names_its_key_is_not_greeted() {
+    let network = MemoryNetwork::new();
+    let start = |name: &str, key: PublicKey| {
+        let transport = network.transport(name).key(key).build();
+        let key = SecretKey::from_bytes(&seed(name));
+        Node::builder_with(memory(), key)
+            .transport("net", Recorder::new(transport))
+            .expect("the first of its name")
+            .start()
+    };
+    let (a, b) = (start("a", key_of("a")), start("b", key_of("b")));
+    let stranger = start("c", key_of("another"));
+    for node in [&a, &stranger] {
+        let listening = node.accept_connections().await;
+        listening.expect("the address is free");
+    }
+    let tree = private_tree(&a).await;
+
+    let begun = network.exchanges();
+    let report = b.sync(tree, at("a")).await.expect("b may read");
+    assert_eq!(report.outcome, SyncOutcome::Equal);
+    assert_eq!(network.exchanges() - begun, 1, "all there is");
+    assert_equal(&a, &b, tree).await;
+
+    let error = b.sync(tree, at("c")).await.expect_err("another peer");
+    let SyncError::Transport { source, .. } = &*error else {
+        panic!("not a matter of the connection: {error}");
+    };
+    assert_eq!(source.kind(), TransportErrorKind::WrongPeer);
 }
 
 #[tokio::test]
@@ -271,7 +310,7 @@ async fn the_first_peer_at_an_address_is_pinned() {
     b.sync(tree, at("a")).await.expect("b may read");
     a.shutdown().await.expect("nothing is left running");
 
-    // Somebody else has the tree, and the address.
+    // An impostor has the tree, and the address.
     let transport = network.transport("a").build();
     let impostor = Node::builder_with(store_a.clone(), SecretKey::from_bytes(&[66; 32]))
         .with_seed([6; 32])
@@ -280,19 +319,20 @@ async fn the_first_peer_at_an_address_is_pinned() {
         .start();
     impostor.accept_connections().await.expect("it is free");
     write(&b, tree, "secret").await;
-    let error = b.sync(tree, at("a")).await.expect_err("somebody else");
+    let error = b
+        .sync(tree, at("a"))
+        .await
+        .expect_err("the key is another one");
     let SyncError::Transport { source, .. } = &*error else {
         panic!("{error}");
     };
     assert_eq!(source.kind(), TransportErrorKind::WrongPeer);
-    assert!(!error.is_transient(), "nobody tries that again and again");
+    assert!(!error.is_transient(), "the engine does not retry it");
     assert_eq!(texts(&impostor, tree).await, ["one"]);
     // Restarting does not help the impostor.
     b.shutdown().await.expect("nothing is left running");
     let (b, _) = node(&network, "b", &store_b, 3).await;
-    b.sync(tree, at("a"))
-        .await
-        .expect_err("still somebody else");
+    b.sync(tree, at("a")).await.expect_err("still another key");
 
     b.forget_address(&at("a")).await.expect("in memory");
     let report = b.sync(tree, at("a")).await.expect("b was told to");
@@ -315,8 +355,8 @@ async fn the_key_of_a_ticket_overrides_a_pinned_one() {
         key: Some(key),
         addresses: vec![at("a")],
     };
-    let somebody_else = SecretKey::from_bytes(&[9; 32]).public();
-    let error = b.sync(tree, peer(somebody_else)).await;
+    let other = SecretKey::from_bytes(&[9; 32]).public();
+    let error = b.sync(tree, peer(other)).await;
     let error = error.expect_err("a is not that one");
     assert!(error.to_string().contains(&a.key().to_string()), "{error}");
     b.sync(tree, peer(a.key())).await.expect("a is that one");

@@ -188,8 +188,8 @@ async fn a_rejected_requester_learns_of_it() {
     // An admin may change their mind.
     a.approve(tree, b.key(), None).await.expect("it is there");
     assert!(matches!(joins(&b, &ticket).await, Joined::Synced(_)));
-    let nobody = a.reject(tree, a.key()).await;
-    assert!(matches!(nobody, Err(TreeError::NoSuchRequest(_))));
+    let rejected = a.reject(tree, a.key()).await;
+    assert!(matches!(rejected, Err(TreeError::NoSuchRequest(_))));
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn approval_takes_no_role_away() {
     );
 }
 
-/// The key of somebody who was let in by name and revoked: an invite that it kept is no way back.
+/// A key that was let in by name and revoked cannot use an invite that it kept.
 #[tokio::test]
 async fn a_revoked_key_cannot_use_an_old_invite() {
     let network = MemoryNetwork::new();
@@ -433,7 +433,7 @@ async fn requests_and_invites_are_bounded() {
     }
     let one_more = a.invite(tree, terms).await;
     assert!(matches!(one_more, Err(TreeError::TooManyInvites(_))));
-    // Those who waited are not pushed out, and whoever has an invite needs no room.
+    // Those who waited are not pushed out, and a joiner with an invite needs no room.
     let late = node(&network, "late").await;
     assert!(matches!(
         joins(&late, &with_invite).await,

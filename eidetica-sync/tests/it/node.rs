@@ -15,7 +15,7 @@ async fn a_ticket_brings_the_whole_tree() {
     let ticket = ticket.to_string().parse().expect("a ticket is read back");
     let joined = b.join(&ticket, JoinOptions::default()).await;
     let Joined::Synced(report) = joined.expect("anyone may read") else {
-        panic!("nobody has to approve");
+        panic!("no approval is needed");
     };
     assert_eq!(report.outcome, SyncOutcome::Equal);
     assert_eq!(costs(&report), (4, 0, 1));
@@ -194,9 +194,9 @@ async fn the_key_in_a_ticket_must_be_the_peers() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, node(&network, "b").await);
     let tree = tree(&a, &["one"]).await;
-    let somebody_else = SecretKey::from_bytes(&[9; 32]).public();
+    let other = SecretKey::from_bytes(&[9; 32]).public();
     let peer = Peer {
-        key: Some(somebody_else),
+        key: Some(other),
         addresses: vec![at("a")],
     };
     let error = b.sync(tree, peer).await.expect_err("a is not that one");
@@ -286,7 +286,7 @@ async fn every_sync_that_starts_ends() {
         key: Some(b.key()),
         addresses: vec![at("nowhere")],
     };
-    b.sync(tree, nowhere).await.expect_err("nobody is there");
+    b.sync(tree, nowhere).await.expect_err("no peer is there");
     let mut open = Vec::new();
     let mut ended = 0;
     while ended < 2 {

@@ -44,7 +44,7 @@ const TEXT: &str = "tulips along the southern wall";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     /// Proves no key. Only where connections prove none.
-    Nobody,
+    Anonymous,
     /// Says that it holds a key that it does not hold. Only where connections prove none.
     Liar,
     Stranger,
@@ -54,9 +54,9 @@ enum Who {
     Admin,
     /// Shows an invite that has expired.
     Late,
-    /// Shows an invite that somebody else has used.
+    /// Shows an invite that another key has used.
     Second,
-    /// Shows an invite that nobody made.
+    /// Shows an invite that was never made.
     Forger,
     /// Shows an invite that was made for another key.
     Thief,
@@ -64,7 +64,7 @@ enum Who {
 
 impl Who {
     const ALL: [Self; 11] = [
-        Self::Nobody,
+        Self::Anonymous,
         Self::Liar,
         Self::Stranger,
         Self::Revoked,
@@ -96,14 +96,14 @@ impl Who {
 
     fn asks(self, key: &SecretKey) -> As<'_> {
         match self {
-            Self::Nobody => As::Nobody,
+            Self::Anonymous => As::Anonymous,
             Self::Liar => As::Liar(key, Self::Admin.key().public()),
             _ => As::Key(key),
         }
     }
 
     fn proves_a_key(self) -> bool {
-        !matches!(self, Self::Nobody | Self::Liar)
+        !matches!(self, Self::Anonymous | Self::Liar)
     }
 }
 
@@ -206,7 +206,7 @@ impl World {
         TreeId::from_root(EntryId::from_bytes([9; 32]))
     }
 
-    /// The frames of a request: its header, and the parts behind it.
+    /// The frames of a request: its header, and the parts after it.
     fn request(&self, who: Who, what: What, tree: TreeId) -> Vec<Bytes> {
         let send = |body: Body| {
             // On top of the root, where even the revoked one was admin: its signature and its
@@ -293,7 +293,7 @@ async fn every_caller_gets_only_what_its_role_allows(way: impl Way) {
         .await;
     let proves = server.proves_keys();
     let world = World::new(server).await;
-    // The invite of `Second` is used by somebody else first.
+    // The invite of `Second` is used by another key first.
     let used = Request::Join(Join {
         tree: world.tree,
         role: Role::Read,
@@ -450,7 +450,7 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
         (What::Join, Some(role)) => {
             assert_eq!(got, Ok(Reply::Join(JoinReply::Granted(role))), "{case}");
         }
-        (What::Join, None) if who == Who::Nobody => {
+        (What::Join, None) if who == Who::Anonymous => {
             assert_eq!(got, Err(ErrorCode::Unproven), "{case}");
         }
         (What::Join, None) if !who.shows_an_invite() => {

@@ -114,7 +114,7 @@ fn server_name(uri: &Uri) -> Result<ServerName<'static>, Failed> {
     name.map_err(|_| Failed::NoName)
 }
 
-/// A connection that stands.
+/// An established connection.
 pub(crate) enum Stream {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),

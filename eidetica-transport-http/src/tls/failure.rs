@@ -14,7 +14,7 @@ pub(crate) enum Failed {
     Tcp(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("what this side needs for TLS is not there")]
     Here(#[source] TlsError),
-    #[error("the host cannot stand in a certificate")]
+    #[error("the host cannot be named in a certificate")]
     NoName,
     #[error("the handshake failed")]
     Handshake(#[source] Tls),
@@ -62,7 +62,7 @@ pub(crate) fn error(address: &Address, failed: &Failed) -> Option<TransportError
         ),
         Failed::Handshake(Tls::NoCertificatesPresented) => (
             Kind::WrongPeer,
-            format!("{address} shows no certificate: nobody can tell who it is"),
+            format!("{address} shows no certificate, so its identity is unknown"),
         ),
         Failed::Handshake(Tls::InvalidMessage(_)) => (
             Kind::ProtocolMismatch,
@@ -93,12 +93,12 @@ fn untrusted(why: &CertificateError) -> &'static str {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "is not valid yet: is the clock here right?"
         }
-        // The second: it claims to be issued by somebody trusted, and is not.
+        // The second: it claims a trusted issuer, and is not signed by it.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "is signed by nobody who is trusted here: get the certificate from whoever runs the \
-             server, in a way that you trust, and name it as trusted. If it was, somebody else \
-             answers there"
+            "is not signed by a trusted issuer: get the certificate from the operator of the \
+             server, in a way that you trust, and name it as trusted. If it already is, another \
+             server answers there"
         }
-        _ => "cannot be trusted: whoever runs the server must replace it",
+        _ => "cannot be trusted: the operator of the server must replace it",
     }
 }

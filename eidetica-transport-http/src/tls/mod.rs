@@ -34,11 +34,11 @@ const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: applica
     connection: close\r\ncontent-length: 42\r\n\r\n\
     {\"error\":\"TLS is spoken here: use https\"}\n";
 
-/// The subject of every certificate that is made here. It never changes, because whoever trusts one
-/// of them trusts its subject with its key: a later certificate of the same key is trusted too.
+/// The subject of every certificate that is made here. It never changes, because a client that
+/// trusts one of them trusts its subject with its key, and so a later certificate of the same key.
 const SELF_SIGNED_SUBJECT: &str = "eidetica";
 
-/// Why a certificate, a key or a list of names cannot be used: the fault of whoever gave it.
+/// Why a certificate, a key or a list of names cannot be used: the fault of the caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct TlsError {
@@ -104,11 +104,12 @@ impl ServerTls {
     }
 
     /// Makes a key, and a certificate that is signed with it, for these host names and IP
-    /// addresses. It does not expire. Clients need [`ServerTls::certificate_pem`]: nobody else
-    /// vouches for it, and whoever has the key can be any host towards a client that trusts it.
+    /// addresses. It does not expire. Clients need [`ServerTls::certificate_pem`]: no
+    /// authority vouches for it. With the key, anyone can be any host towards a client that trusts
+    /// it.
     ///
     /// # Errors
-    /// If a name cannot stand in a certificate, or the system gives no random bytes.
+    /// If a name is not valid in a certificate, or the system gives no random bytes.
     pub fn self_signed<N: Into<String>>(
         names: impl IntoIterator<Item = N>,
     ) -> Result<Self, TlsError> {
@@ -162,14 +163,14 @@ impl ServerTls {
         &self.certificate_pem
     }
 
-    /// Returns the private key as PEM. Whoever has it can be this server: keep it where only the
+    /// Returns the private key as PEM. A holder of it can be this server: keep it where only the
     /// server can read it.
     pub fn key_pem(&self) -> &[u8] {
         &self.key_pem
     }
 
-    /// Does the server's part of the handshake. Whoever speaks anything but TLS is told so, in plain
-    /// HTTP, and gets `None`.
+    /// Does the server's part of the handshake. A client that does not speak TLS gets an
+    /// error in plain HTTP; the result is `None`.
     pub(crate) async fn accept(
         &self,
         mut stream: TcpStream,
@@ -207,7 +208,7 @@ impl ClientTls {
         Self::default()
     }
 
-    /// Believes these certificates, given as PEM, and whatever they have signed; nobody else. They
+    /// Believes these certificates, given as PEM, what they have signed, and nothing else. They
     /// are those of authorities, or of servers that signed their own
     /// ([`ServerTls::certificate_pem`]).
     ///

@@ -151,7 +151,7 @@ async fn a_caller_may_pause_between_frames() {
         async move {
             request
                 .inspect(move |_| {
-                    // Nobody looks at the second.
+                    // The second is not looked at.
                     let _ = begun.try_send(());
                 })
                 .boxed()

@@ -51,7 +51,7 @@ async fn refusal(client: HttpTransportBuilder, to: &Address) -> TransportError {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_refused() {
+async fn an_untrusted_certificate_is_refused() {
     let (server, address) = serve(loopback().server_tls(own_certificate())).await;
     assert_eq!(address.kind(), "https");
     for version in VERSIONS {
@@ -63,7 +63,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
         assert!(text.contains("name it as trusted"), "{text}");
         assert!(text.contains(address.as_str()), "{text}");
     }
-    // What a platform trusts depends on the machine, and may be nobody: never this server.
+    // What a platform trusts depends on the machine, and may be nothing: never this server.
     let error = refusal(HttpTransport::builder(), &address).await;
     let kinds = [TransportErrorKind::WrongPeer, TransportErrorKind::Local];
     assert!(kinds.contains(&error.kind()), "{error:?}");

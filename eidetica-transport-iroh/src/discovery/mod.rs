@@ -44,7 +44,7 @@ struct Inner {
     found: Arc<watch::Sender<Found>>,
 }
 
-/// What is announced.
+/// The announcement.
 struct Announcer {
     /// None while the machine has no network that carries multicast.
     mdns: Option<DropGuard>,

@@ -163,7 +163,7 @@ pub async fn a_silent_service_times_out<F: Fixture>(fixture: &F) {
     close([client, server]).await;
 }
 
-/// An answer that stops to come does not hold the caller forever.
+/// An answer that stalls does not hold the caller forever.
 pub async fn an_answer_that_stalls_times_out<F: Fixture>(fixture: &F) {
     let service = service_fn(|_, _| async { frames_of(["first"]).chain(silence()).boxed() });
     let server = fixture.transport().await;

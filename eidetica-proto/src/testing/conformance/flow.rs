@@ -1,4 +1,4 @@
-//! Nobody is made to hold more than a bounded amount, and nobody waits for the slowest.
+//! No side has to hold more than a bounded amount, and no exchange waits for the slowest.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const FRAME_BYTES: usize = 64 << 10;
 /// system for one loopback connection take up to 10 MiB, those of a transport a few more.
 const FRAMES_UNDER_WAY_MAX: u32 = 512;
 
-/// How many other exchanges end while one stands still: enough for a producer that is not stopped
+/// How many other exchanges end while one is stalled: enough for a producer that is not stopped
 /// to run away, which would otherwise need a clock to notice.
 const OTHER_EXCHANGES: usize = 50;
 
@@ -123,7 +123,7 @@ pub async fn an_early_answer_reaches_a_caller_that_still_sends<F: Fixture>(fixtu
 /// Exchanges one after the other share connections.
 ///
 /// A connection may come back to its pool a moment after the answer's end, so that the exchange
-/// right behind it opens another one; but then two are there for those that follow.
+/// right after it opens another one; but then two are there for those that follow.
 pub async fn connections_are_reused<F: Fixture>(fixture: &F) {
     const EXCHANGES: usize = 20;
     const CONNECTIONS_MAX: usize = 5;
@@ -138,7 +138,7 @@ pub async fn connections_are_reused<F: Fixture>(fixture: &F) {
         let response = client.exchange(&address, request).await.expect("answers");
         let answer = collect_frames(response.frames).await.expect("ends well");
         assert_eq!(answer.len(), 1);
-        assert!(!answer[0].is_empty(), "the caller's place is told");
+        assert!(!answer[0].is_empty(), "the caller's address is known");
         remotes.extend(answer);
     }
     assert!(remotes.len() <= CONNECTIONS_MAX, "seen as {remotes:?}");

@@ -63,7 +63,7 @@ pub async fn the_largest_frame_passes<F: Fixture>(fixture: &F) {
     close([client, server]).await;
 }
 
-/// A frame that is too large is not sent; the caller is told why.
+/// A frame that is too large is not sent, and the error says why.
 pub async fn an_oversize_frame_of_a_request_is_refused<F: Fixture>(fixture: &F) {
     let (client, server, address) = pair(fixture, echo()).await;
     let request = frames_of([numbered(7, FRAME_BYTES_MAX + 1)]);
@@ -94,7 +94,7 @@ pub async fn ten_exchanges_at_once<F: Fixture>(fixture: &F) {
     let entered = Count::default();
     let (open, gate) = oneshot::channel::<()>();
     let (open, gate) = (Once::new(open), gate.shared());
-    // Nobody is answered before all have been heard.
+    // No request is answered before all have arrived.
     let service = service_fn(move |_, request| {
         let (entered, open, gate) = (entered.clone(), open.clone(), gate.clone());
         async move {

@@ -33,7 +33,7 @@ pub async fn a_malformed_address_is_unusable<F: Fixture>(fixture: &F) {
     close([client]).await;
 }
 
-/// Where nobody listens, the error says that the peer is not there, and that it may be later.
+/// Where no peer listens, the error says that the peer is not there, and that it may be later.
 pub async fn a_deserted_address_refuses<F: Fixture>(fixture: &F) {
     let client = fixture.hasty_transport().await;
     let address = fixture.deserted_address().await;
@@ -52,7 +52,7 @@ pub async fn a_deserted_address_refuses<F: Fixture>(fixture: &F) {
 }
 
 /// If the transport proves keys, a server sees the key that others see of the same transport when
-/// it serves; if not, nobody sees a key.
+/// it serves; if not, neither side sees a key.
 pub async fn both_sides_see_the_same_keys<F: Fixture>(fixture: &F) {
     let callers = Arc::new(Mutex::new(Vec::new()));
     let service = {

@@ -113,7 +113,7 @@ pub(super) struct Signal(Arc<Mutex<Option<oneshot::Sender<()>>>>);
 impl Signal {
     pub(super) fn fire(&self) {
         if let Some(sender) = lock(&self.0).take() {
-            // Whoever waited may have seen enough.
+            // The waiting side may have seen enough.
             let _ = sender.send(());
         }
     }

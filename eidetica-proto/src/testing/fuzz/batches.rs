@@ -68,7 +68,7 @@ fn assert_unpacked(entries: &[SignedEntry], batch_bytes: usize) {
         assert!(entry.entry().tree.is_none_or(|named| named == tree()));
     }
 
-    // A peer may repeat an entry; nobody packs one twice.
+    // A peer may repeat an entry, but this side packs none twice.
     let mut seen = HashSet::new();
     let once = entries.iter().filter(|entry| seen.insert(entry.id()));
     let once: Vec<SignedEntry> = once.cloned().collect();
@@ -94,7 +94,7 @@ pub(super) fn batch_seeds() -> Vec<Vec<u8>> {
 
 pub(super) fn batch_edit_seeds() -> Vec<Vec<u8>> {
     let unchanged = [0x7f, 0x01, 0x02, 0x0c, 0x70].map(|chosen| vec![chosen]);
-    // The third byte from the front of a batch stands before all hashes, and is exclusive-ored with 0.
+    // The third byte from the front of a batch is before all hashes, and is exclusive-ored with 0.
     let nothing_done = vec![0x7f, 0, 2, 0, 0];
     unchanged.into_iter().chain([nothing_done]).collect()
 }

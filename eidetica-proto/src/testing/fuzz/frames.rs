@@ -6,8 +6,8 @@ use crate::frame::{
     FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, FrameDecoder, FrameTooLarge, encode_frame,
 };
 
-/// Feeds a stream in pieces: the decoder finds the same frames as whoever has the whole stream at
-/// once, refuses the same prefix, and writing the frames gives the stream again.
+/// Feeds a stream in pieces: the decoder finds the same frames as a reader of the whole stream,
+/// refuses the same prefix, and writing the frames gives the stream again.
 ///
 /// The input is a count, that many lengths of pieces, and the stream.
 pub fn frames(data: &[u8]) -> bool {
@@ -28,8 +28,8 @@ pub fn frames(data: &[u8]) -> bool {
             true => lengths.next().unwrap_or(0).min(rest.len()),
             false => rest.len(),
         };
-        let (piece, behind) = rest.split_at(length);
-        rest = behind;
+        let (piece, after) = rest.split_at(length);
+        rest = after;
         decoder.feed(piece);
         end = loop {
             match decoder.poll_frame() {
@@ -60,16 +60,16 @@ pub fn frames(data: &[u8]) -> bool {
 /// the first prefix was that announced too much.
 fn cut_whole(mut stream: &[u8]) -> (Vec<&[u8]>, Result<bool, FrameTooLarge>) {
     let mut frames = Vec::new();
-    while let Some((prefix, behind)) = stream.split_first_chunk::<FRAME_PREFIX_BYTES>() {
+    while let Some((prefix, after)) = stream.split_first_chunk::<FRAME_PREFIX_BYTES>() {
         let claimed_bytes = u32::from_le_bytes(*prefix) as usize;
         if claimed_bytes > FRAME_BYTES_MAX {
             return (frames, Err(FrameTooLarge { claimed_bytes }));
         }
-        let Some((frame, behind)) = behind.split_at_checked(claimed_bytes) else {
+        let Some((frame, after)) = after.split_at_checked(claimed_bytes) else {
             break;
         };
         frames.push(frame);
-        stream = behind;
+        stream = after;
     }
     (frames, Ok(stream.is_empty()))
 }

@@ -21,7 +21,7 @@ const FRAMES_MAX: u8 = 16;
 /// hold genuine entries with all their parents, and another sync makes them equal.
 ///
 /// The input is pair, options, and for each frame that is tampered with its number, what is done to
-/// it, and how many of the bytes behind say how.
+/// it, and how many of the following bytes say how.
 pub fn sync(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let Pair { drawn, a, b } = &pairs()[usize::from(input.byte()) % pairs().len()];

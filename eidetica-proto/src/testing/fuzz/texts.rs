@@ -22,8 +22,8 @@ pub fn ticket(data: &[u8]) -> bool {
 
 /// Makes a ticket with addresses of any length and writes it: whatever can be written can be read.
 ///
-/// The input is tree, key and secret, and for each address one character and how often it stands
-/// there.
+/// The input is tree, key and secret, and for each address one character and how often it is
+/// repeated.
 pub fn ticket_build(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let mut ticket = Ticket::new(TreeId::from_root(EntryId::from_bytes(input.array())));

@@ -8,7 +8,7 @@ use eidetica_dag::testing::fuzz::Input;
 use super::shortest::assert_shortest;
 use crate::tips::{EndTips, TIPS_MAX, TipDigest, TipMatcher, TipSet, TipSketch};
 
-/// Reads bytes as the sketch of somebody's tips, and names other tips by it.
+/// Reads bytes as the sketch of a peer's tips, and names other tips by it.
 pub fn sketch(data: &[u8]) -> bool {
     let Ok((sketch, [])) = postcard::take_from_bytes::<TipSketch>(data) else {
         return false;
@@ -33,7 +33,7 @@ pub fn sketch(data: &[u8]) -> bool {
     true
 }
 
-/// Names one set of tips by the sketch of another: whoever made the sketch understands it.
+/// Names one set of tips by the sketch of another: the maker of the sketch understands it.
 ///
 /// The input is the seed, how many of the next bytes are the asker's tips, those, and the
 /// answerer's.

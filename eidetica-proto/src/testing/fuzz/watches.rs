@@ -128,7 +128,7 @@ pub fn address_record(data: &[u8]) -> bool {
         assert!(book.is_empty());
         return false;
     }
-    // Nobody who fuzzes has the key, so the record is one of the seeds.
+    // The fuzzer does not have the key, so the record is one of the seeds.
     assert_eq!(record.key(), &key(1).public());
     assert!(record.addresses().len() <= RECORD_ADDRESSES_MAX);
     assert!(

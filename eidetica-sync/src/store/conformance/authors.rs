@@ -111,7 +111,7 @@ impl Authors {
         self.write(author, parents, Body::Data(data))
     }
 
-    /// Adds an entry by which the admin changes somebody else's role.
+    /// Adds an entry by which the admin changes another key's role.
     pub fn write_access(&mut self, parents: &[usize], role: Option<Role>) -> usize {
         let subject = Subject::Key(SecretKey::from_bytes(&[9; 32]).public());
         let change = AccessChange { subject, role };

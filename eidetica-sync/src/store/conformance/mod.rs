@@ -265,12 +265,12 @@ pub fn duplicates_are_counted(subject: impl Subject) {
     assert_eq!(snapshot(&subject, &authors).entry_count(), 20);
 }
 
-/// An entry that breaks a rule takes what is behind it along, and nothing that is before it.
+/// An entry that breaks a rule takes along the entries after it, and none before it.
 pub fn a_refused_entry_keeps_what_stood_before_it(subject: impl Subject) {
     let mut authors = Authors::new(5);
     let good = authors.write_data(0, &[0]);
     let liar = authors.write_claiming(1, &[good], Body::Data(Bytes::new()), 7);
-    let behind = authors.write_data(2, &[good]);
+    let after = authors.write_data(2, &[good]);
     let outcome = append(&subject, &authors, authors.entries());
     let refusal = outcome.refused.unwrap();
     assert_eq!(refusal.id, authors.id(liar));
@@ -279,7 +279,7 @@ pub fn a_refused_entry_keeps_what_stood_before_it(subject: impl Subject) {
     assert_eq!(outcome.stored, 0..2);
     let view = snapshot(&subject, &authors);
     assert_eq!(view.tips().unwrap(), [Arrival(1)]);
-    assert_eq!(view.arrival(&authors.id(behind)).unwrap(), None);
+    assert_eq!(view.arrival(&authors.id(after)).unwrap(), None);
 }
 
 /// A snapshot goes on showing what was there when it was taken, in every respect.
@@ -541,7 +541,7 @@ pub fn threads_append_to_one_tree(subject: impl Subject) {
         threads.into_iter().map(|t| t.join().unwrap()).sum()
     });
     assert_eq!(stored, 400);
-    // Every thread keeps to the one order, so whoever is first stores in it.
+    // Every thread keeps to the one order, so the first one stores in it.
     let mut reference = MemoryDag::new(authors.tree());
     reference.append(authors.entries().to_vec());
     assert_same_view(&*snapshot(&subject, &authors), &reference, &ids(&authors));

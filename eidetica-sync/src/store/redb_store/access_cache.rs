@@ -21,7 +21,7 @@ const LEDGER_WEIGHT_MIN: usize = 16;
 /// the same, and need not be worked out again.
 const STATES_COMPARED_MAX: usize = 4;
 
-/// Keeps what was used last, for all snapshots of a store. What is stored never changes.
+/// Keeps what was used last, for all snapshots of a store. Stored states never change.
 pub(super) struct AccessCache(Mutex<Cached>);
 
 struct Cached {

@@ -48,7 +48,7 @@ fn add_tree(tx: &WriteTransaction, tree: TreeId) -> Result<u32, redb::Error> {
 fn write_log(tx: &WriteTransaction, number: u32, changes: &Changes) -> Result<(), redb::Error> {
     let cursor_error = |error| match error {
         CursorError::Storage(error) => error.into(),
-        _ => redb::Error::Corrupted("the log goes on behind its end".to_owned()),
+        _ => redb::Error::Corrupted("the log continues after its end".to_owned()),
     };
     let mut log = tx.open_table(LOG)?;
     let mut end = log.upper_bound_mut(Bound::Excluded(key(number, changes.first.0)))?;

@@ -14,7 +14,7 @@ type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// An open database that opens itself again after the system failed it.
 ///
-/// After a failed write nobody knows what the file holds, so redb refuses everything until it has
+/// After a failed write the content of the file is unknown, so redb refuses everything until it has
 /// been opened again. That goes back to the last commit, and costs milliseconds.
 pub(super) struct Disk {
     path: PathBuf,
@@ -35,7 +35,7 @@ impl Disk {
         })
     }
 
-    /// Begins to read what is committed.
+    /// Begins to read the committed data.
     pub(super) fn read(&self) -> Result<ReadTransaction, StoreError> {
         self.with(|database| database.begin_read().map_err(|error| self.fault(error)))
     }

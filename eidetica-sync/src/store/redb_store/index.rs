@@ -7,7 +7,7 @@
 //! [`RECENT_MAX`] keys do all of them go, in order, into the *settled* part, many to each page.
 //!
 //! A key is the first eight bytes of the id. Authors can bring about equal prefixes on purpose, so
-//! a prefix may lead to several numbers, and whoever looks up compares the whole id in the log.
+//! a prefix may lead to several numbers, and a look-up compares the whole id in the log.
 
 use eidetica_dag::{Arrival, EntryId};
 use redb::{ReadOnlyTable, ReadableTable, Table};
@@ -51,7 +51,7 @@ pub(super) fn run_len(run: &[u8]) -> Option<usize> {
     rest.is_empty().then_some(keys.len())
 }
 
-/// Takes a run apart. Whoever took the snapshot has checked that it is one.
+/// Takes a run apart. It was checked when the snapshot was taken.
 fn keys(run: &[u8]) -> &[RunKey] {
     run.as_chunks().0
 }

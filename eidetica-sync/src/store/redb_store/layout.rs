@@ -1,6 +1,6 @@
 //! The tables of the file, and the bytes in them.
 //!
-//! Each entry is written twice, and both times in sequence: once into the **log**, behind its
+//! Each entry is written twice, and both times in sequence: once into the **log**, after its
 //! node, and once into the **recent** part of the index from ids to numbers (see
 //! [`super::index`]). All numbers in values are little-endian. Keys of several fields are
 //! big-endian bytes, or one number with the tree's in its upper half.

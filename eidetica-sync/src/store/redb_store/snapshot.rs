@@ -160,7 +160,7 @@ impl DagView for RedbSnapshot {
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
-        // What is asked for is mostly recent.
+        // Most look-ups are for recent entries.
         for run in self.runs.iter().rev() {
             for at in find_in_run(run.value(), id.prefix()) {
                 if self.is(at, id)? {

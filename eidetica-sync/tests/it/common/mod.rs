@@ -16,7 +16,7 @@ pub(crate) async fn node(network: &MemoryNetwork, name: &str) -> Node {
     let node = client(network, name);
     node.accept_connections()
         .await
-        .expect("nobody else has the address");
+        .expect("no other node has the address");
     node
 }
 

@@ -17,7 +17,7 @@ use super::at;
 pub(crate) trait Way {
     type Transport: SyncTransport;
 
-    /// A transport of somebody who holds this key, to ask or to serve with.
+    /// A transport of a peer that holds this key, to ask or to serve with.
     async fn transport(&self, name: &str, key: &SecretKey) -> Self::Transport;
 }
 
@@ -82,11 +82,11 @@ impl Way for Iroh {
 
 /// Who asks.
 pub(crate) enum As<'a> {
-    /// Whoever holds this key, and proves it.
+    /// A caller that holds this key and proves it.
     Key(&'a SecretKey),
-    /// Nobody in particular.
-    Nobody,
-    /// Somebody who holds a key and says that it holds another one.
+    /// A caller that proves no key.
+    Anonymous,
+    /// A caller that holds a key and says that it holds another one.
     Liar(&'a SecretKey, PublicKey),
 }
 
@@ -102,7 +102,7 @@ pub(crate) async fn address_of(node: &Node) -> Address {
         .map_or(at("server"), |(_, address)| address)
 }
 
-/// Sends a request, a header and parts, as somebody. Returns the frames of the answer without its
+/// Sends a request, a header and parts, as a caller. Returns the frames of the answer without its
 /// proof, which is checked.
 pub(crate) async fn ask(
     way: &impl Way,
@@ -139,10 +139,10 @@ pub(crate) async fn begin<W: Way>(
     who: As<'_>,
     frames: &[Bytes],
 ) -> Asked<W::Transport> {
-    let nobody = SecretKey::from_bytes(&[99; 32]);
+    let unproven = SecretKey::from_bytes(&[99; 32]);
     let key = match who {
         As::Key(key) | As::Liar(key, _) => key,
-        As::Nobody => &nobody,
+        As::Anonymous => &unproven,
     };
     let transport = way.transport("client", key).await;
     let frames = exchange(&transport, server, key, who, frames).await;
@@ -186,7 +186,7 @@ pub(crate) async fn exchange(
     let [mut proof, header] = signed.frames();
     match who {
         As::Key(_) => {}
-        As::Nobody => proof = anonymous(),
+        As::Anonymous => proof = anonymous(),
         As::Liar(_, claimed) => {
             let mut lie = proof.to_vec();
             lie[2..34].copy_from_slice(claimed.as_bytes());
@@ -194,13 +194,13 @@ pub(crate) async fn exchange(
         }
     }
     let mut answer = send([vec![proof, header], parts.to_vec()].concat()).await;
-    if let As::Nobody = who {
+    if let As::Anonymous = who {
         return answer;
     }
     let [proof, first] = first_two(&mut answer).await;
     let checked = signed.check(&proof, &first, now_ms);
     match who {
-        // What the liar is told is no answer to the one whose request it altered.
+        // The answer to the liar is none to the one whose request it altered.
         As::Liar(..) => assert_eq!(checked, Err(ProofFault::BadSignature)),
         _ => assert_eq!(checked.expect("it proves who it is").key, server.key()),
     }

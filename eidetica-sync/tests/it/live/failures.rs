@@ -37,7 +37,7 @@ async fn a_long_partition_heals_by_itself() {
     until_has(&b, tree, entry).await;
 }
 
-/// Whoever knows that the network is back need not wait.
+/// A program that knows that the network is back need not wait.
 #[tokio::test(start_paused = true)]
 async fn a_change_of_the_network_ends_every_wait() {
     let network = MemoryNetwork::new();

@@ -58,7 +58,7 @@ async fn an_entry_is_known_to_have_reached_a_peer() {
         .expect("a is there");
     assert!(
         a.synced_with(tree, b.key(), long).await.is_err(),
-        "a follows nobody"
+        "a follows no peer"
     );
 }
 

@@ -176,7 +176,7 @@ async fn a_greeting_tells_addresses_that_are_of_use() {
         versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
         addresses: vec![],
     }));
-    let answer = ask(&raw::Http, &node, As::Nobody, &request).await;
+    let answer = ask(&raw::Http, &node, As::Anonymous, &request).await;
     let Ok(Reply::Hello(hello)) = raw::reply(&answer) else {
         panic!("it greets");
     };

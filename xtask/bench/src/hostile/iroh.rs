@@ -71,7 +71,7 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
     };
     // Whatever goes wrong means that there is no connection.
     let Ok(connection) = endpoint.connect(to, ALPN).await else {
-        // What the server does about half a handshake reaches nobody.
+        // How the server treats half a handshake is not visible from here.
         return (stall != Stall::Handshake).then_some(Duration::ZERO);
     };
     let began = Instant::now();

@@ -350,7 +350,7 @@ fn refused(reason: RefusedReason) -> String {
     match reason {
         RefusedReason::Code(ErrorCode::ReadOnly) => "it does not let this device write".to_owned(),
         RefusedReason::Code(ErrorCode::NotFound) => {
-            "it may not read what is new here, or this device may not read there".to_owned()
+            "it may not read the new entries here, or this device may not read there".to_owned()
         }
         RefusedReason::Code(ErrorCode::EntryRefused) => "it refuses an entry".to_owned(),
         RefusedReason::Code(code) => format!("error {}", u16::from(code)),

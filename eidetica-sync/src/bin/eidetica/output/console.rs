@@ -49,7 +49,7 @@ impl Console {
         }
     }
 
-    /// Reads what is typed or piped in.
+    /// Reads typed or piped input.
     pub(crate) fn stdin(&self) -> Box<dyn Read> {
         match self {
             Self::Own => Box::new(io::stdin().lock()),

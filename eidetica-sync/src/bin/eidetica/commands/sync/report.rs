@@ -150,7 +150,7 @@ impl Done {
                 "received everything the peer has; it does not let this device write"
             }
             SyncOutcome::PeerMayNotRead => {
-                "received everything the peer has; it may not read what is new here"
+                "received everything the peer has; it may not read the new entries here"
             }
             SyncOutcome::MovedOn => "exchanged everything, but one side kept writing; sync again",
             SyncOutcome::PeerLacksParents => "the peer could not store every entry; sync again",
