@@ -165,6 +165,27 @@ async fn a_revoked_reader_learns_it_at_once_over_iroh() {
     a_revoked_reader_learns_it_at_once(raw::Iroh).await;
 }
 
+/// Nothing is said of a tree that may not be read, as of one that is absent, until a grant.
+#[tokio::test(start_paused = true)]
+async fn a_tree_is_announced_to_whom_it_is_granted() {
+    let way = InMemory::new(true);
+    let server = server(&way).await;
+    let (reader, stranger) = (secret("reader"), secret("stranger"));
+    let tree = server.create_tree("private", vec![]).await;
+    let tree = tree.expect("well formed");
+    let mut granted = watch(&way, &server, &reader, vec![(tree, Cursor::NONE)]).await;
+    let mut other = watch(&way, &server, &stranger, vec![(tree, Cursor::NONE)]).await;
+    write(&server, tree, "before").await;
+    assert!(granted.is_silent(Duration::from_secs(10)).await);
+    let key = Subject::Key(reader.public());
+    let grant = server.grant(tree, key, Role::Read).await;
+    grant.expect("own tree");
+    let began = Instant::now();
+    assert_eq!(granted.next().await, Seen::CompareFirst(tree));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(other.next().await, Seen::Heartbeat);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_revoked_while_it_was_slow_gets_nothing_more() {
     let way = InMemory::new(true);
