@@ -1,4 +1,8 @@
 //! Which peer brought which entries, so that no peer is sent back what it brought.
+//!
+//! Entries are visible in the store before their origin can be noted. So an append is announced
+//! before it begins, and while it runs, only what arrived before it is passed on: see
+//! [`Origins::passable`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -17,6 +21,21 @@ pub struct Origins {
     ranges: BTreeMap<(TreeId, u32), (u32, PublicKey)>,
     /// The keys of `ranges`, oldest first.
     order: VecDeque<(TreeId, u32)>,
+    appending: BTreeMap<TreeId, Appending>,
+}
+
+/// Arrivals of a tree, and the peer that brought them, if one did.
+pub type Arrived = (Range<u32>, Option<PublicKey>);
+
+/// The appends to one tree that are under way.
+#[derive(Debug, Clone)]
+struct Appending {
+    appends: usize,
+    /// Where the arrivals end of which every origin is noted.
+    noted: u32,
+    /// Arrivals after a gap that an append under way will fill: by the first, the end and who
+    /// brought them.
+    ahead: BTreeMap<u32, (u32, Option<PublicKey>)>,
 }
 
 impl Origins {
@@ -48,6 +67,62 @@ impl Origins {
         {
             self.ranges.remove(&oldest);
         }
+    }
+
+    /// Tells whether an append to this tree is under way.
+    pub fn is_appending(&self, tree: TreeId) -> bool {
+        self.appending.contains_key(&tree)
+    }
+
+    /// Takes that an append to a tree begins. `arrived` is how many entries of the tree are stored;
+    /// it does not matter if another append to the tree is under way.
+    ///
+    /// The end of each append is to be reported, also if it fails.
+    pub fn handle_append(&mut self, tree: TreeId, arrived: u32) {
+        let appending = self.appending.entry(tree).or_insert_with(|| Appending {
+            appends: 0,
+            noted: arrived,
+            ahead: BTreeMap::new(),
+        });
+        appending.appends += 1;
+    }
+
+    /// Takes that an append has ended, and what it stored, if anything. Returns the arrivals that
+    /// may be passed on from here on, in order: those before which no append can leave a gap.
+    pub fn handle_append_ended(&mut self, tree: TreeId, stored: Option<Arrived>) -> Vec<Arrived> {
+        if let Some((arrivals, Some(peer))) = &stored {
+            self.handle_stored(tree, arrivals.clone(), *peer);
+        }
+        let Some(appending) = self.appending.get_mut(&tree) else {
+            return stored.into_iter().collect();
+        };
+        if let Some((arrivals, peer)) = stored
+            && !arrivals.is_empty()
+        {
+            appending.ahead.insert(arrivals.start, (arrivals.end, peer));
+        }
+        appending.appends -= 1;
+        let is_last = appending.appends == 0;
+        let mut passable = Vec::new();
+        while let Some(first) = appending.ahead.first_entry()
+            && (is_last || *first.key() <= appending.noted)
+        {
+            let (start, (end, peer)) = first.remove_entry();
+            appending.noted = appending.noted.max(end);
+            passable.push((start..end, peer));
+        }
+        if is_last {
+            self.appending.remove(&tree);
+        }
+        passable
+    }
+
+    /// Returns how many of the first `count` arrivals of a tree may be passed on: those of which
+    /// every origin is noted. `count` is of a view that was taken after the last call of
+    /// [`Self::handle_append`].
+    pub fn passable(&self, tree: TreeId, count: u32) -> u32 {
+        let appending = self.appending.get(&tree);
+        appending.map_or(count, |it| it.noted.min(count))
     }
 
     /// Returns the first arrivals in `within` that `peer` is not known to have brought, or `None` if

@@ -60,7 +60,8 @@ pub struct PushSession {
 }
 
 impl PushSession {
-    /// Chooses what arrived since `settled`, less what the peer brought.
+    /// Chooses what arrived since `settled` and may be passed on, less what the peer brought. Take the
+    /// origins before the view: they then cover all of it.
     ///
     /// # Errors
     /// Those of the view.
@@ -71,7 +72,7 @@ impl PushSession {
         peer: Option<&PublicKey>,
         origins: &Origins,
     ) -> Result<PushStart, V::Error> {
-        let up_to = view.entry_count();
+        let up_to = origins.passable(tree, view.entry_count());
         if !current_access(view)?.allows(peer, Role::Read) {
             return Ok(PushStart::Done(PushOutcome::PeerMayNotRead));
         }

@@ -54,6 +54,12 @@ pub trait SyncTransport: Send + Sync + 'static {
     /// sides prove their keys by [`crate::proof`].
     fn proves_keys(&self) -> bool;
 
+    /// Returns the key of the peer that an address of this transport names, if every connection that
+    /// is made to the address proves that key. By default, an address names no key.
+    fn key_in(&self, _address: &Address) -> Option<PublicKey> {
+        None
+    }
+
     /// Starts the server, which hands each exchange to `service`. When this returns, the server
     /// listens.
     ///

@@ -50,13 +50,15 @@ pub use eidetica_transport_iroh as iroh;
 
 pub use client::error::SyncError;
 pub use client::peer::Peer;
+pub use engine::follows::{FollowOptions, RememberedFollow};
 pub use event::{Event, Events, Origin, Subscription, Transfer};
 pub use membership::{InviteInfo, JoinRequest};
 pub use node::{
-    Follow, FollowOptions, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder,
-    RememberedFollow, Revocation, RunningSync, SubscribeFrom, TreeError, TreeInfo,
+    Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync,
+    SubscribeFrom, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
+pub use store::writer::Revocation;
 pub use transport::manager::TransportManager;
 
 /// The examples of the README, compiled and run.

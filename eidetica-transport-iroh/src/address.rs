@@ -93,6 +93,10 @@ mod tests {
 
         let hex = Address::new(KIND, &key_of(id()).to_string()).expect("an address");
         assert_eq!(endpoint_addr(&hex).expect("an id"), id().into());
+        for address in [address, hex] {
+            let named = endpoint_addr(&address).expect("an address").id;
+            assert_eq!(key_of(named).as_bytes(), id().as_bytes());
+        }
     }
 
     #[test]

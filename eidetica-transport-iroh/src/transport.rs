@@ -167,6 +167,11 @@ impl SyncTransport for IrohTransport {
         true
     }
 
+    fn key_in(&self, address: &Address) -> Option<PublicKey> {
+        let endpoint = address::endpoint_addr(address).ok()?;
+        Some(address::key_of(endpoint.id))
+    }
+
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
         self.check_open()?;
         self.server.start(service).await?;

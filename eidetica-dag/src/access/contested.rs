@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ledger::{ChangeRef, Ledger};
+use super::change_log::ChangeRef;
+use super::ledger::Ledger;
 use super::{AccessChange, AccessState, Role, Subject};
 use crate::admit::role_needed;
 use crate::arrival::Arrival;
@@ -67,14 +68,14 @@ impl Contests {
         let known = view.access(view.node(at)?.access)?;
         let ledger = self.current.ledger().clone();
         for subject in [Subject::Key(said.author), Subject::Anyone] {
-            for removal in ledger.about(&subject) {
-                let takes_it = ledger.change(removal).role < Some(needed);
+            for removal in ledger.log.about(&subject) {
+                let takes_it = ledger.log.change(removal).role < Some(needed);
                 if takes_it
                     && !known.resolved.changes.contains(removal.number)
                     && self.current.is_effective(removal)
                     && !self.precedes(view, at, removal.number)?
                 {
-                    return Ok(Some(ledger.row(removal.number).id));
+                    return Ok(Some(ledger.log.row(removal.number).id));
                 }
             }
         }
@@ -96,7 +97,7 @@ impl Contests {
         at: Arrival,
         number: u32,
     ) -> Result<bool, V::Error> {
-        let above = self.current.ledger().row(number).at;
+        let above = self.current.ledger().log.row(number).at;
         if at >= above {
             return Ok(false);
         }
@@ -152,13 +153,13 @@ impl AccessState {
         let voids = self.effective().into_iter();
         let voids = voids
             .filter(|change| !still.contains(change))
-            .map(|change| (ledger.row(change.number).id, ledger.change(change)))
+            .map(|change| (ledger.log.row(change.number).id, ledger.log.change(change)))
             .collect();
         Outlook { effective, voids }
     }
 
     fn is_effective(&self, change: ChangeRef) -> bool {
-        self.resolved.is_effective(&self.ledger, change)
+        self.resolved.is_effective(&self.ledger.log, change)
     }
 
     /// Lists every effective change. It looks at all of them.
@@ -166,14 +167,14 @@ impl AccessState {
         let void: BTreeSet<ChangeRef> = self.resolved.admins.void.iter().copied().collect();
         let mut effective = BTreeSet::new();
         for number in self.resolved.changes.iter() {
-            let entry = self.ledger.row(number);
+            let entry = self.ledger.log.row(number);
             for (index, change) in (0..).zip(&*entry.changes) {
                 let at = ChangeRef { number, index };
                 let counts = match change.subject {
                     Subject::Key(key) if self.resolved.admins.get(&key).is_some() => {
                         !void.contains(&at)
                     }
-                    _ => self.resolved.is_effective(&self.ledger, at),
+                    _ => self.resolved.is_effective(&self.ledger.log, at),
                 };
                 if counts {
                     effective.insert(at);

@@ -26,6 +26,7 @@
 //! * A role is worked out on request, from the changes about that key.
 //! * A store keeps for each state its latest changes, which determine the others: one, as a rule.
 
+mod change_log;
 mod contested;
 mod ledger;
 mod rank;
@@ -41,8 +42,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::EntryId;
 use crate::key::PublicKey;
 
+pub use change_log::LedgerEntry;
 pub use contested::{Contests, Outlook};
-pub use ledger::{AccessKey, Ledger, LedgerEntry};
+pub use ledger::{AccessKey, Ledger};
 pub use resolved::KeptState;
 pub(crate) use resolved::Resolved;
 
@@ -130,7 +132,7 @@ impl AccessState {
         }
         let known = known.iter().chain([&current]);
         let known: Vec<_> = known.map(|it| &it.resolved.admins).collect();
-        let resolved = Resolved::of_kept(ledger, kept, &known);
+        let resolved = Resolved::of_kept(&ledger.log, kept, &known);
         Self::new(ledger.clone(), Arc::new(resolved))
     }
 
@@ -138,7 +140,10 @@ impl AccessState {
     /// states, which an empty tree has, join to one that allows nothing.
     pub(crate) fn join(ledger: &Arc<Ledger>, states: &[Self]) -> Self {
         let resolved: Vec<&Resolved> = states.iter().map(|it| &*it.resolved).collect();
-        Self::new(ledger.clone(), Arc::new(Resolved::join(ledger, &resolved)))
+        Self::new(
+            ledger.clone(),
+            Arc::new(Resolved::join(&ledger.log, &resolved)),
+        )
     }
 
     /// Returns the latest changes of the join of some states, which name it.
@@ -193,7 +198,7 @@ impl AccessState {
 
     /// Returns the role that a subject has of its own.
     pub fn own_role(&self, subject: &Subject) -> Option<Role> {
-        self.resolved.role_of(&self.ledger, subject)
+        self.resolved.role_of(&self.ledger.log, subject)
     }
 
     /// Tells whether `key` has at least `role`.
@@ -204,7 +209,8 @@ impl AccessState {
     /// Lists every subject that has a role, in the order of subjects.
     pub fn roles(&self) -> impl Iterator<Item = (Subject, Role)> + '_ {
         let founder = self.ledger.get(0).map(|root| Subject::Key(root.author));
-        let mut subjects: Vec<Subject> = self.ledger.subjects().copied().chain(founder).collect();
+        let mut subjects: Vec<Subject> =
+            self.ledger.log.subjects().copied().chain(founder).collect();
         subjects.sort_unstable();
         subjects.dedup();
         let with_role = move |subject: Subject| Some((subject, self.own_role(&subject)?));
@@ -217,7 +223,7 @@ impl PartialEq for AccessState {
     fn eq(&self, other: &Self) -> bool {
         let ids = |state: &Self| -> Vec<EntryId> {
             let heads = state.heads().iter();
-            heads.map(|head| state.ledger.row(*head).id).collect()
+            heads.map(|head| state.ledger.log.row(*head).id).collect()
         };
         self.heads() == other.heads() && ids(self) == ids(other)
     }

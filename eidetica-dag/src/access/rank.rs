@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::ledger::LedgerEntry;
+use super::change_log::LedgerEntry;
 use crate::id::EntryId;
 
 /// Where a grant is made: what orders the tenures of one maker.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::{ChangeRef, Ledger};
+use super::change_log::{ChangeLog, ChangeRef};
 use super::seniority::Admins;
 use super::step;
 use super::{Role, Subject};
@@ -53,10 +53,10 @@ impl Resolved {
     }
 
     /// Works out again what was not kept.
-    pub(crate) fn of_kept(ledger: &Ledger, kept: &KeptState, known: &[&Arc<Admins>]) -> Self {
+    pub(crate) fn of_kept(log: &ChangeLog, kept: &KeptState, known: &[&Arc<Admins>]) -> Self {
         let (admins, owns_admins) = match &kept.admins {
             Some(admins) => (admins.clone(), false),
-            None => (Admins::of(ledger, &kept.changes, known), true),
+            None => (Admins::of(log, &kept.changes, known), true),
         };
         Self {
             changes: kept.changes.clone(),
@@ -69,19 +69,19 @@ impl Resolved {
 
 impl Resolved {
     /// Works out the state with these heads, or returns `None` if they cannot be the heads of one.
-    pub(crate) fn of(ledger: &Ledger, heads: Arc<[u32]>, known: &[&Arc<Admins>]) -> Option<Self> {
+    pub(crate) fn of(log: &ChangeLog, heads: Arc<[u32]>, known: &[&Arc<Admins>]) -> Option<Self> {
         let ascending = heads.is_sorted_by(|a, b| a < b);
-        if !ascending || heads.last().is_none_or(|last| *last >= ledger.len()) {
+        if !ascending || heads.last().is_none_or(|last| *last >= log.len()) {
             return None;
         }
-        let mut changes = ledger.past_of(&heads);
+        let mut changes = log.past_of(&heads);
         if heads.iter().any(|head| changes.contains(*head)) {
             return None;
         }
         for head in &*heads {
             changes.insert(*head);
         }
-        let admins = Admins::of(ledger, &changes, known);
+        let admins = Admins::of(log, &changes, known);
         let owns_admins = !known.iter().any(|it| Arc::ptr_eq(it, &admins));
         Some(Self {
             changes,
@@ -92,12 +92,12 @@ impl Resolved {
     }
 
     /// Returns the state after the ledger's entry `number`, which follows everything in this one.
-    pub(crate) fn after(&self, ledger: &Ledger, number: u32) -> Self {
+    pub(crate) fn after(&self, log: &ChangeLog, number: u32) -> Self {
         let mut changes = self.changes.clone();
         changes.insert(number);
-        let stepped = step::apply(&self.admins, ledger, &self.changes, number);
+        let stepped = step::apply(&self.admins, log, &self.changes, number);
         let owns_admins = self.owns_admins || stepped.is_none();
-        let admins = stepped.unwrap_or_else(|| Arc::new(Admins::resolve(ledger, &changes)));
+        let admins = stepped.unwrap_or_else(|| Arc::new(Admins::resolve(log, &changes)));
         Self {
             changes,
             heads: [number].into(),
@@ -107,7 +107,7 @@ impl Resolved {
     }
 
     /// Joins states. Where one has all changes of the others, it is the join.
-    pub(crate) fn join(ledger: &Ledger, states: &[&Self]) -> Self {
+    pub(crate) fn join(log: &ChangeLog, states: &[&Self]) -> Self {
         let Some(largest) = states.iter().max_by_key(|state| state.changes.len()) else {
             return Self::default();
         };
@@ -129,7 +129,7 @@ impl Resolved {
         }
         if joined.changes.len() > largest.changes.len() {
             let known: Vec<&Arc<Admins>> = states.iter().map(|state| &state.admins).collect();
-            joined.admins = Admins::shared(ledger, &joined.changes, &known);
+            joined.admins = Admins::shared(log, &joined.changes, &known);
             let owner = states
                 .iter()
                 .find(|state| Arc::ptr_eq(&state.admins, &joined.admins));
@@ -139,39 +139,39 @@ impl Resolved {
     }
 
     /// Tells whether a change has an effect.
-    pub(crate) fn is_effective(&self, ledger: &Ledger, change: ChangeRef) -> bool {
+    pub(crate) fn is_effective(&self, log: &ChangeLog, change: ChangeRef) -> bool {
         if !self.changes.contains(change.number) {
             return false;
         }
-        if let Subject::Key(key) = ledger.change(change).subject
+        if let Subject::Key(key) = log.change(change).subject
             && self.admins.get(&key).is_some()
         {
             return !self.admins.void.iter().any(|void| *void == change);
         }
         // It is about a key that was never admin, or about anyone: no admin withstands it.
-        let author = &ledger.row(change.number).author;
-        self.admins.supports(ledger, author, change)
+        let author = &log.row(change.number).author;
+        self.admins.supports(log, author, change)
     }
 
     /// Returns the role that a subject has of its own.
-    pub(crate) fn role_of(&self, ledger: &Ledger, subject: &Subject) -> Option<Role> {
+    pub(crate) fn role_of(&self, log: &ChangeLog, subject: &Subject) -> Option<Role> {
         if let Subject::Key(key) = subject
             && let Some(admin) = self.admins.get(key)
         {
             return admin.role();
         }
         // Anyone cannot be admin: a stray grant of it gives nothing.
-        let latest = self.latest(ledger, subject);
-        let roles = latest.iter().map(|at| ledger.change(*at).role);
+        let latest = self.latest(log, subject);
+        let roles = latest.iter().map(|at| log.change(*at).role);
         roles.filter(|role| *role < Some(Role::Admin)).min()?
     }
 
     /// Returns the effective changes about a subject that no other effective one follows.
-    pub(crate) fn latest(&self, ledger: &Ledger, subject: &Subject) -> Vec<ChangeRef> {
+    pub(crate) fn latest(&self, log: &ChangeLog, subject: &Subject) -> Vec<ChangeRef> {
         let mut latest: Vec<ChangeRef> = Vec::new();
-        for change in ledger.about(subject) {
-            let counts = !latest.iter().any(|later| ledger.follows(*later, change))
-                && self.is_effective(ledger, change);
+        for change in log.about(subject) {
+            let counts = !latest.iter().any(|later| log.follows(*later, change))
+                && self.is_effective(log, change);
             if counts {
                 latest.push(change);
             }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use rpds::{ListSync, RedBlackTreeMapSync};
 
-use super::ledger::{ChangeRef, Ledger};
+use super::change_log::{ChangeLog, ChangeRef};
 use super::rank::Rank;
 use super::{AccessChange, Role, Subject};
 use crate::key::PublicKey;
@@ -64,13 +64,13 @@ pub(crate) struct Tenure {
 
 impl Tenure {
     /// Tells whether a change follows the grant and precedes every removal.
-    fn supports(&self, ledger: &Ledger, change: ChangeRef) -> bool {
-        let follows_grant = |grant| ledger.follows(change, grant);
+    fn supports(&self, log: &ChangeLog, change: ChangeRef) -> bool {
+        let follows_grant = |grant| log.follows(change, grant);
         self.grant.is_none_or(follows_grant)
             && self
                 .removals
                 .iter()
-                .all(|removal| *removal == change || ledger.follows(*removal, change))
+                .all(|removal| *removal == change || log.follows(*removal, change))
     }
 }
 
@@ -120,54 +120,54 @@ impl Admins {
 
     /// Tells whether a change by `author` is supported by one of its tenures: all that matters for
     /// changes about keys that were never admin.
-    pub(crate) fn supports(&self, ledger: &Ledger, author: &PublicKey, change: ChangeRef) -> bool {
-        self.supporting(ledger, author, change).next().is_some()
+    pub(crate) fn supports(&self, log: &ChangeLog, author: &PublicKey, change: ChangeRef) -> bool {
+        self.supporting(log, author, change).next().is_some()
     }
 
     /// Lists the tenures of `author` that support a change.
     pub(crate) fn supporting<'a>(
         &'a self,
-        ledger: &'a Ledger,
+        log: &'a ChangeLog,
         author: &PublicKey,
         change: ChangeRef,
     ) -> impl Iterator<Item = &'a Tenure> + 'a {
         let admin = self.keys.get(author).into_iter();
         admin
             .flat_map(|admin| admin.live.iter().chain(admin.fallen.iter()))
-            .filter(move |tenure| tenure.supports(ledger, change))
+            .filter(move |tenure| tenure.supports(log, change))
     }
 
     /// Works out the admins of a join, unless one of the joined states has the same.
-    pub(crate) fn shared(ledger: &Ledger, changes: &SharedSet, known: &[&Arc<Self>]) -> Arc<Self> {
+    pub(crate) fn shared(log: &ChangeLog, changes: &SharedSet, known: &[&Arc<Self>]) -> Arc<Self> {
         let first = known[0];
         if known.iter().all(|it| it.entries == first.entries) {
             return first.clone();
         }
-        Self::of(ledger, changes, known)
+        Self::of(log, changes, known)
     }
 
     /// Works out the admins of a set of changes, unless some that are known have the same.
-    pub(crate) fn of(ledger: &Ledger, changes: &SharedSet, known: &[&Arc<Self>]) -> Arc<Self> {
-        let entries = entries_about_admins(ledger, changes);
+    pub(crate) fn of(log: &ChangeLog, changes: &SharedSet, known: &[&Arc<Self>]) -> Arc<Self> {
+        let entries = entries_about_admins(log, changes);
         match known.iter().find(|it| it.entries == entries) {
             Some(same) => Arc::clone(same),
-            None => Arc::new(Self::resolve(ledger, changes)),
+            None => Arc::new(Self::resolve(log, changes)),
         }
     }
 
     /// Applies the rule to a set of changes.
-    pub(crate) fn resolve(ledger: &Ledger, changes: &SharedSet) -> Self {
-        let mut resolving = Resolving::new(ledger, changes);
+    pub(crate) fn resolve(log: &ChangeLog, changes: &SharedSet) -> Self {
+        let mut resolving = Resolving::new(log, changes);
         while let Some(Reverse(pending)) = resolving.ahead.pop() {
             resolving.take(&pending);
         }
-        resolving.finish(entries_about_admins(ledger, changes))
+        resolving.finish(entries_about_admins(log, changes))
     }
 }
 
-fn entries_about_admins(ledger: &Ledger, changes: &SharedSet) -> SharedSet {
-    let keys = ledger.admins_among(changes);
-    let about = keys.flat_map(|key| ledger.about(&Subject::Key(key)));
+fn entries_about_admins(log: &ChangeLog, changes: &SharedSet) -> SharedSet {
+    let keys = log.admins_among(changes);
+    let about = keys.flat_map(|key| log.about(&Subject::Key(key)));
     let numbers = about.map(|change| change.number);
     // The root is always one: it makes its author admin.
     let root = changes.contains(0).then_some(0);
@@ -224,7 +224,7 @@ struct KeyFacts {
 }
 
 struct Resolving<'l> {
-    ledger: &'l Ledger,
+    log: &'l ChangeLog,
     facts: Vec<Fact>,
     keys: BTreeMap<PublicKey, KeyFacts>,
     ahead: BinaryHeap<Reverse<Pending>>,
@@ -232,15 +232,15 @@ struct Resolving<'l> {
 }
 
 impl<'l> Resolving<'l> {
-    fn new(ledger: &'l Ledger, changes: &SharedSet) -> Self {
+    fn new(log: &'l ChangeLog, changes: &SharedSet) -> Self {
         let mut facts = Vec::new();
         let mut keys = BTreeMap::new();
-        for key in ledger.admins_among(changes) {
+        for key in log.admins_among(changes) {
             keys.insert(key, KeyFacts::default());
-            let about = ledger.about(&Subject::Key(key));
+            let about = log.about(&Subject::Key(key));
             facts.extend(about.filter(|at| changes.contains(at.number)).map(|at| {
-                let AccessChange { role, .. } = ledger.change(at);
-                let author = ledger.row(at.number).author;
+                let AccessChange { role, .. } = log.change(at);
+                let author = log.row(at.number).author;
                 Fact {
                     at,
                     author,
@@ -251,7 +251,7 @@ impl<'l> Resolving<'l> {
             }));
         }
         facts.sort_unstable_by_key(|fact| {
-            let entry = ledger.row(fact.at.number);
+            let entry = log.row(fact.at.number);
             (entry.height, entry.id, fact.at.index)
         });
         for removes_itself in [true, false] {
@@ -263,7 +263,7 @@ impl<'l> Resolving<'l> {
                 }
             }
         }
-        let founder = ledger.get(0).filter(|_| changes.contains(0));
+        let founder = log.get(0).filter(|_| changes.contains(0));
         let ahead = founder.map(|root| {
             Reverse(Pending {
                 depth: 0,
@@ -274,7 +274,7 @@ impl<'l> Resolving<'l> {
             })
         });
         Self {
-            ledger,
+            log,
             facts,
             keys,
             ahead: ahead.into_iter().collect(),
@@ -284,7 +284,7 @@ impl<'l> Resolving<'l> {
 
     fn follows(&self, later: usize, earlier: usize) -> bool {
         let (later, earlier) = (self.facts[later].at, self.facts[earlier].at);
-        self.ledger.follows(later, earlier)
+        self.log.follows(later, earlier)
     }
 
     /// Gives a tenure its turn.
@@ -359,7 +359,7 @@ impl<'l> Resolving<'l> {
             return true;
         }
         self.facts[change].effective = Some(turn);
-        let entry = self.ledger.row(at.number);
+        let entry = self.log.row(at.number);
         let depth = match at.number {
             0 => 0,
             _ => self.taken[turn].depth + 1,
@@ -383,7 +383,7 @@ impl<'l> Resolving<'l> {
                 ..
             } = &self.taken[tenure];
             let by = self.facts[removal].at;
-            let known = grant.is_some_and(|grant| self.ledger.follows(grant, by));
+            let known = grant.is_some_and(|grant| self.log.follows(grant, by));
             if !known && felled_at.is_none() {
                 self.taken[tenure].felled_at = Some(turn);
             }
@@ -413,7 +413,7 @@ impl<'l> Resolving<'l> {
         // What follows is higher, so it comes first.
         for fact in self.facts.iter().rev() {
             let about = latest.entry(fact.key).or_default();
-            let follows = |(later, _): &(ChangeRef, _)| self.ledger.follows(*later, fact.at);
+            let follows = |(later, _): &(ChangeRef, _)| self.log.follows(*later, fact.at);
             if fact.effective.is_some() && !about.iter().any(follows) {
                 about.push((fact.at, fact.role));
             }

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::{ChangeRef, Ledger};
+use super::change_log::{ChangeLog, ChangeRef};
 use super::rank::{Place, Rank};
 use super::seniority::{Admin, Admins, Tenure};
 use super::{AccessChange, Role, Subject};
@@ -26,7 +26,7 @@ use crate::shared_set::SharedSet;
 /// have to be resolved in full.
 pub(crate) fn apply(
     admins: &Arc<Admins>,
-    ledger: &Ledger,
+    log: &ChangeLog,
     before: &SharedSet,
     number: u32,
 ) -> Option<Arc<Admins>> {
@@ -34,7 +34,7 @@ pub(crate) fn apply(
         return None;
     }
     let mut after = admins.clone();
-    let entry = ledger.row(number);
+    let entry = log.row(number);
     for (index, change) in (0..).zip(&*entry.changes) {
         let AccessChange {
             subject: Subject::Key(key),
@@ -48,7 +48,7 @@ pub(crate) fn apply(
         }
         let at = ChangeRef { number, index };
         let mut step = Step {
-            ledger,
+            log,
             before,
             at,
             author: entry.author,
@@ -65,7 +65,7 @@ pub(crate) fn apply(
 }
 
 struct Step<'a> {
-    ledger: &'a Ledger,
+    log: &'a ChangeLog,
     before: &'a SharedSet,
     at: ChangeRef,
     author: PublicKey,
@@ -128,7 +128,7 @@ impl Step<'_> {
             None => self.newcomer(key),
         };
         if let Some(maker) = maker {
-            let entry = self.ledger.row(self.at.number);
+            let entry = self.log.row(self.at.number);
             let rank = Rank::new(Some(maker), Place::of(entry, self.at.index));
             if admin.lowered_by.as_ref().is_some_and(|by| *by > rank) {
                 return None;
@@ -157,22 +157,22 @@ impl Step<'_> {
                 || (change.number == self.at.number && change.index < self.at.index)
         };
         let about: Vec<ChangeRef> = self
-            .ledger
+            .log
             .about(&Subject::Key(key))
             .filter(is_before)
             .collect();
         for change in about {
             self.admins.entries.insert(change.number);
-            let author = &self.ledger.row(change.number).author;
-            let by = self.admins.supporting(self.ledger, author, change);
+            let author = &self.log.row(change.number).author;
+            let by = self.admins.supporting(self.log, author, change);
             let Some(by) = by.map(|tenure| tenure.rank.clone()).min() else {
                 self.admins.void.push_front_mut(change);
                 continue;
             };
             admin.lowered_by = admin.lowered_by.take().max(Some(by));
-            let follows = |(later, _): &(ChangeRef, _)| self.ledger.follows(*later, change);
+            let follows = |(later, _): &(ChangeRef, _)| self.log.follows(*later, change);
             if !admin.latest.iter().any(follows) {
-                let role = self.ledger.change(change).role;
+                let role = self.log.change(change).role;
                 admin.latest.push((change, role));
             }
         }

@@ -1,7 +1,6 @@
 //! What the coordinator asks its driver to do, and what the driver reports.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use eidetica_dag::{PublicKey, TreeId};
@@ -87,7 +86,9 @@ pub enum Action {
         /// Send what the peer lacks.
         push: bool,
     },
-    /// Send the entries that arrived here from number `from` on, without asking first.
+    /// Send the entries that arrived here from number `from` on, without asking first, less those
+    /// that this very peer brought. The driver looks up which these are when it takes the view that
+    /// it sends: by then, the peer may have brought more.
     Push {
         /// This exchange.
         id: ExchangeId,
@@ -97,8 +98,6 @@ pub enum Action {
         tree: TreeId,
         /// The peer has every entry that arrived here before this number.
         from: u32,
-        /// Arrivals that this very peer brought, and is not sent back. Ascending.
-        except: Vec<Range<u32>>,
     },
     /// Offer a whole tree to a peer that lacks it.
     Give {

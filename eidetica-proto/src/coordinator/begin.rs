@@ -174,7 +174,7 @@ impl Coordinator {
             return None;
         }
         let (pull, push) = (lane.pull, lane.push);
-        let (from, except) = (lane.settled, lane.brought.clone());
+        let from = lane.settled;
         let what = What::Exchange { tree, need, head };
         let id = self.begin(peer, what, false);
         self.place(peer, tree, Next::Running(id, need, seq));
@@ -184,7 +184,6 @@ impl Coordinator {
                 peer,
                 tree,
                 from,
-                except,
             },
             Need::Compare => Action::Sync {
                 id,

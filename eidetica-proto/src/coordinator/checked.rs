@@ -117,7 +117,6 @@ impl Coordinator {
         let (state, outdated) = (lane.state, id < lane.fresh_from);
         match answer {
             CheckAnswer::Equal { settled, cursor } => {
-                self.note_head(tree, settled);
                 self.note_settled(peer, tree, settled);
                 match state {
                     // It learns more from the exchange that runs.

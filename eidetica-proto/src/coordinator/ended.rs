@@ -199,7 +199,6 @@ impl Coordinator {
         match outcome {
             Outcome::Success { settled, cursor } => {
                 let gained = self.note_settled(peer, tree, *settled);
-                self.note_head(tree, *settled);
                 if cursor.is_some() {
                     self.set_cursor(peer, tree, *cursor);
                 }

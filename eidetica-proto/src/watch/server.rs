@@ -1,7 +1,7 @@
 //! The answering side of a watch.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 use eidetica_dag::{DagView, EntryView, PublicKey, Role, TreeId};
@@ -28,7 +28,8 @@ pub enum WatchStep {
 /// Answers one watch.
 ///
 /// Send [`WatchServer::header`] and then what [`WatchServer::poll`] says. Call
-/// [`WatchServer::handle_changed`] whenever entries of a tree became visible.
+/// [`WatchServer::handle_changed`] whenever entries of a tree may be passed on, as
+/// [`Origins::passable`] counts them.
 pub struct WatchServer {
     watcher: Option<PublicKey>,
     log: LogId,
@@ -84,7 +85,7 @@ impl WatchServer {
         ResponseHeader::encode(Ok(Reply::Watching))
     }
 
-    /// Takes that entries of a tree became visible. Trees that are not watched are passed over.
+    /// Takes that more entries of a tree may be passed on. Trees that are not watched are passed over.
     pub fn handle_changed(&mut self, tree: TreeId) {
         if let Ok(index) = (self.trees).binary_search_by_key(&tree, |watched| watched.tree) {
             self.enqueue(index as u16);
@@ -193,9 +194,11 @@ impl WatchServer {
         // Not kept for the next frame: a packer keeps the memory of its largest batch, and watches
         // are many and mostly silent.
         let mut packer = Packer::new();
-        let end = self.pack(&mut packer, &*view, tree, position, origins)?;
+        // The origin of what follows is not noted yet. When it is, the tree counts as changed.
+        let passable = origins.passable(tree, count).max(position);
+        let end = self.pack(&mut packer, &*view, tree, position..passable, origins)?;
         self.trees[usize::from(index)].place = Place::At(end);
-        if end < count {
+        if end < passable {
             self.enqueue(index);
         }
         if packer.is_empty() {
@@ -216,19 +219,18 @@ impl WatchServer {
         Some(frame.encode())
     }
 
-    /// Packs one batch of what the watcher did not bring, from a position on. Returns the position
-    /// before which the watcher then has everything.
+    /// Packs one batch of those arrivals that the watcher did not bring. Returns the position before
+    /// which the watcher then has everything.
     fn pack<V: EntryView + ?Sized>(
         &self,
         packer: &mut Packer,
         view: &V,
         tree: TreeId,
-        position: u32,
+        arrivals: Range<u32>,
         origins: &Origins,
     ) -> Result<u32, V::Error> {
-        let count = view.entry_count();
-        let mut at = position;
-        while let Some(range) = origins.next_for(tree, at..count, self.watcher.as_ref()) {
+        let Range { start: mut at, end } = arrivals;
+        while let Some(range) = origins.next_for(tree, at..end, self.watcher.as_ref()) {
             at = range.start;
             view.visit_encoded(range.clone(), &mut |id, entry| {
                 if !packer.has_room_for(entry.bytes.len()) {
@@ -242,6 +244,6 @@ impl WatchServer {
                 return Ok(at);
             }
         }
-        Ok(count)
+        Ok(end)
     }
 }

@@ -102,6 +102,25 @@ fn a_peer_is_not_sent_back_what_it_brought() {
     assert_eq!((outcome, sent), (Ok(settled), 0));
 }
 
+/// What the peer brings at this very moment is in the view, and its origin is not noted yet.
+#[test]
+fn a_push_ends_where_an_append_is_under_way() {
+    let drawn = draw("A-B-C-D");
+    let (a, mut b) = (drawn.replica(&["D"]), drawn.replica(&["A"]));
+    let peer = key(5).public();
+    let mut origins = Origins::new();
+    origins.handle_append(drawn.tree(), 2);
+    let (outcome, sent) = push(begin(&a, 1, Some(&peer), &origins), &a, &mut b, None, false);
+    let settled = |up_to, outcome| matches!(outcome, Ok(PushOutcome::Settled { up_to: to, .. }) if to == up_to);
+    assert!(settled(2, outcome));
+    assert_eq!(sent, 1, "B alone");
+    let passable = origins.handle_append_ended(drawn.tree(), Some((2..4, Some(peer))));
+    assert_eq!(passable, [(2..4, Some(peer))]);
+    let (outcome, sent) = push(begin(&a, 2, Some(&peer), &origins), &a, &mut b, None, false);
+    assert!(settled(4, outcome));
+    assert_eq!(sent, 0);
+}
+
 /// The push of a parent was lost: the child tells the peer and this side that something is missing.
 #[test]
 fn a_child_without_its_parent_leads_to_a_comparison() {

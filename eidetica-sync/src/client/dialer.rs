@@ -231,7 +231,7 @@ impl Dialer {
     }
 
     /// Returns the key of a peer, and notes its addresses. A peer whose key is not given is greeted,
-    /// unless its address is known to lead to one peer.
+    /// unless an address names its key or is known to lead to one peer.
     ///
     /// Tells as well whether the addresses are a reason to try the peer again.
     ///
@@ -244,7 +244,13 @@ impl Dialer {
             return Ok((key, is_news));
         }
         for address in &peer.addresses {
-            if let Some(key) = self.client.pinned(address).await {
+            let named = self.manager.transport_for(address).ok();
+            let named = named.and_then(|transport| transport.key_in(address));
+            let key = match named {
+                Some(key) => Some(key),
+                None => self.client.pinned(address).await,
+            };
+            if let Some(key) = key {
                 let origin = AddressOrigin::Manual;
                 return Ok((key, self.book.learn(key, [address.clone()], origin)));
             }

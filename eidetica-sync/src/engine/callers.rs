@@ -1,23 +1,13 @@
-//! Peers to follow because they made contact: whoever can be reached is followed back, so that a tree
-//! stays equal whichever side can reach the other.
+//! Peers that made contact and are not followed yet.
 
 use std::collections::BTreeSet;
 
-use eidetica_dag::{EntryId, Role, TreeId, current_access};
-use eidetica_proto::coordinator::{FollowOptions, PeerId};
-
-use super::follows;
-use super::shared::Shared;
-use crate::platform::blocking;
-use crate::store::StoreError;
+use eidetica_dag::{EntryId, TreeId};
+use eidetica_proto::coordinator::PeerId;
 
 /// Most pairs of a peer and a tree that wait for an address of the peer, in about 1 MiB. A peer that
 /// is passed over makes contact again.
 const WAITING_MAX: usize = 16_384;
-
-/// Most peers that are remembered for one tree because they made contact: with that many, a tree is
-/// well connected, and strangers that may read a public tree fill no disk.
-const CALLERS_PER_TREE_MAX: usize = 64;
 
 /// Peers that asked about trees and are not followed.
 #[derive(Debug, Default)]
@@ -57,45 +47,6 @@ impl Callers {
     }
 }
 
-/// Follows a caller from here on, if it may read the tree and a program has not decided otherwise.
-pub(super) async fn follow(shared: &Shared, peer: PeerId, tree: TreeId) {
-    let follow = async {
-        if !is_welcome(shared, peer, tree).await? {
-            return Ok(());
-        }
-        let options = FollowOptions {
-            pull: true,
-            push: true,
-            give: false,
-        };
-        follows::remember(&shared.store, peer, tree, options).await?;
-        shared.follow(peer, tree, options).await
-    };
-    if let Err(error) = follow.await {
-        tracing::warn!(%peer, %tree, %error, "cannot follow a peer that made contact");
-    }
-}
-
-async fn is_welcome(shared: &Shared, peer: PeerId, tree: TreeId) -> Result<bool, StoreError> {
-    if follows::is_remembered(&shared.store, peer, tree).await? {
-        return Ok(false);
-    }
-    let store = shared.store.clone();
-    let may_read = blocking::run(move || {
-        let snapshot = store.snapshot(tree)?;
-        if snapshot.entry_count() == 0 {
-            return Ok(false);
-        }
-        Ok::<_, StoreError>(current_access(&*snapshot)?.allows(Some(&peer), Role::Read))
-    });
-    if !may_read.await? {
-        return Ok(false);
-    }
-    let follows = follows::remembered(&shared.store).await?;
-    let of_tree = follows.iter().filter(|follow| follow.tree == tree);
-    Ok(of_tree.count() < CALLERS_PER_TREE_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use eidetica_dag::testing::{draw, key};
@@ -105,7 +56,7 @@ mod tests {
     #[test]
     fn callers_wait_for_an_address() {
         let (p, q) = (key(1).public(), key(2).public());
-        let (one, two) = (draw("A-B").tree(), draw("C-D").tree());
+        let [one, two] = [1, 2].map(|n| TreeId::from_root(EntryId::from_bytes([n; 32])));
         let mut callers = Callers::default();
         callers.handle_heard_about(p, one, false);
         callers.handle_heard_about(p, two, false);
@@ -115,7 +66,7 @@ mod tests {
         let mut expected = [(p, one), (p, two)];
         expected.sort();
         assert_eq!(callers.poll_ready(), expected);
-        assert_eq!(callers.poll_ready(), [], "each is told once");
+        assert_eq!(callers.poll_ready(), [], "each is returned once");
         callers.handle_heard_about(q, two, true);
         assert_eq!(callers.poll_ready(), [(q, two)]);
     }

@@ -4,17 +4,56 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use eidetica_dag::{EntryId, PublicKey, TreeId};
-use eidetica_proto::coordinator::{FollowOptions, Origin, PeerId};
+use eidetica_proto::coordinator::{self, Origin, PeerId};
 use serde::{Deserialize, Serialize};
 
 use super::shared::{Following, Shared};
 use crate::client::error::SyncError;
-use crate::node::RememberedFollow;
 use crate::platform::blocking;
 use crate::store::{Store, StoreError};
 
 /// The metadata of remembered follows, by peer and tree in hexadecimal digits.
 const PREFIX: &str = "follow/";
+
+/// What to keep in sync, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// Fetch what the peer has.
+    pub pull: bool,
+    /// Send what the peer lacks.
+    pub push: bool,
+    /// Offer the tree to a peer that lacks it. Such a peer takes it only if its own settings accept
+    /// trees from this node. It has an effect only with `push`.
+    pub give: bool,
+    /// Follow again when a node is started on the same store.
+    pub remember: bool,
+}
+
+impl Default for FollowOptions {
+    /// Pulls and pushes, gives nothing that the peer did not have, and is not remembered.
+    fn default() -> Self {
+        Self {
+            pull: true,
+            push: true,
+            give: false,
+            remember: false,
+        }
+    }
+}
+
+/// A follow that the store remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RememberedFollow {
+    /// The peer.
+    pub peer: PublicKey,
+    /// The tree.
+    pub tree: TreeId,
+    /// How it is followed.
+    pub options: FollowOptions,
+    /// Nothing is exchanged until [`Node::follow_with`](crate::Node::follow_with).
+    pub is_paused: bool,
+}
 
 /// What is stored of a follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +84,9 @@ pub(crate) async fn remember(
     store: &Arc<dyn Store>,
     peer: PeerId,
     tree: TreeId,
-    options: FollowOptions,
+    options: coordinator::FollowOptions,
 ) -> Result<(), StoreError> {
-    let FollowOptions { pull, push, give } = options;
+    let coordinator::FollowOptions { pull, push, give } = options;
     let is_paused = false;
     put(
         store,
@@ -114,7 +153,7 @@ pub(crate) async fn remembered(
         follows.push(RememberedFollow {
             peer,
             tree,
-            options: crate::node::FollowOptions {
+            options: FollowOptions {
                 pull: record.pull,
                 push: record.push,
                 give: record.give,
@@ -166,10 +205,10 @@ pub(super) async fn resume(shared: &Shared) {
     };
     for follow in follows.into_iter().filter(|it| !it.is_paused) {
         let (peer, tree) = (follow.peer, follow.tree);
-        let crate::node::FollowOptions {
+        let FollowOptions {
             pull, push, give, ..
         } = follow.options;
-        let options = FollowOptions { pull, push, give };
+        let options = coordinator::FollowOptions { pull, push, give };
         if let Err(error) = shared.follow(peer, tree, options).await {
             tracing::warn!(%peer, %tree, %error, "cannot follow a tree again");
         }
@@ -182,7 +221,7 @@ impl Shared {
         &self,
         peer: PeerId,
         tree: TreeId,
-        options: FollowOptions,
+        options: coordinator::FollowOptions,
     ) -> Result<(), SyncError> {
         self.check_open()?;
         self.dialer.book.keep(peer, tree);

@@ -11,10 +11,12 @@
 //! | [`outcome`] | what a failure means to the coordinator |
 //! | [`by_hand`] | syncs that a program asks for |
 //! | [`follows`] | follows that survive a restart |
-//! | [`callers`] | peers to follow because they made contact |
+//! | [`callers`] | peers that made contact and are not followed yet |
+//! | [`follow_back`] | follows them |
 
 pub(crate) mod by_hand;
 mod callers;
+mod follow_back;
 pub(crate) mod follows;
 mod outcome;
 pub(crate) mod shared;
@@ -85,7 +87,7 @@ impl Engine {
             for (peer, tree) in next.callers {
                 let shared = shared.clone();
                 self.jobs.spawn(async move {
-                    callers::follow(&shared, peer, tree).await;
+                    follow_back::follow(&shared, peer, tree).await;
                     None
                 });
             }
@@ -152,9 +154,8 @@ impl Engine {
                 peer,
                 tree,
                 from,
-                except,
             } => self.begin(id, peer, About::Tree(tree), |exchange| {
-                exchange.push(tree, from, except)
+                exchange.push(tree, from)
             }),
             Action::Give { id, peer, tree } => {
                 self.begin(id, peer, About::Tree(tree), |exchange| exchange.give(tree));

@@ -293,9 +293,6 @@ impl Core {
             }
             coordinator.handle_stored(tree, stored.end..stored.end, Origin::Local, now_ms);
         }
-        for ((peer, tree), settled) in facts.has {
-            coordinator.handle_peer_has(peer, tree, settled, now_ms);
-        }
         for (watch, change) in facts.watches {
             if let Some(trees) = change.opened {
                 coordinator.handle_watched(change.peer, watch, trees.iter().copied(), now_ms);

@@ -1,13 +1,11 @@
 //! What the actions of the coordinator do: one function for each kind.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use eidetica_dag::TreeId;
 use eidetica_proto::check::{CheckOutcome, CheckSession};
 use eidetica_proto::coordinator::{CheckAnswer, ExchangeId, Outcome, PeerCursor, PeerId};
 use eidetica_proto::message::{Request, RequestHeader};
-use eidetica_proto::origins::Origins;
 use eidetica_proto::push::{PushOutcome, PushSession, PushStart};
 use eidetica_proto::tips::TipDigest;
 use eidetica_proto::{Cursor, ErrorCode, Progress, SyncOptions, SyncOutcome, SyncSession};
@@ -112,13 +110,12 @@ impl Exchange {
     }
 
     /// Sends what arrived here, without asking first.
-    pub(super) async fn push(self, tree: TreeId, from: u32, except: Vec<Range<u32>>) -> Ended {
-        let mut origins = Origins::new();
-        for arrivals in except {
-            origins.handle_stored(tree, arrivals, self.peer);
-        }
-        let (store, peer) = (self.shared.store.clone(), self.peer);
+    pub(super) async fn push(self, tree: TreeId, from: u32) -> Ended {
+        let (store, news) = (self.shared.store.clone(), self.shared.news.clone());
+        let peer = self.peer;
         let begin = move || {
+            // Before the view, so that they cover all of it.
+            let origins = news.origins();
             let view = store.snapshot(tree)?;
             let start = PushSession::begin(&*view, tree, from, Some(&peer), &origins)?;
             Ok::<_, StoreError>((start, view))

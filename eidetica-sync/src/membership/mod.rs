@@ -18,10 +18,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::news::News;
-use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
-use crate::store::writer::Writer;
+use crate::store::writer::{Revocation, Writer};
 use crate::store::{Store, StoreError};
 
 /// A request to join that is pending or was rejected.

@@ -37,8 +37,6 @@ pub(crate) struct Facts {
     pub(crate) stored: BTreeMap<TreeId, Stored>,
     /// Peers' watches of this node that were opened and closed, in this order.
     pub(crate) watches: BTreeMap<u64, WatchChange>,
-    /// Up to which of this node's arrivals peers have everything.
-    pub(crate) has: BTreeMap<(PublicKey, TreeId), u32>,
     /// Peers that made contact.
     pub(crate) heard: BTreeSet<PublicKey>,
     /// Trees that peers asked about.
@@ -126,13 +124,6 @@ impl Board {
                 closed: true,
             });
             change.closed = true;
-        });
-    }
-
-    pub(super) fn peer_has(&self, peer: PublicKey, tree: TreeId, settled: u32) {
-        self.add(|facts| {
-            let has = facts.has.entry((peer, tree)).or_default();
-            *has = settled.max(*has);
         });
     }
 

@@ -68,12 +68,6 @@ impl InboundWatches {
             .map(|((_, watch), trees)| (*watch, trees.clone()))
     }
 
-    /// Tells that a peer has every entry that arrived here before `settled`, such as from a cursor
-    /// of this node that it showed.
-    pub(crate) fn peer_has(&self, peer: PublicKey, tree: TreeId, settled: u32) {
-        self.board.peer_has(peer, tree, settled);
-    }
-
     /// Tells that a peer made contact.
     pub(crate) fn heard(&self, peer: PublicKey) {
         self.board.heard(peer);

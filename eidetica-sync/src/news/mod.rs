@@ -1,7 +1,7 @@
 //! What is stored reaches every part that must know: the engine, the watches of peers, and programs.
 //!
-//! Whoever appended entries durably calls [`News::stored`]. It neither waits nor fails, and nothing
-//! that it tells is lost:
+//! Each append is announced with [`News::begin_append`], and its end is told with
+//! [`Appending::stored`]. Telling neither waits nor fails, and nothing that is told is lost:
 //!
 //! * [`Board`] keeps one slot for each tree until the engine takes it, however late that is;
 //! * [`Watchers`] marks the tree for each watch that has it, at the cost of those watches alone;
@@ -9,30 +9,34 @@
 //! * programs hear of it by [`Event::Stored`](crate::Event::Stored), which a slow listener may miss.
 //!
 //! Servers report peers that make contact here as well.
-#![allow(
-    dead_code,
-    reason = "the answering side uses what the asking side does not"
-)]
 
 mod board;
 mod inbound;
 mod watchers;
 
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use eidetica_dag::{PublicKey, Role, TreeId};
-use eidetica_proto::origins::Origins;
+use eidetica_proto::origins::{Arrived, Origins};
 
 pub(crate) use self::board::{Board, Facts};
 pub(crate) use self::inbound::{InboundWatch, InboundWatches};
 pub(crate) use self::watchers::WatchNews;
 use self::watchers::Watchers;
 use crate::event::{Origin, Publisher};
+use crate::store::{Store, StoreError};
 
 /// Where news are told. Clones are the same place.
 #[derive(Clone)]
 pub(crate) struct News(Arc<Shared>);
+
+/// An append that is under way. Dropping it tells that it has failed.
+pub(crate) struct Appending {
+    news: News,
+    tree: TreeId,
+    is_told: bool,
+}
 
 struct Shared {
     publisher: Publisher,
@@ -54,20 +58,46 @@ impl News {
         }))
     }
 
-    /// Tells that entries of a tree are durable and visible in new snapshots.
-    pub(crate) fn stored(&self, tree: TreeId, arrivals: Range<u32>, origin: Origin) {
-        if arrivals.is_empty() {
-            return;
+    /// Announces an append to a tree. Until its end is told, nothing that arrives after it began is
+    /// passed on: entries are visible in snapshots before it can be noted which peer brought them.
+    ///
+    /// # Errors
+    /// Those of the store. The append is not to be made then.
+    pub(crate) fn begin_append(
+        &self,
+        store: &dyn Store,
+        tree: TreeId,
+    ) -> Result<Appending, StoreError> {
+        let mut origins = self.origins_mut();
+        // No append is under way, so the origin of everything that is stored is noted.
+        let arrived = match origins.is_appending(tree) {
+            true => 0,
+            false => store.snapshot(tree)?.entry_count(),
+        };
+        origins.handle_append(tree, arrived);
+        drop(origins);
+        Ok(Appending {
+            news: self.clone(),
+            tree,
+            is_told: false,
+        })
+    }
+
+    /// Tells that an append has ended, and what it stored.
+    fn append_ended(&self, tree: TreeId, stored: Option<Arrived>) {
+        let mut origins = self.origins_mut();
+        // Under the lock, so that the engine hears of arrivals in order: it takes all before the
+        // last that it heard of for known.
+        for (arrivals, brought_by) in origins.handle_append_ended(tree, stored) {
+            self.0.board.stored(tree, arrivals, brought_by);
         }
-        let brought_by = origin.peer();
-        if let Some(peer) = brought_by {
-            let origins = &self.0.origins;
-            let mut origins = origins.write().unwrap_or_else(PoisonError::into_inner);
-            origins.handle_stored(tree, arrivals.clone(), peer);
-        }
-        self.0.board.stored(tree, arrivals.clone(), brought_by);
+        drop(origins);
         self.0.watchers.mark(tree);
-        self.0.publisher.stored(tree, arrivals, origin);
+    }
+
+    fn origins_mut(&self) -> RwLockWriteGuard<'_, Origins> {
+        let origins = &self.0.origins;
+        origins.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells that a peer asks to join a tree.
@@ -101,5 +131,27 @@ impl News {
     /// Returns where programs hear of events.
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.0.publisher
+    }
+}
+
+impl Appending {
+    /// Tells that these entries of the tree are durable and visible in new snapshots.
+    pub(crate) fn stored(mut self, arrivals: Range<u32>, origin: Origin) {
+        self.is_told = true;
+        let stored = (!arrivals.is_empty()).then(|| (arrivals.clone(), origin.peer()));
+        let is_news = stored.is_some();
+        self.news.append_ended(self.tree, stored);
+        if is_news {
+            let publisher = &self.news.0.publisher;
+            publisher.stored(self.tree, arrivals, origin);
+        }
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.news.append_ended(self.tree, None);
+        }
     }
 }

@@ -9,36 +9,10 @@ use eidetica_proto::coordinator::{self, LaneStatus};
 use super::Node;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::engine::follows;
+use crate::engine::follows::{self, FollowOptions};
 use crate::engine::shared::{Core, Shared};
 use crate::platform::blocking;
 use crate::store::StoreError;
-
-/// What to keep in sync, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FollowOptions {
-    /// Fetch what the peer has.
-    pub pull: bool,
-    /// Send what the peer lacks.
-    pub push: bool,
-    /// Offer the tree to a peer that lacks it. Such a peer takes it only if its own settings accept
-    /// trees from this node. It has an effect only with `push`.
-    pub give: bool,
-    /// Follow again when a node is started on the same store.
-    pub remember: bool,
-}
-
-impl Default for FollowOptions {
-    /// Pulls and pushes, gives nothing that the peer did not have, and is not remembered.
-    fn default() -> Self {
-        Self {
-            pull: true,
-            push: true,
-            give: false,
-            remember: false,
-        }
-    }
-}
 
 /// What is known of a followed tree at a peer. Times are milliseconds since 1970.
 #[derive(Debug, Clone)]

@@ -22,6 +22,7 @@ use crate::node::error::TreeError;
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
+use crate::store::writer::Revocation;
 use crate::transport::frame_streams::OutgoingMessage;
 
 /// How often a joiner that waits for an admin asks again: soon at first, when the admin may be in the
@@ -61,16 +62,6 @@ pub struct InviteTerms {
     pub valid_for: Duration,
     /// How many keys can use it; at most [`INVITE_USES_MAX`].
     pub uses: u32,
-}
-
-/// A revocation that was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// The entry that says so.
-    pub entry: EntryId,
-    /// The changes of access that lose their effect by it, with their entries. What other devices
-    /// wrote without knowing of the revocation, and is not here yet, is not among them.
-    pub voids: Vec<(EntryId, AccessChange)>,
 }
 
 impl Node {

@@ -32,9 +32,8 @@ mod write;
 
 pub use builder::NodeBuilder;
 pub use error::TreeError;
-pub use follow::{Follow, FollowOptions, FollowStatus};
-pub use joining::{InviteTerms, JoinOptions, Joined, Revocation};
-pub use peers::RememberedFollow;
+pub use follow::{Follow, FollowStatus};
+pub use joining::{InviteTerms, JoinOptions, Joined};
 pub use read::{Log, SubscribeFrom, TreeInfo};
 pub use sync::RunningSync;
 

@@ -6,25 +6,11 @@ use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::Address;
 use eidetica_proto::peer_book::{AddressOrigin, KnownPeer};
 
-use super::{FollowOptions, Node};
+use super::Node;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::engine::follows;
+use crate::engine::follows::{self, RememberedFollow};
 use crate::store::StoreError;
-
-/// A follow that the store remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RememberedFollow {
-    /// The peer.
-    pub peer: PublicKey,
-    /// The tree.
-    pub tree: TreeId,
-    /// How it is followed.
-    pub options: FollowOptions,
-    /// Nothing is exchanged until [`Node::follow_with`].
-    pub is_paused: bool,
-}
 
 impl Node {
     /// Returns the follows that the store remembers, by peer and tree.
@@ -55,8 +41,8 @@ impl Node {
         self.0.shared.dialer.book.addresses(peer)
     }
 
-    /// Returns the key of a peer. One of which only addresses are known is greeted, unless an earlier
-    /// exchange has pinned a key to one of them.
+    /// Returns the key of a peer. One of which only addresses are known is greeted, unless one of
+    /// them names a key, as those of iroh do, or an earlier exchange has pinned a key to one.
     ///
     /// # Errors
     /// Returns an error if no address answers.

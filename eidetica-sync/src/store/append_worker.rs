@@ -107,7 +107,7 @@ impl Thread {
     }
 }
 
-/// Stores entries and tells the news. Blocks.
+/// Stores entries and tells the news. Blocks. Every append to a node's store goes through here.
 pub(crate) fn append_and_tell(
     store: &dyn Store,
     news: &News,
@@ -115,7 +115,8 @@ pub(crate) fn append_and_tell(
     tree: TreeId,
     entries: Vec<VerifiedEntry>,
 ) -> Result<AppendOutcome, StoreError> {
+    let appending = news.begin_append(store, tree)?;
     let outcome = store.append(tree, entries)?;
-    news.stored(tree, outcome.stored.clone(), origin.clone());
+    appending.stored(outcome.stored.clone(), origin.clone());
     Ok(outcome)
 }

@@ -10,10 +10,20 @@ use eidetica_dag::{
 
 use crate::event::Origin;
 use crate::news::News;
-use crate::node::Revocation;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
+use crate::store::append_worker::append_and_tell;
 use crate::store::{Snapshot, Store};
+
+/// A revocation that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The entry that says so.
+    pub entry: EntryId,
+    /// The changes of access that lose their effect by it, with their entries. What other devices
+    /// wrote without knowing of the revocation, and is not here yet, is not among them.
+    pub voids: Vec<(EntryId, AccessChange)>,
+}
 
 /// Writes entries. Every call blocks.
 pub(crate) struct Writer {
@@ -136,9 +146,7 @@ impl Writer {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = make(&self.store.snapshot(tree)?)?;
         let ids: Vec<EntryId> = entries.iter().map(|entry| entry.get().id()).collect();
-        let outcome = self.store.append(tree, entries)?;
-        self.news
-            .stored(tree, outcome.stored.clone(), Origin::Local);
+        let outcome = append_and_tell(&*self.store, &self.news, &Origin::Local, tree, entries)?;
         match (outcome.refused, outcome.missing.first()) {
             (Some(refusal), _) => Err(TreeError::Refused(refusal)),
             (None, Some(missing)) => Err(TreeError::MissingParent(*missing)),

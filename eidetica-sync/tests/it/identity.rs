@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::{assert_equal, at, seed, texts, write};
 use async_trait::async_trait;
 use bytes::Bytes;
-use eidetica_dag::{AccessChange, Role, SecretKey, Subject, TreeId};
+use eidetica_dag::{AccessChange, PublicKey, Role, SecretKey, Subject, TreeId};
 use eidetica_proto::message::ResponseHeader;
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::transport::Service;
@@ -85,6 +85,11 @@ impl SyncTransport for Recorder {
 
     fn proves_keys(&self) -> bool {
         self.inner.proves_keys()
+    }
+
+    fn key_in(&self, address: &Address) -> Option<PublicKey> {
+        let names_keys = self.inner.proves_keys();
+        names_keys.then(|| key_of(address.value()))
     }
 
     async fn start_server(&self, service: Arc<dyn Service>) -> Result<(), TransportError> {
@@ -168,6 +173,40 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     let (stranger, _) = node(&network, "c", &memory(), 4).await;
     let error = stranger.sync(tree, at("a")).await.expect_err("a stranger");
     assert!(matches!(*error, SyncError::Peer { .. }), "{error}");
+}
+
+/// Where an address names the peer's key, as iroh's do, there is nothing to ask before an exchange,
+/// which proves the key.
+#[tokio::test]
+async fn a_peer_whose_address_names_its_key_is_not_greeted() {
+    let network = MemoryNetwork::new();
+    let start = |name: &str, key: PublicKey| {
+        let transport = network.transport(name).key(key).build();
+        let key = SecretKey::from_bytes(&seed(name));
+        Node::builder_with(memory(), key)
+            .transport("net", Recorder::new(transport))
+            .expect("the first of its name")
+            .start()
+    };
+    let (a, b) = (start("a", key_of("a")), start("b", key_of("b")));
+    let stranger = start("c", key_of("another"));
+    for node in [&a, &stranger] {
+        let listening = node.accept_connections().await;
+        listening.expect("the address is free");
+    }
+    let tree = private_tree(&a).await;
+
+    let begun = network.exchanges();
+    let report = b.sync(tree, at("a")).await.expect("b may read");
+    assert_eq!(report.outcome, SyncOutcome::Equal);
+    assert_eq!(network.exchanges() - begun, 1, "all there is");
+    assert_equal(&a, &b, tree).await;
+
+    let error = b.sync(tree, at("c")).await.expect_err("another peer");
+    let SyncError::Transport { source, .. } = &*error else {
+        panic!("not a matter of the connection: {error}");
+    };
+    assert_eq!(source.kind(), TransportErrorKind::WrongPeer);
 }
 
 #[tokio::test]

@@ -8,6 +8,12 @@ use eidetica_dag::{Body, TreeId, VerifiedEntry};
 /// Different words in the payloads.
 const WORDS: usize = 8_192;
 
+/// Authors who write at the same time, each on top of its own entries.
+const AUTHORS: usize = 3;
+
+/// Entries that each author writes until one of them merges all.
+const RUN: usize = 100;
+
 /// The shape of a history. The same shape is the same history, to the byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Shape {
@@ -17,12 +23,6 @@ pub struct Shape {
     /// Bytes of text in each
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub payload_bytes: usize,
-    /// Authors who write at the same time, each on top of its own entries
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub authors: usize,
-    /// Entries that each author writes until one of them merges all
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub run: usize,
 }
 
 /// A signed history.
@@ -37,7 +37,6 @@ pub struct History {
 impl History {
     /// Writes and signs a history. Anyone may write to the tree.
     pub fn sign(shape: Shape) -> Self {
-        let authors = shape.authors.max(1);
         let mut text = Text::new();
         let mut timestamp_ms = 1_790_000_000_000;
         let root = sign_on_top(None, [], &key(0), timestamp_ms, open_genesis("benchmark"));
@@ -51,10 +50,10 @@ impl History {
             entries.push(entry);
             entries.len() - 1
         };
-        let mut tips = vec![0; authors];
+        let mut tips = [0; AUTHORS];
         while tips[0] + 1 < shape.entries {
-            for turn in 0..shape.run.max(1) * authors {
-                let author = turn % authors;
+            for turn in 0..RUN * AUTHORS {
+                let author = turn % AUTHORS;
                 tips[author] = write(&[tips[author]], author);
             }
             let merge = write(&tips, 0);
@@ -120,28 +119,5 @@ impl Text {
         }
         line.truncate(bytes);
         line.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use eidetica_dag::MemoryDag;
-
-    #[test]
-    fn a_history_is_whole_and_the_same_each_time() {
-        let shape = Shape {
-            entries: 100,
-            payload_bytes: 50,
-            authors: 3,
-            run: 4,
-        };
-        let history = History::sign(shape);
-        assert_eq!(history.entries, History::sign(shape).entries);
-        let steps = history.steps(4_096);
-        assert!(steps.len() > 3);
-        assert_eq!(steps.concat(), history.entries);
-        let mut dag = MemoryDag::new(history.tree);
-        assert_eq!(dag.append(history.entries).stored, 0..100);
     }
 }

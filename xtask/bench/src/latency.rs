@@ -58,8 +58,6 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let shape = Shape {
             entries,
             payload_bytes: 200,
-            authors: 3,
-            run: 100,
         };
         let history = History::sign(shape);
         for &transport in &options.via {

@@ -6,6 +6,7 @@ mod history;
 mod hostile;
 mod latency;
 mod limits;
+mod live;
 mod negotiation;
 mod nodes;
 mod side;
@@ -32,8 +33,11 @@ enum What {
     Transfer(transfer::Options),
     Latency(latency::Options),
     Hostile(hostile::Options),
+    Live(live::Options),
     #[command(hide = true)]
     Side(side::Options),
+    #[command(hide = true)]
+    Watchers(live::Watchers),
 }
 
 fn main() -> ExitCode {
@@ -55,7 +59,9 @@ fn run(cli: Cli) -> Result<bool, String> {
         What::Transfer(options) => transfer::run(&options)?,
         What::Latency(options) => latency::run(&options)?,
         What::Hostile(options) => hostile::run(&options)?,
+        What::Live(options) => live::run(&options)?,
         What::Side(options) => return side::run(&options).map(|()| true),
+        What::Watchers(options) => return live::obey(&options).map(|()| true),
     };
     println!("{}\n\n{report}", machine());
     Ok(report.targets_met())

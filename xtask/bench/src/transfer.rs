@@ -26,9 +26,6 @@ pub struct Options {
     /// The transports between durable stores
     #[arg(long, default_values = ["http", "iroh"])]
     via: Vec<Transport>,
-    /// Bootstraps of each kind; each must reach its share
-    #[arg(long, default_value_t = 1)]
-    repeat: usize,
 }
 
 /// Most bytes that a side may need over what it had before, whatever the history.
@@ -83,7 +80,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     let kinds = [None]
         .into_iter()
         .chain(options.via.iter().copied().map(Some));
-    for kind in kinds.flat_map(|kind| vec![kind; options.repeat]) {
+    for kind in kinds {
         let (took, [stores, over, step], alone, share_min) = match kind {
             None => {
                 let names = ["memory", "memory", "decoding and hashing"];

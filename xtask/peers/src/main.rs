@@ -42,8 +42,7 @@ A fetches all that it lacks from B; means over the pairs, the replicas the same 
 Round trips: until A has everything. Bytes: of the negotiation, both ways, without the entries' own.
 Redundant: entries that A was sent and had.
 
-- eidetica: the filter in the first request. Tips first: the filter only if B asks for it, as in the
-  periodic check. Both remember nothing.
+- eidetica: the filter in the first request; nothing is remembered.
 - git fetch: protocol 2 over file://, empty commits. A round trip is a command; the handshake is not
   counted.
 - automerge: empty changes. State kept: both remember the heads of the moment at which they were

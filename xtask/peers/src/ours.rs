@@ -5,12 +5,12 @@ use eidetica_replicas::sync;
 
 use crate::pair::{Cost, Pair, Peer};
 
-/// With the filter in the first request, and with the tips alone as the periodic check does.
+/// With the filter in the first request.
 pub struct Ours;
 
 impl Peer for Ours {
     fn names(&self) -> &'static [&'static str] {
-        &["eidetica", "eidetica, tips first"]
+        &["eidetica"]
     }
 
     fn fetch(&self, pair: &Pair<'_>) -> Result<Vec<Cost>, String> {
@@ -18,19 +18,16 @@ impl Peer for Ours {
             .get()
             .id()
             .prefix();
-        let pull = |filter_at_once| {
-            let options = SyncOptions {
-                push: false,
-                filter_at_once,
-            };
-            let heads = [&pair.heads[0][..], &pair.heads[1]];
-            let exchange = sync(pair.world, heads, options, seed.to_le_bytes())?;
-            Ok(Cost {
-                round_trips: exchange.round_trips.into(),
-                bytes: exchange.request_bytes.iter().sum::<u64>() + exchange.response_bytes,
-                redundant: exchange.redundant,
-            })
+        let options = SyncOptions {
+            push: false,
+            ..SyncOptions::default()
         };
-        [true, false].into_iter().map(pull).collect()
+        let heads = [&pair.heads[0][..], &pair.heads[1]];
+        let exchange = sync(pair.world, heads, options, seed.to_le_bytes())?;
+        Ok(vec![Cost {
+            round_trips: exchange.round_trips.into(),
+            bytes: exchange.request_bytes.iter().sum::<u64>() + exchange.response_bytes,
+            redundant: exchange.redundant,
+        }])
     }
 }

@@ -122,10 +122,6 @@ pub const RECIPES: &[Recipe] = &[
     Recipe("braid", "3 strands", braid),
     Recipe("criss-cross", "2 branches", criss_cross),
     Recipe("old branches forked", "3 open branches", old_branches),
-    Recipe("stale chains", "7 chains", |random| stale_chains(random, 7)),
-    Recipe("stale chains", "100 chains", |random| {
-        stale_chains(random, 100)
-    }),
 ];
 
 impl Recipe {
@@ -268,29 +264,6 @@ fn old_branches(random: &mut Random) -> Made {
     (history, groups)
 }
 
-/// A line with `count` chains that were never merged; all wrote on the line and on three chains.
-fn stale_chains(random: &mut Random, count: u32) -> Made {
-    const LINE: u32 = 5_000;
-    let mut history = History::with_root();
-    let mut base = vec![history.chain(0, LINE)];
-    for _ in 0..count {
-        let from = random.below(LINE);
-        base.push(history.chain(from, 1 + random.below(50)));
-    }
-    history.diverge();
-    let mut writer = |_| {
-        let mut tips = base.clone();
-        tips[0] = history.chain(tips[0], 20);
-        for _ in 0..3 {
-            let chain = 1 + random.below(count) as usize;
-            tips[chain] = history.chain(tips[chain], 5);
-        }
-        tips
-    };
-    let group = (0..WRITERS_MAX).map(&mut writer).collect();
-    (history, vec![group])
-}
-
 #[cfg(test)]
 mod tests {
     use eidetica_proto::SyncOptions;
@@ -315,18 +288,6 @@ mod tests {
                 "{}: {exchange:?}",
                 scene.name
             );
-        }
-    }
-
-    #[test]
-    fn windows_stay_within_the_history() {
-        let world = World::sign(vec![vec![], vec![0], vec![1], vec![2]], 4);
-        let mut random = Random::new(1);
-        for scene in windows("short") {
-            for _ in 0..100 {
-                let heads = scene.pairs.draw(&world, &mut random).concat();
-                assert!(heads.iter().all(|head| *head < 4));
-            }
         }
     }
 }

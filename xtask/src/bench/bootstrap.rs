@@ -6,7 +6,6 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use xtask_support::figures::milliseconds;
 use xtask_support::now;
 use xtask_support::process::Supervisor;
@@ -28,23 +27,13 @@ pub struct Options {
     #[arg(long, value_name = "N", default_values_t = [10_000, HISTORY_ENTRIES],
           value_parser = clap::value_parser!(u64).range(1..=HISTORY_ENTRIES))]
     entries: Vec<u64>,
-    /// Payload of each entry; a small document or a chat message by default
-    #[arg(long, value_name = "N", default_value_t = 200,
-          value_parser = clap::value_parser!(u64).range(1..=1 << 19))]
-    payload_bytes: u64,
-    /// Only this transport
-    #[arg(long, default_values = TRANSPORTS, value_parser = PossibleValuesParser::new(TRANSPORTS))]
-    via: Vec<String>,
-    /// The profile in which the program is built
-    #[arg(long, default_value = "release")]
-    profile: String,
-    /// Keep the temporary folder with the stores and the logs
-    #[arg(long)]
-    keep: bool,
 }
 
 /// Entries of the real history.
 const HISTORY_ENTRIES: u64 = 81_966;
+
+/// Payload of each entry: a small document or a chat message.
+const PAYLOAD_BYTES: u64 = 200;
 
 /// Every transport, by the name that the program gives it.
 const TRANSPORTS: [&str; 2] = ["http", "iroh"];
@@ -75,8 +64,8 @@ const TWICE: usize = 2;
 /// Builds the program and measures everything.
 pub fn run(options: &Options) -> Result<(), String> {
     println!("Building the program");
-    let program = node::build(&options.profile)?;
-    let supervisor = Supervisor::start("bench", options.keep)?;
+    let program = node::build("release")?;
+    let supervisor = Supervisor::start("bench", false)?;
     let report = Bench {
         program,
         supervisor,
@@ -116,8 +105,7 @@ impl Bench {
         let shape = self.unpack()?;
         let mut lengths = options.entries.clone();
         lengths.sort_unstable();
-        lengths.dedup();
-        let import = |entries| self.import(&shape, entries, options.payload_bytes);
+        let import = |entries| self.import(&shape, entries);
         let origins = lengths
             .into_iter()
             .map(import)
@@ -146,12 +134,12 @@ impl Bench {
             "after a kill, at most one batch comes twice",
         ];
         let mut targets = targets.map(Target::new);
-        for via in &options.via {
+        for via in TRANSPORTS {
             let mut all = Vec::new();
             for origin in &origins {
                 let it = self.bootstrap(origin, via)?;
                 whole.push(vec![
-                    via.clone(),
+                    via.into(),
                     grouped(origin.entries),
                     decimals(origin.entries as f64 / it.elapsed.as_secs_f64(), 0),
                     decimals(it.bytes as f64 / origin.entries as f64, 1),
@@ -204,13 +192,13 @@ impl Bench {
         Node::new(name, &self.program, &self.supervisor)
     }
 
-    fn import(&self, shape: &Path, entries: u64, payload_bytes: u64) -> Result<Origin, String> {
+    fn import(&self, shape: &Path, entries: u64) -> Result<Origin, String> {
         let node = self.node(&format!("origin-{entries}"));
         let shape = shape
             .to_str()
             .ok_or("the temporary folder's path is not UTF-8")?;
         let options =
-            format!("--name bench --anyone read --payload-bytes {payload_bytes} --limit {entries}");
+            format!("--name bench --anyone read --payload-bytes {PAYLOAD_BYTES} --limit {entries}");
         let args: Vec<&str> = ["import", "dag", shape]
             .into_iter()
             .chain(options.split(' '))

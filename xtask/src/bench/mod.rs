@@ -33,9 +33,12 @@ enum What {
     /// Syncs over a warm connection
     #[command(disable_help_flag = true)]
     Latency(Rest),
-    /// A server under attack: stalled connections and requests that are too large
+    /// A server under attack by connections that stall
     #[command(disable_help_flag = true)]
     Hostile(Rest),
+    /// Copies that stay equal by themselves: latency, exchanges and bytes
+    #[command(disable_help_flag = true)]
+    Live(Rest),
     /// The protocol beside git fetch, Automerge, negentropy and rateless IBLTs
     #[command(disable_help_flag = true)]
     Peers(Rest),
@@ -61,6 +64,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         What::Transfer(rest) => ("transfer", rest),
         What::Latency(rest) => ("latency", rest),
         What::Hostile(rest) => ("hostile", rest),
+        What::Live(rest) => ("live", rest),
         What::Peers(rest) => ("peers", rest),
     };
     let mut cargo = workspace::cargo();

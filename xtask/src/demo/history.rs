@@ -11,15 +11,15 @@ use crate::workspace;
 /// Fewest commits that make a useful history. A shallow clone often has one.
 const COMMITS_MIN: u64 = 10;
 
-/// How many entries are written where there is no real history, unless the options say otherwise.
-const SYNTHETIC_ENTRIES: u64 = 300;
+/// How many entries are written where there is no real history.
+pub const SYNTHETIC_ENTRIES: u64 = 300;
 
 /// Where the history comes from.
 pub enum Source {
-    /// A git repository, and how many of its commits are imported.
-    Git { repo: PathBuf, limit: Option<u64> },
-    /// Made up: a chain of so many lines, because there is no real one.
-    Synthetic { entries: u64, why: String },
+    /// A git repository.
+    Git(PathBuf),
+    /// Made up: a chain of lines, because there is no real one.
+    Synthetic { why: String },
 }
 
 /// What git says about the commits.
@@ -33,24 +33,18 @@ pub struct Lineage {
 
 impl Source {
     /// Chooses the repository that was given, or this project's own, or none.
-    pub fn choose(repo: Option<&Path>, limit: Option<u64>) -> Result<Self, String> {
+    pub fn choose(repo: Option<&Path>) -> Result<Self, String> {
         let repo_or_own = repo.map_or_else(workspace::root, Path::to_path_buf);
         let why = match (commits(&repo_or_own), repo) {
             (Ok(1..), Some(_)) | (Ok(COMMITS_MIN..), None) => {
-                return Ok(Self::Git {
-                    repo: repo_or_own,
-                    limit,
-                });
+                return Ok(Self::Git(repo_or_own));
             }
             (Ok(0), Some(repo)) => return Err(format!("{} has no commits", repo.display())),
             (Err(error), Some(_)) => return Err(error),
             (Ok(commits), None) => format!("this repository has only {commits} commits"),
             (Err(error), None) => error,
         };
-        Ok(Self::Synthetic {
-            entries: limit.unwrap_or(SYNTHETIC_ENTRIES),
-            why,
-        })
+        Ok(Self::Synthetic { why })
     }
 }
 
@@ -59,15 +53,6 @@ fn rev_list(repo: &Path, how: &str) -> Result<String, String> {
     let mut git = Command::new("git");
     git.arg("-C").arg(repo).args(["rev-list", how]);
     git.args(["--exclude=refs/stash", "--exclude=refs/notes/*", "--all"]);
-    // Set within a hook, and stronger than the folder.
-    for name in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-    ] {
-        git.env_remove(name);
-    }
     output(&mut git)
 }
 
@@ -87,14 +72,4 @@ pub fn parents(repo: &Path) -> Result<BTreeMap<String, Vec<String>>, String> {
         Some((ids.next()?, ids.collect()))
     };
     Ok(text.lines().filter_map(line).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_was_named_and_is_no_repository_is_an_error() {
-        assert!(Source::choose(Some(Path::new("/nowhere/at/all")), None).is_err());
-    }
 }

@@ -28,12 +28,6 @@ pub struct Options {
     /// The git repository to import [default: this project's own]
     #[arg(long, value_name = "PATH")]
     repo: Option<PathBuf>,
-    /// Import only so many commits
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    entries: Option<u64>,
-    /// Optimise the program: builds longer, worth it from 10,000 entries on
-    #[arg(long)]
-    release: bool,
     /// Keep the temporary folder with the stores and the logs
     #[arg(long)]
     keep: bool,
@@ -44,9 +38,9 @@ const PROBLEMS_LISTED_MAX: usize = 20;
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<(), String> {
-    let source = Source::choose(options.repo.as_deref(), options.entries)?;
+    let source = Source::choose(options.repo.as_deref())?;
     println!("Building the program (the first time takes minutes, later ones seconds)");
-    let program = node::build(if options.release { "release" } else { "dev" })?;
+    let program = node::build("dev")?;
 
     let started = now();
     let supervisor = Supervisor::start("demo", options.keep)?;

@@ -9,7 +9,7 @@ use xtask_support::process::Supervisor;
 use xtask_support::report::{Table, count, decimals, grouped};
 
 use super::check::{check_equal, check_git, check_store};
-use super::history::{self, Lineage, Source};
+use super::history::{self, Lineage, SYNTHETIC_ENTRIES, Source};
 use super::store::{Dump, Said};
 use crate::node::{Node, Serving, SyncReport};
 
@@ -18,9 +18,6 @@ const APPENDED_ENTRIES: usize = 3;
 
 /// After two rounds everyone must have everything, and the third must find nothing to do.
 const ROUNDS_MAX: u32 = 3;
-
-/// How many characters of an address are shown: an iroh address holds a key.
-const ADDRESS_CHARS_MAX: usize = 60;
 
 /// The result.
 pub struct Verdict {
@@ -77,19 +74,21 @@ impl Stage {
     }
 
     fn begin(&mut self, source: &Source) -> Result<Option<Lineage>, String> {
-        let (repo, limit) = match source {
-            Source::Git { repo, limit } => (repo, *limit),
-            Source::Synthetic { entries, why } => {
+        let repo = match source {
+            Source::Git(repo) => repo,
+            Source::Synthetic { why } => {
                 self.say(&format!(
                     "A writes a MADE-UP history, because there is no real one: {why}"
                 ));
                 note("name one with --repo <path of a git repository>");
                 self.tree = self.nodes[0].make_tree(&["new", "demo", "--anyone", "write"])?;
-                let lines: Vec<String> = (1..=*entries).map(|n| format!("line {n}")).collect();
+                let lines: Vec<String> = (1..=SYNTHETIC_ENTRIES)
+                    .map(|n| format!("line {n}"))
+                    .collect();
                 self.nodes[0].append(&self.tree, &lines)?;
                 note(&format!(
                     "{} and a root",
-                    count(*entries, "entry", "entries")
+                    count(SYNTHETIC_ENTRIES, "entry", "entries")
                 ));
                 return Ok(None);
             }
@@ -97,45 +96,27 @@ impl Stage {
         let shown = std::fs::canonicalize(repo).unwrap_or_else(|_| repo.clone());
         self.say(&format!("A imports the git history of {}", shown.display()));
         let before = history::parents(repo)?;
-        let wanted = limit.unwrap_or(u64::MAX).min(before.len() as u64);
         let path = repo.to_str().ok_or("the repository's path is not UTF-8")?;
-        let mut args = vec!["import", "git", path, "--name", "demo", "--anyone", "write"];
-        let limit_text = wanted.to_string();
-        if limit.is_some() {
-            args.extend(["--limit", &limit_text]);
-        }
+        let args = ["import", "git", path, "--name", "demo", "--anyone", "write"];
         let begun = now();
         self.tree = self.nodes[0].make_tree(&args)?;
         let seconds = begun.elapsed().as_secs_f64();
         let entries = self.nodes[0].count(&self.tree)?;
-        // There may be more: the repository may grow meanwhile.
-        if entries <= wanted {
-            return Err(format!(
-                "{entries} entries were made of {wanted} commits and a root"
-            ));
-        }
         let entries = count(entries, "signed entry", "signed entries");
         note(&format!(
             "{entries} in {seconds:.1} s: a root, and one for each commit on its parents"
         ));
-        let expected = match limit {
-            None => before.into_keys().collect(),
-            Some(_) => Default::default(),
-        };
         Ok(Some(Lineage {
             parents: history::parents(repo)?,
-            expected,
+            expected: before.into_keys().collect(),
         }))
     }
 
     fn serve(&self) -> Result<(Serving, String), String> {
         let serving = self.nodes[0].serve()?;
         for address in &serving.addresses {
-            let shown: String = address.chars().take(ADDRESS_CHARS_MAX).collect();
-            note(&format!(
-                "listening {shown}{}",
-                if shown == *address { "" } else { "…" }
-            ));
+            // An iroh address holds a key.
+            note(&format!("listening {address:.60}"));
         }
         let ticket = serving.ticket(&self.tree)?.to_owned();
         Ok((serving, ticket))

@@ -143,35 +143,3 @@ fn id(digits: &str) -> Option<Id> {
 pub fn short(id: &Id) -> String {
     HEXLOWER.encode(&id[..5])
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_the_log_are_read() {
-        let (a, b) = ("ab".repeat(32), "cd".repeat(32));
-        let line = format!(r#"{{"id":"{b}","parents":["{a}"],"height":7,"encoded":"00ff"}}"#);
-        let dump = Dump::parse("A", &[line], &[b]).unwrap();
-        let (id, parents) = ([0xcd; 32], vec![[0xab; 32]]);
-        assert_eq!(
-            dump.entries,
-            [DumpEntry {
-                id,
-                parents,
-                height: 7,
-                encoded: vec![0, 255]
-            }]
-        );
-        assert_eq!(dump.tips, [[0xcd; 32]]);
-        assert!(Dump::parse("A", &["{}".into()], &[]).is_err());
-        assert!(Dump::parse("A", &[], &["abc".into()]).is_err());
-    }
-
-    #[test]
-    fn numbers_are_read_in_groups_of_seven_bits() {
-        assert_eq!(Reader(&[0xac, 0x02]).number(), Some(300));
-        assert_eq!(Reader(&[0x80]).number(), None);
-        assert_eq!(Reader(&[0xff; 11]).number(), None);
-    }
-}

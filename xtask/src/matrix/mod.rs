@@ -86,22 +86,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_selected_by_prefix_in_the_order_of_the_matrix() {
-        let rows = select(&["eidetica-proto".into(), "fmt".into()]).unwrap();
-        let names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
-        assert_eq!(
-            names,
-            [
-                "fmt",
-                "eidetica-proto:none",
-                "eidetica-proto:test-utils",
-                "eidetica-proto:zstd"
-            ]
-        );
-        assert!(select(&["fmt".into(), "eidetica-gad".into()]).is_err());
-    }
-
-    #[test]
     fn a_run_passes_only_with_tests_and_without_failures() {
         let report = |passed, failed, rows: &[&str]| Report {
             count: Count {

@@ -219,35 +219,6 @@ pub fn gaps(members: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn lines(name: &str, nextest: bool) -> Vec<String> {
-        let row = rows()
-            .into_iter()
-            .find(|row| row.name == name)
-            .expect("a row of the matrix");
-        row.steps
-            .iter()
-            .filter_map(|step| step.line(nextest))
-            .collect()
-    }
-
-    #[test]
-    fn a_set_of_features_is_linted_and_the_largest_is_tested() {
-        assert_eq!(
-            lines("eidetica-sync:http+iroh", true),
-            [
-                "clippy --locked -p eidetica-sync --features http,iroh --lib -- -D warnings",
-                "clippy --locked -p eidetica-sync --features http,iroh,test-utils --tests -- -D warnings",
-            ]
-        );
-        let all = [
-            "clippy --locked -p eidetica-sync --features cli --lib --bins -- -D warnings",
-            "nextest run --locked --no-fail-fast --no-tests=pass -p eidetica-sync --features cli,test-utils",
-            "test --locked --doc -p eidetica-sync --features cli,test-utils",
-        ];
-        assert_eq!(lines("eidetica-sync:cli", true), all);
-        assert!(lines("eidetica-sync:cli", false)[1].starts_with("test --locked --no-fail-fast"));
-    }
-
     #[test]
     fn members_and_features_without_a_row_are_reported() {
         let members = [

@@ -30,11 +30,7 @@ impl Sim {
                 ..
             } => self.sync(number(*peer), *tree, *pull, *push),
             Action::Push {
-                peer,
-                tree,
-                from,
-                except,
-                ..
+                peer, tree, from, ..
             } => {
                 let of = number(*peer);
                 let ours = self.ours.entry(*tree).or_default().clone();
@@ -56,9 +52,9 @@ impl Sim {
                 {
                     return Outcome::CompareFirst;
                 }
+                let brought = self.brought.get(&(of, *tree));
                 for (at, entry) in ours.order.iter().enumerate().skip(from) {
-                    let at = at as u32;
-                    if except.iter().any(|range| range.contains(&at)) {
+                    if brought.is_some_and(|it| it.contains(&(at as u32))) {
                         assert!(theirs.set.contains(entry), "it was said to have brought it");
                     } else if theirs.add(*entry) {
                         self.delivered.insert((of, *entry), now_ms);

@@ -78,6 +78,8 @@ pub(super) struct Sim {
     pub(super) log: Vec<(u64, Action)>,
     /// When each entry came to each peer.
     pub(super) delivered: BTreeMap<(u32, u64), u64>,
+    /// Arrivals here that peers brought.
+    pub(super) brought: BTreeMap<(u32, TreeId), BTreeSet<u32>>,
     /// Entries that a peer was sent and had.
     pub(super) redundant: u64,
     /// Decides the outcome of an exchange in place of its peer.
@@ -104,6 +106,7 @@ impl Sim {
             under_way: BTreeMap::new(),
             log: Vec::new(),
             delivered: BTreeMap::new(),
+            brought: BTreeMap::new(),
             redundant: 0,
             fate: None,
             fate_draws: seed,
@@ -434,6 +437,8 @@ impl Sim {
         let after = log.order.len() as u32;
         if after > before {
             let now_ms = self.now_ms;
+            let brought = self.brought.entry((of, tree)).or_default();
+            brought.extend(before..after);
             self.coordinator
                 .handle_stored(tree, before..after, Origin::Peer(peer(of)), now_ms);
             self.wake_inbound();

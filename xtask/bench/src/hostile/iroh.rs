@@ -69,21 +69,18 @@ async fn stand(attack: Attack, endpoint: Endpoint, to: EndpointAddr, stall: Stal
         Stall::HalfHead => Bytes::from_static(b"\x40\0"),
         Stall::HalfBody | Stall::HalfFrame => attack.bytes(Transport::Iroh, stall),
     };
-    let closed = async move {
-        // Whatever goes wrong means that there is no connection.
-        let Ok(connection) = endpoint.connect(to, ALPN).await else {
-            // What the server does about half a handshake reaches nobody.
-            return (stall != Stall::Handshake).then_some(Duration::ZERO);
-        };
-        let began = Instant::now();
-        let ended = connection.clone();
-        tokio::select! {
-            _ = ended.closed() => {}
-            () = say(&connection, bytes) => {}
-        }
-        Some(began.elapsed())
+    // Whatever goes wrong means that there is no connection.
+    let Ok(connection) = endpoint.connect(to, ALPN).await else {
+        // What the server does about half a handshake reaches nobody.
+        return (stall != Stall::Handshake).then_some(Duration::ZERO);
     };
-    attack.stand(closed).await
+    let began = Instant::now();
+    let ended = connection.clone();
+    tokio::select! {
+        _ = ended.closed() => {}
+        () = say(&connection, bytes) => {}
+    }
+    Some(began.elapsed())
 }
 
 /// Says this on a stream and then nothing more.
@@ -97,22 +94,6 @@ async fn say(connection: &Connection, bytes: Bytes) {
     }
     std::future::pending::<()>().await;
     drop(stream);
-}
-
-/// Sends a whole request, and returns the answer.
-pub(super) async fn post(address: &Address, body: &[u8]) -> Result<Bytes, String> {
-    let endpoint = bind().await?;
-    let to = endpoint_addr(address)?;
-    let connection = endpoint.connect(to, ALPN).await.map_err(failed)?;
-    let (mut send, mut receive) = connection.open_bi().await.map_err(failed)?;
-    let sent = async {
-        // The server may answer and stop the stream before it has everything.
-        let _may_be_stopped = send.write_all(body).await;
-        let _may_be_stopped = send.finish();
-    };
-    let (_, answer) = tokio::join!(sent, receive.read_to_end(1 << 20));
-    endpoint.close().await;
-    Ok(answer.unwrap_or_default().into())
 }
 
 async fn bind() -> Result<Endpoint, String> {

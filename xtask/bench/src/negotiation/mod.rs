@@ -29,9 +29,6 @@ pub struct Options {
     /// Only histories whose name contains this; `answering` for the answering times
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
-    /// Also measure answering times at a million entries; signing them takes a minute
-    #[arg(long)]
-    large: bool,
 }
 
 /// Equal replicas in each row: only their heads differ.
@@ -62,7 +59,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         report.targets.extend(rows::targets(&rows));
     }
     if wanted("answering") {
-        let (table, targets) = answering::measure(options.large)?;
+        let (table, targets) = answering::measure()?;
         report.tables.push(table);
         report.targets.extend(targets);
     }

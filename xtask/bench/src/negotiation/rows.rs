@@ -65,7 +65,6 @@ pub fn table(rows: &[Row]) -> Table {
         "missing on each side",
         "round trips",
         "request",
-        "largest",
         "response",
         "redundant",
         "in sync: request",
@@ -82,7 +81,6 @@ pub fn table(rows: &[Row]) -> Table {
             decimals(row.mean(|e| e.missing as f64), 0),
             decimals(row.mean(|e| e.round_trips.into()), 3),
             decimals(row.mean(|e| e.request_bytes.iter().sum::<u64>() as f64), 0),
-            grouped(max(&row.diverged, largest_request)),
             decimals(row.mean(|e| e.response_bytes as f64), 0),
             decimals(row.mean(|e| e.redundant as f64), 1),
             grouped(max(&row.equal, largest_request)),
@@ -232,19 +230,5 @@ mod tests {
         assert!(change(|e| e.request_bytes[0] = 12_001).contains("12 kB"));
         assert!(change(|e| e.redundant = 36).starts_with("redundant"));
         assert!(change(|e| e.redundant_pushed = 1).starts_with("nothing redundant"));
-        let many_tips = Exchange {
-            asker_tips: 9,
-            request_bytes: vec![701],
-            ..fine()
-        };
-        assert_eq!(missed(&[row(vec![many_tips])]), "");
-        let mut large = row(vec![fine()]);
-        large.equal[0].response_bytes = 121;
-        assert!(missed(&[large]).starts_with("at most 120 bytes"));
-        let two = row(vec![Exchange {
-            round_trips: 2,
-            ..fine()
-        }]);
-        assert_eq!(missed(&[row(vec![fine(); 199]), two]), "");
     }
 }
