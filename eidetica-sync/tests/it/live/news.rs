@@ -166,12 +166,12 @@ async fn a_grant_after_a_revocation_is_noticed_at_once() {
     let network = MemoryNetwork::new();
     let (a, b) = (node(&network, "a").await, client(&network, "b"));
     let key = Subject::Key(b.key());
-    let reads = AccessChange::grant(key.clone(), Role::Read);
+    let reads = AccessChange::grant(key, Role::Read);
     let tree = a.create_tree("private", vec![reads]).await;
     let tree = tree.expect("well formed");
     b.follow(tree, peer(&a, "a")).await.expect("b runs");
     tokio::time::sleep(SETTLE).await;
-    a.revoke(tree, key.clone()).await.expect("own tree");
+    a.revoke(tree, key).await.expect("own tree");
     let waits = |state: &LaneStatus| *state == LaneStatus::WaitingForAccess;
     until_state(&b, tree, &a, waits).await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
