@@ -24,6 +24,12 @@ pub struct PeerCursor {
 }
 
 impl PeerCursor {
+    /// Names no place: in a watch, the peer is to say when the tree can be read.
+    pub const NONE: Self = Self {
+        bytes: [0; CURSOR_BYTES_MAX],
+        len: 0,
+    };
+
     /// Wraps the bytes of a cursor. Returns `None` above [`CURSOR_BYTES_MAX`].
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut padded = [0; CURSOR_BYTES_MAX];
@@ -108,7 +114,8 @@ pub enum Action {
         id: ExchangeId,
         /// Which peer.
         peer: PeerId,
-        /// At most [`WATCH_TREES_MAX`](super::WATCH_TREES_MAX), ascending.
+        /// At most [`WATCH_TREES_MAX`](super::WATCH_TREES_MAX), ascending. Trees that the peer lacks
+        /// or does not show have [`PeerCursor::NONE`].
         trees: Vec<(TreeId, PeerCursor)>,
         /// The watch to close once this one is open. Its end is reported too.
         replaces: Option<ExchangeId>,

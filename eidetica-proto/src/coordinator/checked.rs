@@ -6,7 +6,7 @@ use eidetica_dag::TreeId;
 
 use super::{
     ABSENT_WAITS, CHECK_TREES_MAX, CheckAnswer, Coordinator, ExchangeId, Need, Next, Outcome,
-    PeerId, Reach, State, Timer, UnreachableReason,
+    PeerId, Reach, State, Timer, UnreachableReason, Wanted,
 };
 
 impl Coordinator {
@@ -154,8 +154,14 @@ impl Coordinator {
             }
             CheckAnswer::Absent => match state {
                 State::Running { .. } | State::Held { .. } => false,
-                State::Resting { .. } if outdated => false,
+                State::Resting { .. } | State::Due { .. } if outdated => false,
                 State::Absent | State::Unchecked | State::Resting { .. } | State::Due { .. } => {
+                    if let Some(lane) = self.lane_mut(peer, tree)
+                        && state == State::Absent
+                        && !outdated
+                    {
+                        lane.announced = false;
+                    }
                     self.note_absent(peer, tree);
                     state != State::Absent
                 }
@@ -176,9 +182,13 @@ impl Coordinator {
         lane.brought.clear();
         let gives = lane.push && lane.give && has_tree && !lane.given;
         lane.given |= gives;
-        match gives {
-            true => self.place(peer, tree, Next::Due(Need::Give)),
-            false => self.place(peer, tree, Next::Absent),
+        if gives {
+            return self.place(peer, tree, Next::Due(Need::Give));
+        }
+        let awaits = lane.pull && !lane.announced;
+        self.place(peer, tree, Next::Absent);
+        if awaits {
+            self.want_watched(peer, tree, Wanted::Arrival);
         }
     }
 }

@@ -5,7 +5,7 @@ use eidetica_dag::TreeId;
 use super::{
     ABSENT_WAITS, Action, Coordinator, ExchangeId, Need, Next, Outcome, PeerCursor, PeerId,
     REFUSED_WAITS, RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, Reach, RefusedReason, State, Timer,
-    UnreachableReason, What,
+    UnreachableReason, Wanted, What,
 };
 
 impl Coordinator {
@@ -195,7 +195,7 @@ impl Coordinator {
         }
         lane.fresh_from = fresh_from;
         let failures = lane.failures;
-        let pull = lane.pull;
+        let (pull, announced) = (lane.pull, lane.announced);
         match outcome {
             Outcome::Success { settled, cursor } => {
                 let gained = self.note_settled(peer, tree, *settled);
@@ -217,6 +217,7 @@ impl Coordinator {
                 }
                 lane.failures = 0;
                 lane.given = false;
+                lane.announced = false;
                 let watched = self.is_watched(peer, tree);
                 self.place(peer, tree, Next::Rest);
                 if !finished || (!knows_peer && !watched) {
@@ -235,15 +236,24 @@ impl Coordinator {
                 let need = again.map_or(wanted, |again| again.max(wanted));
                 self.place(peer, tree, Next::DueAgain(need, seq));
             }
+            // The peer said while this ran that the tree can be read.
+            Outcome::NotHere if announced && again >= Some(Need::Compare) => {
+                self.place(peer, tree, Next::DueAgain(Need::Compare, seq));
+            }
             Outcome::NotHere => {
                 self.note_absent(peer, tree);
                 let is_absent = |lane: &super::Lane| lane.state == State::Absent;
                 if self.lanes.get(&(peer, tree)).is_some_and(is_absent) {
-                    let wait_ms = ABSENT_WAITS.wait_ms(1, &mut self.jitter);
+                    // A peer that says that it has the tree and does not show it ends no wait.
+                    let checks = match self.peer_mut(peer) {
+                        Some(of_peer) if announced => of_peer.absent_checks.max(1),
+                        _ => 1,
+                    };
+                    let wait_ms = ABSENT_WAITS.wait_ms(checks, &mut self.jitter);
                     let at_ms = now_ms.saturating_add(wait_ms);
                     self.timers.set_sooner(Timer::Absent(peer), at_ms);
                     if let Some(of_peer) = self.peer_mut(peer) {
-                        of_peer.absent_checks = 1;
+                        of_peer.absent_checks = checks;
                     }
                 }
             }
@@ -328,7 +338,14 @@ impl Coordinator {
             lane.since_ms = now_ms;
         }
         lane.cursor = cursor;
-        let wanted = cursor.is_some() && lane.pull;
+        let pull = lane.pull;
+        let of_peer = self.peers.get(&peer);
+        let is_awaited = of_peer.is_some_and(|it| it.awaited.contains(&tree));
+        let wanted = match cursor {
+            Some(_) if pull => Wanted::News,
+            None if pull && is_awaited => Wanted::Arrival,
+            _ => Wanted::Nothing,
+        };
         self.want_watched(peer, tree, wanted);
     }
 

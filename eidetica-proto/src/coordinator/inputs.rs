@@ -6,7 +6,7 @@ use eidetica_dag::TreeId;
 
 use super::{
     Coordinator, ExchangeId, FollowOptions, HEARD_SPACING_MS, InboundWatch, Lane, Next, Origin,
-    Peer, PeerId, Reach, State, Timer, TooManyLanes, UnreachableReason,
+    Peer, PeerId, Reach, State, Timer, TooManyLanes, UnreachableReason, Wanted,
 };
 
 impl Coordinator {
@@ -32,6 +32,7 @@ impl Coordinator {
         if let Some(lane) = self.lane_mut(peer, tree) {
             (lane.pull, lane.push, lane.give) = (pull, push, give);
             lane.given = false;
+            lane.announced = false;
             let cursor = lane.cursor;
             self.set_cursor(peer, tree, cursor);
             self.recheck(peer, tree);
@@ -49,6 +50,7 @@ impl Coordinator {
             brought: Vec::new(),
             cursor: None,
             failures: 0,
+            announced: false,
             watch: None,
             inbound: None,
             fresh_from: ExchangeId(0),
@@ -80,9 +82,9 @@ impl Coordinator {
         };
         let state = lane.state;
         let is_inbound = self.is_watching_us(peer, lane);
-        let is_watched = self.is_watched(peer, tree);
+        let in_watch = self.is_in_watch(peer, tree);
         self.unlist(peer, tree);
-        self.want_watched(peer, tree, false);
+        self.want_watched(peer, tree, Wanted::Nothing);
         self.lanes.remove(&(peer, tree));
         self.by_tree.remove(&(tree, peer));
         if let Some(of_tree) = self.trees.get_mut(&tree) {
@@ -94,7 +96,7 @@ impl Coordinator {
         if let Some(of_peer) = self.peer_mut(peer) {
             of_peer.lanes -= 1;
             of_peer.inbound_lanes -= usize::from(is_inbound);
-            of_peer.watch_dirty |= is_watched;
+            of_peer.watch_dirty |= in_watch;
         }
         if let State::Running { id, .. } = state {
             self.cut_lane(peer, tree, id);

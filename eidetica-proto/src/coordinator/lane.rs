@@ -33,7 +33,8 @@ pub(super) enum State {
         seq: u64,
         again: Option<Need>,
     },
-    /// The peer does not have the tree for this node: listed in the peer's `absent`.
+    /// The peer does not have the tree for this node: listed in the peer's `absent`. The next watch
+    /// asks it to say when it does.
     Absent,
     /// Waits for reasons of its own: listed in the tree's `held`.
     Held {
@@ -56,6 +57,9 @@ pub(super) struct Lane {
     pub(super) cursor: Option<PeerCursor>,
     /// How many exchanges failed in a row for reasons of the lane.
     pub(super) failures: u32,
+    /// The peer's watch said that the tree can be read, and no exchange or check has told since
+    /// whether that is so. Such a lane is not awaited again at once, so that a lie is no loop.
+    pub(super) announced: bool,
     /// The watch that this lane was last opened in.
     pub(super) watch: Option<ExchangeId>,
     /// The peer's watch of this node that this lane was last part of.

@@ -33,6 +33,9 @@
 //!                Held ◀──────────────────────── refused, failed ────────────────────┘
 //! ```
 //!
+//! An `Absent` lane is part of the peer's watch too, which says when the tree can be read; checks at
+//! growing intervals find it where no watch can be opened.
+//!
 //! Each state is one index entry: `Unchecked` and `Absent` lanes are asked about in the next check
 //! of the peer, `Due` lanes wait in the peer's queue, `Resting` lanes in the tree's set ordered by
 //! what is settled. News of a tree leave that set alone: they raise the tree's arrival count, and
@@ -141,6 +144,7 @@ pub use options::{
 };
 use peer::{Class, Peer, Reach};
 use timers::{Timer, Timers};
+use watch::Wanted;
 
 /// No tree has a lower id.
 const FIRST_ID: TreeId = TreeId::from_root(EntryId::from_bytes([0; 32]));

@@ -59,6 +59,8 @@ pub(super) struct Peer {
     pub(super) absent_check: bool,
     /// Trees to watch: those pulled whose cursor is known.
     pub(super) watchable: BTreeSet<TreeId>,
+    /// Trees that the peer lacked: its watch is to say when they can be read.
+    pub(super) awaited: BTreeSet<TreeId>,
     pub(super) watch: Option<ExchangeId>,
     pub(super) watch_trees: usize,
     pub(super) watch_begun_ms: Option<u64>,
@@ -95,6 +97,7 @@ impl Peer {
             full_after: None,
             absent_check: false,
             watchable: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             watch: None,
             watch_trees: 0,
             watch_begun_ms: None,
@@ -105,6 +108,11 @@ impl Peer {
             inbound_lanes: 0,
             queued: None,
         }
+    }
+
+    /// How many trees the next watch is to have.
+    pub(super) fn watch_wanted(&self) -> usize {
+        self.watchable.len() + self.awaited.len()
     }
 
     pub(super) fn wants_check(&self) -> bool {

@@ -28,6 +28,16 @@ const WATCH_LIVED_MS: u64 = 10_000;
 /// meanwhile.
 const WATCH_REFUSED_MS: u64 = 300_000;
 
+/// What the peer's watch is to do for a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Nothing,
+    /// Say when the tree can be read.
+    Arrival,
+    /// Bring what is new.
+    News,
+}
+
 impl Coordinator {
     /// Notes that all entries before `cursor` that a watch brought are durable here. Costs
     /// O(log n).
@@ -43,18 +53,31 @@ impl Coordinator {
         }
     }
 
-    /// Notes that a watch cannot bring a tree before it is compared in full. Costs O(log n).
+    /// Notes that a watch cannot bring a tree before it is compared in full, or says that a tree can
+    /// be read that the peer lacked. Costs O(log n).
     pub fn handle_compare_first(&mut self, id: ExchangeId, tree: TreeId, now_ms: u64) {
         self.note_time(now_ms);
         let Some(peer) = self.watched_peer(id) else {
             return;
         };
-        if self.is_watched(peer, tree) {
-            self.set_cursor(peer, tree, None);
-            let state = self.lanes.get(&(peer, tree)).map(|lane| lane.state);
-            if !matches!(state, Some(State::Held { .. } | State::Absent)) {
-                self.need(peer, tree, Need::Compare);
-            }
+        if !self.is_in_watch(peer, tree) {
+            return;
+        }
+        let was_awaited = !self.is_watched(peer, tree);
+        self.set_cursor(peer, tree, None);
+        self.want_watched(peer, tree, Wanted::Nothing);
+        let fresh_from = ExchangeId(self.next_id);
+        let Some(lane) = self.lane_mut(peer, tree) else {
+            return;
+        };
+        if was_awaited {
+            lane.announced = true;
+            lane.fresh_from = fresh_from;
+        }
+        match lane.state {
+            State::Held { .. } => {}
+            State::Absent if !was_awaited => {}
+            _ => self.need(peer, tree, Need::Compare),
         }
     }
 
@@ -83,45 +106,65 @@ impl Coordinator {
         (current == Some(id)).then_some(peer)
     }
 
-    /// Tells whether the watch that runs brings the news of a lane.
-    pub(super) fn is_watched(&self, peer: PeerId, tree: TreeId) -> bool {
+    /// Tells whether a lane is part of the watch that runs.
+    pub(super) fn is_in_watch(&self, peer: PeerId, tree: TreeId) -> bool {
         let watch = self.peers.get(&peer).and_then(|it| it.watch);
         let lane = self.lanes.get(&(peer, tree));
         watch.is_some() && lane.is_some_and(|lane| lane.watch == watch)
     }
 
+    /// Tells whether the watch that runs brings the news of a lane.
+    pub(super) fn is_watched(&self, peer: PeerId, tree: TreeId) -> bool {
+        let of_peer = self.peers.get(&peer);
+        let is_awaited = of_peer.is_some_and(|it| it.awaited.contains(&tree));
+        !is_awaited && self.is_in_watch(peer, tree)
+    }
+
     /// Takes a tree into the peer's next watch, or out of it.
-    pub(super) fn want_watched(&mut self, peer: PeerId, tree: TreeId, wanted: bool) {
-        let is_watched = self.is_watched(peer, tree);
+    pub(super) fn want_watched(&mut self, peer: PeerId, tree: TreeId, wanted: Wanted) {
+        let in_watch = self.is_in_watch(peer, tree);
         let Some(of_peer) = self.peer_mut(peer) else {
             return;
         };
-        let changed = match wanted {
-            true => {
-                let has_room = of_peer.watch.is_none() || of_peer.watch_trees < WATCH_TREES_MAX;
-                of_peer.watchable.insert(tree) | (!is_watched && has_room)
-            }
-            false => of_peer.watchable.remove(&tree),
+        let before = match () {
+            () if of_peer.watchable.remove(&tree) => Wanted::News,
+            () if of_peer.awaited.remove(&tree) => Wanted::Arrival,
+            () => Wanted::Nothing,
         };
-        if !wanted && is_watched {
+        match wanted {
+            Wanted::Nothing => {}
+            Wanted::Arrival => {
+                of_peer.awaited.insert(tree);
+            }
+            Wanted::News => {
+                of_peer.watchable.insert(tree);
+            }
+        }
+        let changed = before != wanted;
+        // A watch that says when a tree can be read does not bring its entries.
+        let stays = in_watch && !changed;
+        if in_watch && changed {
             of_peer.watch_trees = of_peer.watch_trees.saturating_sub(1);
             if let Some(lane) = self.lane_mut(peer, tree) {
                 lane.watch = None;
             }
         }
-        if changed && wanted && !is_watched {
-            if let Some(of_peer) = self.peer_mut(peer) {
-                of_peer.watch_dirty = true;
+        if wanted == Wanted::Nothing {
+            if changed {
+                self.stop_empty_watch(peer);
             }
+        } else if !stays
+            && let Some(of_peer) = self.peer_mut(peer)
+            && (changed || of_peer.watch.is_none() || of_peer.watch_trees < WATCH_TREES_MAX)
+        {
+            of_peer.watch_dirty = true;
             self.touch_watch(peer);
-        } else if changed && !wanted {
-            self.stop_empty_watch(peer);
         }
     }
 
     fn stop_empty_watch(&mut self, peer: PeerId) {
         if let Some(of_peer) = self.peer_mut(peer)
-            && of_peer.watchable.is_empty()
+            && of_peer.watch_wanted() == 0
         {
             let open = of_peer.watch.take();
             self.timers.clear(Timer::Watch(peer));
@@ -137,14 +180,14 @@ impl Coordinator {
         let Some(of_peer) = self.peer_mut(peer) else {
             return;
         };
-        if of_peer.watchable.is_empty() {
+        if of_peer.watch_wanted() == 0 {
             return;
         }
         let wanted = of_peer.watch.is_none() || of_peer.watch_dirty;
         if !wanted || of_peer.reach != Reach::Proven || of_peer.paused {
             return;
         }
-        let trees = of_peer.watchable.len().min(WATCH_TREES_MAX) as u64;
+        let trees = of_peer.watch_wanted().min(WATCH_TREES_MAX) as u64;
         let collect_ms = WATCH_COLLECT_MS + trees / WATCH_TREES_PER_MS;
         let spaced_ms = of_peer
             .watch_begun_ms
@@ -162,21 +205,22 @@ impl Coordinator {
         let now_ms = self.now_ms;
         let of_peer = self.peers.get(&peer)?;
         let may = of_peer.reach == Reach::Proven && !of_peer.paused && of_peer.lanes > 0;
-        if !may || of_peer.watchable.is_empty() {
+        if !may || of_peer.watch_wanted() == 0 {
             return None;
         }
         let id = self.new_id();
         let of_peer = self.peers.get_mut(&peer)?;
         let mut trees = Vec::new();
-        for tree in of_peer.watchable.iter().take(WATCH_TREES_MAX) {
+        // News matter more than what may never come.
+        let wanted = of_peer.watchable.iter().chain(&of_peer.awaited);
+        for tree in wanted.take(WATCH_TREES_MAX) {
             self.work += 1;
-            if let Some(lane) = self.lanes.get_mut(&(peer, *tree))
-                && let Some(cursor) = lane.cursor
-            {
+            if let Some(lane) = self.lanes.get_mut(&(peer, *tree)) {
                 lane.watch = Some(id);
-                trees.push((*tree, cursor));
+                trees.push((*tree, lane.cursor.unwrap_or(PeerCursor::NONE)));
             }
         }
+        trees.sort_unstable_by_key(|(tree, _)| *tree);
         let replaces = of_peer.watch.replace(id);
         of_peer.watch_trees = trees.len();
         of_peer.watch_dirty = false;

@@ -20,7 +20,8 @@ pub enum WatchFrame<'a> {
         /// The entries, packed: see [`crate::batch`].
         batch: &'a [u8],
     },
-    /// The cursor is of no use; the watcher has to compare. Nothing more is said of this tree.
+    /// The cursor is of no use, or it was empty and the tree can be read; the watcher has to compare.
+    /// Nothing more is said of this tree.
     CompareFirst {
         /// The tree.
         tree: u16,

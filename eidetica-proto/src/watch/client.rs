@@ -93,8 +93,8 @@ pub enum WatchEvent {
         /// The cursor.
         cursor: Cursor,
     },
-    /// The peer cannot tell what is new, or sent entries whose parents are missing here: compare.
-    /// The watch of this tree is over.
+    /// The peer cannot tell what is new, sent entries whose parents are missing here, or has a tree of
+    /// which nothing was known: compare. The watch of this tree is over.
     CompareFirst {
         /// The tree.
         tree: TreeId,
@@ -140,6 +140,8 @@ struct Watched {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Live,
+    /// The peer says when the tree can be read, and sends no entries.
+    Awaited,
     /// This side wants no more; the peer does not know that.
     Left,
     /// The peer said that it is over.
@@ -154,14 +156,18 @@ enum Storing {
 }
 
 impl WatchClient {
-    /// Watches these trees, each from a cursor of the peer on; at most [`WATCHED_TREES_MAX`], those
+    /// Watches these trees, each from a cursor of the peer on, or with [`Cursor::NONE`] until it can
+    /// be read there; at most [`WATCHED_TREES_MAX`], those
     /// with the lowest ids.
     pub fn new(mut trees: Vec<(TreeId, Cursor)>, now_ms: u64) -> Self {
         trees.sort_unstable_by_key(|(tree, _)| *tree);
         trees.dedup_by_key(|(tree, _)| *tree);
         trees.truncate(WATCHED_TREES_MAX);
         let watched = |(_, cursor): &(TreeId, Cursor)| Watched {
-            state: State::Live,
+            state: match cursor.is_none() {
+                true => State::Awaited,
+                false => State::Live,
+            },
             receiver: None,
             arrived: *cursor,
             storing: Storing::No,
@@ -255,6 +261,13 @@ impl WatchClient {
         match watched.state {
             State::Live => {}
             State::Left => return Ok(()),
+            State::Awaited => {
+                return Err(PeerFault::OutOfPlace {
+                    got: "entries",
+                    wanted: "a comparison of a tree of which nothing is known",
+                }
+                .into());
+            }
             State::Ended => {
                 return Err(PeerFault::OutOfPlace {
                     got: "entries",
@@ -300,7 +313,7 @@ impl WatchClient {
             }
             // The program was told already.
             State::Left => watched.state = State::Ended,
-            State::Live => {
+            State::Live | State::Awaited => {
                 watched.state = State::Ended;
                 self.events.push_back(event);
             }

@@ -12,6 +12,10 @@
 //!                        Entries (tree, cursor after them, batch) | CompareFirst | Gone | Heartbeat …
 //! ```
 //!
+//! A watcher that knows nothing of a tree names it with [`Cursor::NONE`](crate::Cursor::NONE).
+//! While the tree is absent or may not be read, the answerer says nothing of it; once the watcher may
+//! read it, the answerer says `CompareFirst`, once.
+//!
 //! Nothing is remembered of a watch that ended. The watcher begins another one with the cursors that
 //! it reached: those before which everything is durable.
 

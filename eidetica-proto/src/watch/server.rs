@@ -51,7 +51,8 @@ struct Watched {
 /// How far a watcher has been sent the log of a tree.
 #[derive(Clone, Copy)]
 enum Place {
-    /// As far as its cursor says, which has not been checked.
+    /// As far as its cursor says, which has not been checked. With [`Cursor::NONE`], the watcher
+    /// waits for the tree to be there and readable.
     Asked(Cursor),
     /// Before this position.
     At(u32),
@@ -89,6 +90,18 @@ impl WatchServer {
         if let Ok(index) = (self.trees).binary_search_by_key(&tree, |watched| watched.tree) {
             self.enqueue(index as u16);
         }
+    }
+
+    /// Lists the trees whose entries the watch brings, ascending: those that the watcher has a place
+    /// in and that are not over.
+    pub fn brought_trees(&self) -> impl Iterator<Item = TreeId> {
+        let brought = |watched: &&Watched| match watched.place {
+            Place::Asked(cursor) => !cursor.is_none(),
+            Place::At(_) => true,
+            Place::Over => false,
+        };
+        let brought = self.trees.iter().filter(brought);
+        brought.map(|watched| watched.tree)
     }
 
     /// Returns how many trees there may be more to say of.
@@ -156,6 +169,12 @@ impl WatchServer {
         let view = source.view(tree)?;
         match check_access(&*view, self.watcher.as_ref(), Role::Read) {
             Ok(()) => {}
+            // The watcher expects nothing of it yet: a frame would tell nothing, and what comes later
+            // may let it read.
+            Err(AnswerError::Refuse(_)) if matches!(place, Place::Asked(cursor) if cursor.is_none()) =>
+            {
+                return Ok(None);
+            }
             Err(AnswerError::Refuse(_)) => {
                 return Ok(self.over(index, &WatchFrame::Gone { tree: index }));
             }

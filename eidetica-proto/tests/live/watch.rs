@@ -255,7 +255,8 @@ fn as_many_trees_as_fit() {
         bytes[28..].copy_from_slice(&n.to_be_bytes());
         TreeId::from_root(EntryId::from_bytes(bytes))
     };
-    let others = (1..WATCHED_TREES_MAX as u32).map(|n| (absent(n), Cursor::NONE));
+    let foreign = Cursor::from_bytes(&[9; 20]).expect("short enough");
+    let others = (1..WATCHED_TREES_MAX as u32).map(|n| (absent(n), foreign));
     let cursors = others.chain([(drawn.tree(), end_of(&start))]);
     let mut link = WatchLink::open(cursors, None, LINK_LOG, START_MS);
     let (mut a, mut b) = (MemoryTrees::new([start.clone()]), MemoryTrees::new([start]));
@@ -270,6 +271,56 @@ fn as_many_trees_as_fit() {
     let Ok(step) = link.server.poll(&b, &link.origins, START_MS);
     assert!(matches!(step, WatchStep::Frame(_)));
     const { assert!(TREES_PER_STEP_MAX < WATCHED_TREES_MAX) };
+}
+
+/// Absent trees of which nothing is known are waited for in silence.
+#[test]
+fn an_awaited_tree_is_announced_once_it_is_there() {
+    let drawn = draw("A-B-C");
+    let tree = drawn.tree();
+    let mut link = WatchLink::open([(tree, Cursor::NONE)], None, LINK_LOG, START_MS);
+    let (mut a, mut b) = (MemoryTrees::default(), MemoryTrees::default());
+    assert_eq!(link.poll_frame(&b), None);
+    assert_eq!(link.server.live_count(), 1);
+    assert_eq!(link.server.brought_trees().count(), 0);
+    link.server.handle_changed(tree);
+    assert_eq!(link.poll_frame(&b), None, "it is not there");
+    link.append_at_b(&mut b, tree, drawn.entries(&["A"]), None);
+    link.append_at_b(&mut b, tree, drawn.entries(&["B"]), None);
+    link.run(&mut a, &b);
+    let announced = ["B -> A compare 0 first", "A has to compare"];
+    assert_eq!(link.take_transcript(), announced);
+    link.append_at_b(&mut b, tree, drawn.entries(&["C"]), None);
+    assert_eq!(link.poll_frame(&b), None, "it is said once");
+    assert_eq!(link.server.live_count(), 0);
+}
+
+/// A tree that may not be read looks absent, whatever is written to it, until a grant.
+#[test]
+fn an_awaited_tree_is_announced_once_it_may_be_read() {
+    let reader = key(7).public();
+    let body = |name: &str| (name == "A").then(|| genesis("guarded", vec![]));
+    let drawn = Drawing::of("A-B-C").body(body).draw();
+    let tree = drawn.tree();
+    let open = |asker| WatchLink::open([(tree, Cursor::NONE)], asker, LINK_LOG, START_MS);
+    let (mut granted, mut stranger, mut keyless) =
+        (open(Some(reader)), open(Some(key(8).public())), open(None));
+    let (mut a, mut b) = (MemoryTrees::default(), MemoryTrees::default());
+    for name in ["A", "B", "C"] {
+        granted.append_at_b(&mut b, tree, drawn.entries(&[name]), None);
+        assert_eq!(granted.poll_frame(&b), None);
+    }
+    let grant = AccessChange::grant(Subject::Key(reader), Role::Read);
+    let last = drawn.entry("C");
+    let grant = sign_on_top(Some(tree), [&last], &key(0), 0, Body::Access(vec![grant]));
+    granted.append_at_b(&mut b, tree, vec![grant], None);
+    granted.run(&mut a, &b);
+    let announced = ["B -> A compare 0 first", "A has to compare"];
+    assert_eq!(granted.take_transcript(), announced);
+    for other in [&mut stranger, &mut keyless] {
+        other.server.handle_changed(tree);
+        assert_eq!(other.poll_frame(&b), None);
+    }
 }
 
 /// An answerer with one tree that is always busy says what is new in the other one too.

@@ -81,6 +81,22 @@ fn missing_parents_lead_to_a_comparison() {
     ));
 }
 
+/// A tree of which nothing is known is compared, and not taken from a watch.
+#[test]
+fn entries_of_an_awaited_tree_are_a_fault() {
+    let drawn = draw("A-B");
+    let cursors = [(drawn.tree(), Cursor::NONE)];
+    let mut link = WatchLink::open(cursors, None, LINK_LOG, START_MS);
+    let mut a = MemoryTrees::default();
+    let fault = link.deliver(&mut a, &news(0, &drawn.entries(&["A", "B"])));
+    let fault = fault.expect_err("it is only awaited");
+    assert!(matches!(
+        fault,
+        SyncFault::Peer(PeerFault::OutOfPlace { .. })
+    ));
+    assert_eq!(a.dag(drawn.tree()).entry_count(), 0);
+}
+
 /// Cursors are opaque, so one that runs backwards is the liar's own loss: what it sends again is
 /// found redundant.
 #[test]

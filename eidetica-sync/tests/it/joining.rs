@@ -128,7 +128,7 @@ async fn approval_reaches_a_joiner_that_follows() {
     while !waits(&b) {
         events.next().await.expect("alive");
     }
-    // A wait of any length is no failure: the next question comes within half a minute.
+    // A wait of any length is no failure: the watch tells when it is over.
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     let approved = tokio::time::Instant::now();
     a.approve(tree, b.key(), None).await.expect("a is admin");
@@ -137,7 +137,7 @@ async fn approval_reaches_a_joiner_that_follows() {
         Event::SyncEnded { result: Ok(_), .. }
     ) {}
     assert!(
-        approved.elapsed() <= Duration::from_secs(40),
+        approved.elapsed() < Duration::from_millis(10),
         "{:?}",
         approved.elapsed()
     );

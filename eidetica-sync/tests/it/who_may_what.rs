@@ -265,7 +265,11 @@ impl World {
                 }),
             })),
             What::Watch => single_frame(Request::Watch(Watch {
-                trees: vec![(tree, eidetica_proto::Cursor::NONE)],
+                // Of another store: an empty one waits for the tree and is answered by silence.
+                trees: vec![(
+                    tree,
+                    eidetica_proto::Cursor::from_bytes(&[9; 20]).expect("short enough"),
+                )],
             })),
             What::CheckTrees => single_frame(Request::CheckTrees(CheckTrees {
                 seed: [1; 8],

@@ -338,7 +338,21 @@ fn a_follow_after_a_pending_join_is_there_soon_after_the_approval() {
     sim.follow(1, 0, PULL);
     sim.run_for(20_000);
     assert_eq!(sim.status(1, 0), LaneStatus::WaitingForAccess);
-    // The approval itself is not heard of: the wait has grown to 30 s at most.
+    // The watch tells.
+    let before_ms = sim.now_ms;
+    sim.peer_writes(1, 0);
+    sim.run_for(20);
+    assert_eq!(sim.head(0), 1);
+    assert_eq!(said(&sim, before_ms), ["stop", "sync"]);
+    sim.run_for(1_000);
+    assert_eq!(said(&sim, before_ms), ["stop", "sync", "watch 1"]);
+    // Without a watch and where the approval itself is not heard of, the wait has grown to 30 s at
+    // most.
+    let mut sim = Sim::new(Options::default(), 1);
+    sim.add_peer(1);
+    sim.at(1).can_watch = false;
+    sim.follow(1, 0, PULL);
+    sim.run_for(20_000);
     let before_ms = sim.now_ms;
     sim.peer_writes(1, 0);
     sim.run_for(30_100);
@@ -352,6 +366,7 @@ fn a_follow_after_a_pending_join_is_there_soon_after_the_approval() {
     ] {
         let mut sim = Sim::new(Options::default(), 1);
         sim.add_peer(1);
+        sim.at(1).can_watch = false;
         sim.follow(1, 1, PULL);
         sim.run_for(600_000);
         sim.peer_writes(1, 1);

@@ -1,5 +1,6 @@
 //! The coordinator against a simulated world, in virtual time.
 
+mod awaited;
 mod exchange;
 mod fair;
 mod faults;

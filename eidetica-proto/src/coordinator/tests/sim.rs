@@ -48,8 +48,10 @@ pub(super) struct SimPeer {
     pub(super) trees: BTreeMap<TreeId, Log>,
     pub(super) accepts_gifts: bool,
     pub(super) read_only: bool,
-    /// Our watch of it: up to where it was read.
-    watch: Option<(ExchangeId, BTreeMap<TreeId, usize>)>,
+    /// Our watch of it: up to where it was read, or nothing for a tree that is awaited.
+    watch: Option<(ExchangeId, BTreeMap<TreeId, Option<usize>>)>,
+    /// It says of every awaited tree at once that it can be read.
+    pub(super) announces_all: bool,
     pub(super) can_watch: bool,
     /// Its watch of us, by our arrivals.
     pub(super) inbound: Option<(InboundWatch, BTreeMap<TreeId, usize>)>,
@@ -134,6 +136,7 @@ impl Sim {
             accepts_gifts: false,
             read_only: false,
             watch: None,
+            announces_all: false,
             can_watch: true,
             inbound: None,
         };
@@ -357,8 +360,8 @@ impl Sim {
         let outcome = match of_peer.mode {
             Mode::Up if of_peer.can_watch => {
                 let position = |cursor: &PeerCursor| {
-                    let bytes = cursor.as_bytes().try_into().expect("ours");
-                    u64::from_be_bytes(bytes) as usize
+                    let bytes = cursor.as_bytes().try_into().ok()?;
+                    Some(u64::from_be_bytes(bytes) as usize)
                 };
                 let positions = trees.iter().map(|(tree, cursor)| (*tree, position(cursor)));
                 let watch = Some((id, positions.collect()));
@@ -462,9 +465,16 @@ impl Sim {
         let Some((id, positions)) = &mut of_peer.watch else {
             return;
         };
-        let (id, mut news) = (*id, Vec::new());
-        for (tree, position) in positions {
-            let Some(theirs) = of_peer.trees.get(tree) else {
+        let (id, mut news, mut announced) = (*id, Vec::new(), Vec::new());
+        for (tree, position) in &mut *positions {
+            let theirs = of_peer.trees.get(tree);
+            let Some(position) = position else {
+                if theirs.is_some() || of_peer.announces_all {
+                    announced.push(*tree);
+                }
+                continue;
+            };
+            let Some(theirs) = theirs else {
                 continue;
             };
             if *position < theirs.order.len() {
@@ -472,7 +482,13 @@ impl Sim {
                 *position = theirs.order.len();
             }
         }
+        for tree in &announced {
+            positions.remove(tree);
+        }
         let now_ms = self.now_ms;
+        for tree in announced {
+            self.coordinator.handle_compare_first(id, tree, now_ms);
+        }
         for (tree, entries, cursor) in news {
             self.take(of, tree, &entries);
             self.coordinator.handle_news(id, tree, cursor, now_ms);

@@ -51,9 +51,9 @@ struct Watching {
     reads: Arc<Semaphore>,
     place: WatchPlace,
     marks: WatchNews,
-    /// Tells the engine that the peer watches these trees.
+    /// Tells the engine which trees the watch brings the news of.
     inbound: Option<InboundWatch>,
-    /// How many trees `marks` and `inbound` cover.
+    /// How many trees `marks` covers: those brought and those awaited.
     covered: usize,
     stops: watch::Receiver<u64>,
     /// The zero of the machine's clock.
@@ -88,7 +88,12 @@ impl WatchAnswerer {
                 // Before the first look at the store, so that nothing is stored unnoticed.
                 marks: news.register_watch(trees.clone()),
                 covered: trees.len(),
-                inbound: watcher.map(|key| news.inbound().open(key, trees)),
+                inbound: watcher.map(|key| {
+                    // A tree without a cursor is awaited: the watch does not bring its entries.
+                    let brought = request.trees.iter().filter(|(_, cursor)| !cursor.is_none());
+                    let brought = brought.map(|(tree, _)| *tree).collect();
+                    news.inbound().open(key, brought)
+                }),
                 server: Some(WatchServer::new(request, watcher, store.log_id(), 0)),
                 watcher,
                 store,
@@ -186,7 +191,8 @@ impl Watching {
         }
         self.marks = marks;
         let inbound = self.news.inbound();
-        self.inbound = self.watcher.map(|key| inbound.open(key, trees));
+        let brought = server.brought_trees().collect();
+        self.inbound = self.watcher.map(|key| inbound.open(key, brought));
         true
     }
 

@@ -72,11 +72,16 @@ impl Answering {
     }
 }
 
+/// A cursor of another store.
+fn foreign() -> Cursor {
+    Cursor::from_bytes(&[9; 20]).expect("short enough")
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_engine_learns_which_trees_are_watched() {
     let here = answering();
     let absent = draw("A-B").tree();
-    let mut trees = vec![(here.tree, here.end()), (absent, Cursor::NONE)];
+    let mut trees = vec![(here.tree, here.end()), (absent, foreign())];
     trees.sort_unstable();
     let mut frames = here.watch(trees).await;
     assert_eq!(here.changes(), [(Some(2), false)]);
@@ -96,7 +101,7 @@ async fn the_engine_learns_which_trees_are_watched() {
 async fn news_at_the_moment_of_covering_are_not_lost() {
     let here = answering();
     let absent = draw("A-B").tree();
-    let mut trees = vec![(here.tree, here.end()), (absent, Cursor::NONE)];
+    let mut trees = vec![(here.tree, here.end()), (absent, foreign())];
     trees.sort_unstable();
     let mut frames = here.watch(trees).await;
     for _ in 0..2 {
@@ -113,10 +118,31 @@ async fn news_at_the_moment_of_covering_are_not_lost() {
     }
 }
 
+/// The watch of an awaited tree brings no entries, so the engine may push it; and it lasts.
+#[tokio::test(start_paused = true)]
+async fn an_awaited_tree_keeps_a_watch_open_and_is_not_covered() {
+    let here = answering();
+    let began = Instant::now();
+    let mut frames = here.watch(vec![(draw("A-B").tree(), Cursor::NONE)]).await;
+    frames.next().await.expect("a header").expect("it lasts");
+    for n in 1..=4 {
+        let heartbeat = frames.next().await.expect("a frame").expect("it lasts");
+        assert_eq!(heartbeat, WatchFrame::Heartbeat.encode());
+        assert_eq!(began.elapsed(), Duration::from_secs(15 * n));
+    }
+    assert_eq!(here.changes(), [(Some(0), false)]);
+    // One that can be read is announced at once, and only once.
+    let mut frames = here.watch(vec![(here.tree, Cursor::NONE)]).await;
+    frames.next().await.expect("a header").expect("it lasts");
+    let announced = frames.next().await.expect("a frame").expect("it lasts");
+    assert_eq!(announced, WatchFrame::CompareFirst { tree: 0 }.encode());
+    assert!(frames.next().await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watch_without_trees_gives_its_place_back() {
     let here = answering();
-    let mut frames = here.watch(vec![(draw("A-B").tree(), Cursor::NONE)]).await;
+    let mut frames = here.watch(vec![(draw("A-B").tree(), foreign())]).await;
     let began = Instant::now();
     let mut count = 0;
     while frames.next().await.is_some() {

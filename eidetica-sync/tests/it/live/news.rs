@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use eidetica_dag::{AccessChange, Role, Subject};
+use eidetica_proto::coordinator::LaneStatus;
 use eidetica_proto::testing::MemoryNetwork;
+use tokio::time::Instant;
 
-use super::{Came, SETTLE, came, peer, server_and_client, until_has};
+use super::{Came, SETTLE, came, peer, server_and_client, until_has, until_state};
 use crate::common::{assert_equal, client, node, tree, write};
 
 /// A client that cannot accept connections gets news by its watch: at once, and without a request.
@@ -117,6 +120,63 @@ async fn a_tree_passes_along_a_chain() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     b.follow(tree, peer(&a, "a")).await.expect("b runs");
     let took = until_has(&c, tree, a.tips(tree).await.expect("in memory")[0]).await;
-    assert!(took <= Duration::from_secs(40), "{took:?}");
+    // The first step is the follow of b; the watch of c tells the second one.
+    assert!(took <= Duration::from_millis(10), "{took:?}");
     assert_equal(&a, &c, tree).await;
+}
+
+/// `n0 <- n1 <- … <- n6`, set up from the far end before the tree is there.
+#[tokio::test(start_paused = true)]
+async fn a_tree_passes_along_a_long_chain_that_waits_for_it() {
+    let network = MemoryNetwork::new();
+    let origin = node(&network, "origin").await;
+    let tree = tree(&origin, &["one"]).await;
+    let mut chain = Vec::new();
+    for n in 0..7 {
+        chain.push(node(&network, &format!("n{n}")).await);
+    }
+    for n in (1..7).rev() {
+        let before = peer(&chain[n - 1], &format!("n{}", n - 1));
+        chain[n].follow(tree, before).await.expect("it runs");
+    }
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let exchanges = network.exchanges();
+    let began = Instant::now();
+    let follow = chain[0].follow(tree, peer(&origin, "origin"));
+    follow.await.expect("it runs");
+    let tip = origin.tips(tree).await.expect("in memory")[0];
+    for node in &chain {
+        until_has(node, tree, tip).await;
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    tokio::time::sleep(SETTLE).await;
+    // For each a comparison and a watch, and what the periodic checks and greetings take.
+    let took = network.exchanges() - exchanges;
+    assert!(took <= 7 * 6, "{took} exchanges");
+    // From here on watches bring what is new.
+    let entry = write(&origin, tree, "two").await;
+    let took = until_has(&chain[6], tree, entry).await;
+    assert!(took < Duration::from_millis(10), "{took:?}");
+}
+
+/// A tree that is revoked and granted again is there at once.
+#[tokio::test(start_paused = true)]
+async fn a_grant_after_a_revocation_is_noticed_at_once() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, client(&network, "b"));
+    let key = Subject::Key(b.key());
+    let reads = AccessChange::grant(key, Role::Read);
+    let tree = a.create_tree("private", vec![reads]).await;
+    let tree = tree.expect("well formed");
+    b.follow(tree, peer(&a, "a")).await.expect("b runs");
+    tokio::time::sleep(SETTLE).await;
+    a.revoke(tree, key).await.expect("own tree");
+    let waits = |state: &LaneStatus| *state == LaneStatus::WaitingForAccess;
+    until_state(&b, tree, &a, waits).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    a.grant(tree, key, Role::Read).await.expect("own tree");
+    let tip = a.tips(tree).await.expect("in memory")[0];
+    let took = until_has(&b, tree, tip).await;
+    assert!(took < Duration::from_millis(10), "{took:?}");
 }

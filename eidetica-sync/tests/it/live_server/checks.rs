@@ -8,7 +8,7 @@ use eidetica_sync::Node;
 
 use super::watches::server;
 use super::{end_of, header, news, watch};
-use crate::common::raw::{self, As, InMemory, Way, ask};
+use crate::common::raw::{As, InMemory, Way, ask};
 use crate::common::{secret, tree, write};
 
 /// What a peer with these tips of the trees learns.
@@ -85,11 +85,11 @@ async fn a_check_tells_trees_apart_in_memory() {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn a_check_tells_trees_apart_over_http() {
-    a_check_tells_trees_apart(raw::Http).await;
+    a_check_tells_trees_apart(crate::common::raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn a_check_tells_trees_apart_over_iroh() {
-    a_check_tells_trees_apart(raw::Iroh).await;
+    a_check_tells_trees_apart(crate::common::raw::Iroh).await;
 }

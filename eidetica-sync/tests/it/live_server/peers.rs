@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use eidetica_dag::{AccessChange, PublicKey, Role, SecretKey, Subject, TreeId};
-use eidetica_proto::message::{Hello, Peers, Reply, Request};
+use eidetica_proto::ErrorCode;
+use eidetica_proto::message::{Peers, Reply, Request};
 use eidetica_proto::peers::AddressRecord;
-use eidetica_proto::{ErrorCode, PROTOCOL_VERSION};
 use eidetica_sync::Node;
 use eidetica_sync::store::{MemoryStore, Store};
 
 use super::header;
-use crate::common::raw::{self, As, InMemory, Way, address_of, ask};
+use crate::common::raw::{As, InMemory, Way, address_of, ask, reply};
 use crate::common::{secret, seed};
 
 fn now_ms() -> u64 {
@@ -38,7 +38,7 @@ async fn swap(
     records.sort_unstable_by_key(|record| *record.key());
     let request = header(Request::Peers(Peers { tree, records }));
     let answer = ask(way, server, As::Key(key), &request).await;
-    match raw::reply(&answer) {
+    match reply(&answer) {
         Ok(Reply::Peers(records)) => Ok(records),
         Ok(reply) => panic!("{reply:?}"),
         Err(error) => Err(error.code),
@@ -146,18 +146,21 @@ async fn readers_of_a_tree_find_each_other_in_memory() {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn readers_of_a_tree_find_each_other_over_http() {
-    readers_of_a_tree_find_each_other(raw::Http).await;
+    readers_of_a_tree_find_each_other(crate::common::raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn readers_of_a_tree_find_each_other_over_iroh() {
-    readers_of_a_tree_find_each_other(raw::Iroh).await;
+    readers_of_a_tree_find_each_other(crate::common::raw::Iroh).await;
 }
 
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn a_greeting_tells_addresses_that_are_of_use() {
+    use eidetica_proto::PROTOCOL_VERSION;
+    use eidetica_proto::message::Hello;
+
     let http = |bind: &str| {
         let bind = bind.parse().expect("an address");
         eidetica_sync::http::HttpTransport::builder()
@@ -176,8 +179,8 @@ async fn a_greeting_tells_addresses_that_are_of_use() {
         versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
         addresses: vec![],
     }));
-    let answer = ask(&raw::Http, &node, As::Anonymous, &request).await;
-    let Ok(Reply::Hello(hello)) = raw::reply(&answer) else {
+    let answer = ask(&crate::common::raw::Http, &node, As::Anonymous, &request).await;
+    let Ok(Reply::Hello(hello)) = reply(&answer) else {
         panic!("it greets");
     };
     // The asker is on the same machine, so even this one leads there.

@@ -13,7 +13,7 @@ use eidetica_sync::store::MemoryStore;
 use tokio::time::Instant;
 
 use super::{Seen, end_of, news, watch};
-use crate::common::raw::{self, As, InMemory, Way, ask};
+use crate::common::raw::{As, InMemory, Way, ask};
 use crate::common::{secret, seed, tree, write};
 
 /// A node that serves by way of this.
@@ -60,13 +60,13 @@ async fn news_come_at_once_in_memory() {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn news_come_at_once_over_http() {
-    news_come_at_once(raw::Http).await;
+    news_come_at_once(crate::common::raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn news_come_at_once_over_iroh() {
-    news_come_at_once(raw::Iroh).await;
+    news_come_at_once(crate::common::raw::Iroh).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,13 +156,34 @@ async fn a_revoked_reader_learns_it_at_once_in_memory() {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn a_revoked_reader_learns_it_at_once_over_http() {
-    a_revoked_reader_learns_it_at_once(raw::Http).await;
+    a_revoked_reader_learns_it_at_once(crate::common::raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn a_revoked_reader_learns_it_at_once_over_iroh() {
-    a_revoked_reader_learns_it_at_once(raw::Iroh).await;
+    a_revoked_reader_learns_it_at_once(crate::common::raw::Iroh).await;
+}
+
+/// Nothing is said of a tree that may not be read, as of one that is absent, until a grant.
+#[tokio::test(start_paused = true)]
+async fn a_tree_is_announced_to_whom_it_is_granted() {
+    let way = InMemory::new(true);
+    let server = server(&way).await;
+    let (reader, stranger) = (secret("reader"), secret("stranger"));
+    let tree = server.create_tree("private", vec![]).await;
+    let tree = tree.expect("well formed");
+    let mut granted = watch(&way, &server, &reader, vec![(tree, Cursor::NONE)]).await;
+    let mut other = watch(&way, &server, &stranger, vec![(tree, Cursor::NONE)]).await;
+    write(&server, tree, "before").await;
+    assert!(granted.is_silent(Duration::from_secs(10)).await);
+    let key = Subject::Key(reader.public());
+    let grant = server.grant(tree, key, Role::Read).await;
+    grant.expect("own tree");
+    let began = Instant::now();
+    assert_eq!(granted.next().await, Seen::CompareFirst(tree));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(other.next().await, Seen::Heartbeat);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,9 +250,10 @@ async fn push(way: &impl Way, server: &Node, key: &SecretKey, tree: TreeId, text
         end.encode(),
     ];
     let answer = ask(way, server, As::Key(key), &frames).await;
-    raw::reply(&answer).expect("it may write");
+    crate::common::raw::reply(&answer).expect("it may write");
 }
 
+#[cfg(any(feature = "http", feature = "iroh"))]
 async fn a_server_that_stops_ends_its_watches(way: impl Way) {
     let server = server(&way).await;
     let tree = tree(&server, &["one"]).await;
@@ -258,11 +280,11 @@ async fn a_server_that_stops_ends_its_watches(way: impl Way) {
 #[cfg(feature = "http")]
 #[tokio::test]
 async fn a_server_that_stops_ends_its_watches_over_http() {
-    a_server_that_stops_ends_its_watches(raw::Http).await;
+    a_server_that_stops_ends_its_watches(crate::common::raw::Http).await;
 }
 
 #[cfg(feature = "iroh")]
 #[tokio::test]
 async fn a_server_that_stops_ends_its_watches_over_iroh() {
-    a_server_that_stops_ends_its_watches(raw::Iroh).await;
+    a_server_that_stops_ends_its_watches(crate::common::raw::Iroh).await;
 }
