@@ -1,6 +1,7 @@
 //! The coordinator against a simulated world, in virtual time.
 
 mod awaited;
+mod ends;
 mod exchange;
 mod fair;
 mod faults;
@@ -12,6 +13,21 @@ mod sim;
 use eidetica_dag::{EntryId, TreeId};
 
 use super::*;
+use sim::Sim;
+
+const PULL: FollowOptions = FollowOptions {
+    pull: true,
+    push: false,
+    give: false,
+};
+
+/// Returns a world in which these trees are shared with these peers, and settled.
+fn shared(numbers: std::ops::Range<u32>, trees: std::ops::Range<u32>) -> Sim {
+    let mut sim = Sim::new(Options::default(), 1);
+    sim.with_peers(numbers, trees);
+    sim.run_for(2_000);
+    sim
+}
 
 fn tree(number: u32) -> TreeId {
     let mut bytes = [0; 32];
