@@ -14,7 +14,7 @@ use run::{Report, run_rows};
 /// checks the workspace: formatting, boundaries, dependencies, documentation.
 ///
 /// Tests run under cargo-nextest where that is installed, and under cargo test otherwise. Each row's
-/// output goes to test-matrix/<row>.log in the target folder; the output of a failed row is also
+/// output goes to test-matrix/ROW.log in the target folder; the output of a failed row is also
 /// printed. Exit codes: 0 if every row passed, 1 if a row failed or no test ran, 2 for a wrong
 /// command line.
 #[derive(clap::Args, Default)]
