@@ -1,4 +1,4 @@
-//! The commands, one file for each kind. Each takes a [`Session`](session::Session), so that it runs
+//! The commands, one file for each kind. Each takes a [`Session`], so that it runs
 //! alike in its own process and in the server that has the store open.
 
 pub(crate) mod access;
