@@ -10,8 +10,7 @@ use std::fmt;
 use eidetica_dag::{Arrival, DagView};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Most bytes of a cursor. This version makes cursors of [`MADE_BYTES`]; the rest is room for other
-/// stores.
+/// Most bytes of a cursor. This version makes cursors of 20 bytes; the rest is room for other stores.
 pub const CURSOR_BYTES_MAX: usize = 32;
 
 /// Bytes of a cursor that this version makes: a log identity, a position, the start of an id.
