@@ -5,8 +5,8 @@ use eidetica_proto::filter::FILTER_ENTRIES_MAX;
 use eidetica_proto::{Filter, FilterBudget};
 use proptest::prelude::*;
 
-use crate::shapes;
-use crate::world::{Replica, Rng, World};
+use crate::filter_negotiation::shapes;
+use crate::filter_negotiation::world::{Replica, Rng, World};
 
 const SEED: [u8; 8] = *b"any seed";
 

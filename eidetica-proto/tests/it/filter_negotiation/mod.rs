@@ -1,7 +1,7 @@
 //! The filter against trees of many shapes: does one request bring everything, how large is it,
 //! and how much is sent in vain?
 //!
-//! Everything is seeded: what passes once passes always. `cargo test --release --test
+//! Everything is seeded: what passes once passes always. `cargo test --release --test it
 //! filter_negotiation -- --ignored --nocapture` prints the table of many more pairs.
 
 mod building;
@@ -12,8 +12,8 @@ use eidetica_dag::tip_ids;
 use eidetica_dag::walk::{Heads, difference_by};
 use eidetica_proto::{Filter, FilterBudget};
 
-use crate::shapes::Pair;
-use crate::world::{Replica, Rng, World};
+use crate::filter_negotiation::shapes::Pair;
+use crate::filter_negotiation::world::{Replica, Rng, World};
 
 /// The tree's id and a header; the tips and the filter come on top.
 const REQUEST_HEAD_BYTES: usize = 32 + 24;

@@ -1,6 +1,6 @@
 //! Trees of many shapes, and what two peers have of them.
 
-use crate::world::{Rng, World};
+use crate::filter_negotiation::world::{Rng, World};
 
 /// A world and what each of two peers has: these entries and their ancestors.
 pub(crate) struct Pair {

@@ -6,7 +6,7 @@ use eidetica_proto::receiver::{APPEND_AFTER_SILENCE_MS, APPEND_BYTES_TARGET};
 use eidetica_proto::tips::EndTips;
 use eidetica_proto::{Cursor, EntryReceiver, PeerFault, ReceiveStep, Received, SyncFault};
 
-use crate::{empty, entries, tips, write};
+use crate::sync::{empty, entries, tips, write};
 
 /// The end of a message whose sender says nothing of its tips.
 const END: Received = Received::End {

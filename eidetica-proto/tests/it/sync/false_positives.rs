@@ -15,7 +15,7 @@ use eidetica_proto::{
     Cursor, PeerFault, ReceiveStep, Received, Step, SyncOptions, SyncOutcome, SyncSession,
 };
 
-use crate::{SEED, empty, tips, write};
+use crate::sync::{SEED, empty, tips, write};
 
 /// Exchanges the filters of the first requests for those of these replicas, one after the other.
 fn claim(replicas: Vec<MemoryDag>) -> impl FnMut(Way, usize, Bytes) -> Vec<Bytes> {

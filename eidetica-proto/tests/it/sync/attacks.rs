@@ -9,7 +9,7 @@ use eidetica_proto::testing::{LINK_LOG, Link};
 use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{ErrorCode, Filter, FilterBudget, SyncOutcome};
 
-use crate::SEED;
+use crate::sync::SEED;
 
 fn line(count: u32) -> Vec<VerifiedEntry> {
     let parents: Vec<Vec<u32>> = (0..count)

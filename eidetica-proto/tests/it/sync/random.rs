@@ -13,7 +13,7 @@ use eidetica_proto::tips::TIPS_CHECKED_MAX;
 use eidetica_proto::{SyncOptions, SyncOutcome};
 use proptest::prelude::*;
 
-use crate::{TIPS_FIRST, tips, write};
+use crate::sync::{TIPS_FIRST, tips, write};
 
 /// A tree, and two replicas that have parts of it, each in its own order of arrival.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::testing::{Broken, Link};
 use eidetica_proto::{PeerFault, SyncFault, SyncOutcome};
 
-use crate::{empty, entries, tips};
+use crate::sync::{empty, entries, tips};
 
 #[test]
 fn what_arrived_before_a_cut_is_not_sent_again() {

@@ -6,7 +6,7 @@ use eidetica_dag::testing::draw;
 use eidetica_proto::testing::{Link, Run};
 use eidetica_proto::{ErrorCode, SyncFault, SyncOptions, SyncOutcome};
 
-use crate::{SEED, TIPS_FIRST, empty, tips, write};
+use crate::sync::{SEED, TIPS_FIRST, empty, tips, write};
 
 /// What a sync costs on the wire that moves nothing, in either direction.
 const NO_OP_BYTES_MAX: usize = 120;

@@ -17,7 +17,7 @@ use eidetica_proto::{
     WireError,
 };
 
-use crate::{SEED, empty, tips};
+use crate::sync::{SEED, empty, tips};
 
 fn batch<'a>(entries: impl IntoIterator<Item = &'a SignedEntry>) -> Bytes {
     let mut packer = Packer::new();

@@ -8,7 +8,7 @@ use eidetica_dag::{DagView, EntryId, PublicKey, VerifiedEntry};
 use eidetica_proto::testing::{LINK_LOG, MemoryTrees, WatchLink};
 use proptest::prelude::*;
 
-use crate::{START_MS, end_of, entries};
+use crate::live::{START_MS, end_of, entries};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

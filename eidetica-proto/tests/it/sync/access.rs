@@ -6,7 +6,7 @@ use eidetica_dag::{AccessChange, MemoryDag, Role, Subject};
 use eidetica_proto::testing::{Link, Way};
 use eidetica_proto::{ErrorCode, SyncFault, SyncOutcome};
 
-use crate::empty;
+use crate::sync::empty;
 
 fn drawn_with(access: Vec<AccessChange>) -> Drawn {
     let body = |name: &str| (name == "A").then(|| genesis("guarded", access.clone()));

@@ -8,7 +8,7 @@ use eidetica_proto::message::WatchFrame;
 use eidetica_proto::testing::{LINK_LOG, MemoryTrees, WatchLink};
 use eidetica_proto::{Cursor, ErrorCode, PeerFault, SyncFault, WireError};
 
-use crate::{START_MS, draw_by, end_of};
+use crate::live::{START_MS, draw_by, end_of};
 
 fn news(tree: u16, entries: &[VerifiedEntry]) -> Bytes {
     let mut packer = Packer::new();

@@ -10,7 +10,7 @@ use eidetica_proto::testing::{LINK_LOG, MemoryTrees, WatchLink};
 use eidetica_proto::watch::{HEARTBEAT_MS, SILENCE_MAX_MS, WATCH_BEHIND_MAX, WatchStep};
 use eidetica_proto::{Cursor, LogId};
 
-use crate::{START_MS, draw_by, end_of, entries, place};
+use crate::live::{START_MS, draw_by, end_of, entries, place};
 
 fn named(drawn: &Drawn) -> impl Fn(&EntryId) -> String + 'static {
     let all = entries(&drawn.dag, 0);

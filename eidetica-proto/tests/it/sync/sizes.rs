@@ -15,7 +15,7 @@ use eidetica_proto::tips::{TIPS_MAX, TipDigest, TipSet, TipSketch};
 use eidetica_proto::{Filter, FilterBudget};
 use eidetica_proto::{SyncOptions, SyncOutcome};
 
-use crate::{SEED, TIPS_FIRST, tips};
+use crate::sync::{SEED, TIPS_FIRST, tips};
 
 /// Bytes that do not compress.
 fn noise(count: usize) -> Bytes {

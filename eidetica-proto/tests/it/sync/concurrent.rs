@@ -15,8 +15,8 @@ use eidetica_proto::{
 };
 use proptest::prelude::*;
 
-use crate::random::{assert_whole, ids, replica};
-use crate::write;
+use crate::sync::random::{assert_whole, ids, replica};
+use crate::sync::write;
 
 /// A time after the silence at which a receiver stores what it has.
 const EACH_PART: u64 = APPEND_AFTER_SILENCE_MS;

@@ -7,7 +7,7 @@ use eidetica_dag::{DagView, MemoryDag};
 use eidetica_proto::SyncOutcome;
 use eidetica_proto::testing::Link;
 
-use crate::{empty, entries, tips};
+use crate::sync::{empty, entries, tips};
 
 fn flip(frame: &Bytes, bit: usize) -> Bytes {
     let mut damaged = BytesMut::from(frame.as_ref());

@@ -10,7 +10,7 @@ use eidetica_proto::push::{PushOutcome, PushSession, PushStart, check_push};
 use eidetica_proto::testing::LINK_LOG;
 use eidetica_proto::{EntryReceiver, ReceiveStep, Received, SyncFault};
 
-use crate::end_of;
+use crate::live::end_of;
 
 /// Carries a push out, and returns how it ended and how many entries were sent.
 fn push(

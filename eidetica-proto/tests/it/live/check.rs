@@ -8,7 +8,7 @@ use eidetica_proto::message::{CheckTrees, Reply, Request, RequestHeader, Respons
 use eidetica_proto::testing::{LINK_LOG, MemoryTrees};
 use eidetica_proto::tips::TipDigest;
 
-use crate::{draw_by, end_of};
+use crate::live::{draw_by, end_of};
 
 fn tips(dag: &MemoryDag) -> (TreeId, TipDigest) {
     let Ok(tips) = TipDigest::of_view(dag);
