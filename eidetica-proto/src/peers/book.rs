@@ -8,7 +8,7 @@ use super::{AddressRecord, Place, RECORDS_MAX, RECORDS_PER_TREE_MAX, RecordFault
 
 /// Why a key may read a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum ReadAccess {
     /// It may not.
     None,
     /// Anyone may. Such keys cost nothing to make.
@@ -24,7 +24,7 @@ pub enum Standing {
 #[derive(Debug, Clone)]
 pub struct RecordBook {
     own: PublicKey,
-    records: BTreeMap<(TreeId, PublicKey), (Standing, AddressRecord)>,
+    records: BTreeMap<(TreeId, PublicKey), (ReadAccess, AddressRecord)>,
 }
 
 impl RecordBook {
@@ -36,7 +36,7 @@ impl RecordBook {
         }
     }
 
-    /// Takes a record for a tree. `standing` says why its key may read that tree.
+    /// Takes a record for a tree. `access` says why its key may read that tree.
     ///
     /// # Errors
     /// Why it is not kept. The book is unchanged then.
@@ -44,14 +44,14 @@ impl RecordBook {
         &mut self,
         tree: TreeId,
         record: AddressRecord,
-        standing: Standing,
+        access: ReadAccess,
         now_ms: u64,
     ) -> Result<(), RecordFault> {
         let key = *record.key();
         if key == self.own {
             return Err(RecordFault::Own);
         }
-        if standing == Standing::None {
+        if access == ReadAccess::None {
             return Err(RecordFault::NoAccess);
         }
         let known = self.records.get(&(tree, key));
@@ -61,9 +61,9 @@ impl RecordBook {
         let is_known = known.is_some();
         record.check(now_ms)?;
         if !is_known {
-            self.make_room(tree, standing, now_ms)?;
+            self.make_room(tree, access, now_ms)?;
         }
-        self.records.insert((tree, key), (standing, record));
+        self.records.insert((tree, key), (access, record));
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl RecordBook {
     fn make_room(
         &mut self,
         tree: TreeId,
-        standing: Standing,
+        access: ReadAccess,
         now_ms: u64,
     ) -> Result<(), RecordFault> {
         if self.of(tree).count() < RECORDS_PER_TREE_MAX {
@@ -83,16 +83,16 @@ impl RecordBook {
                 false => Err(RecordFault::Full),
             };
         }
-        // The one of the lowest standing that expires first.
-        let worth = |(_, (standing, record)): &(PublicKey, &(Standing, AddressRecord))| {
+        // The one of the least access that expires first.
+        let worth = |(_, (access, record)): &(PublicKey, &(ReadAccess, AddressRecord))| {
             let is_valid = record.expires_ms() > now_ms;
-            (is_valid, *standing, record.expires_ms())
+            (is_valid, *access, record.expires_ms())
         };
         let least = self.of(tree).min_by_key(worth);
         let Some((key, (least, record))) = least else {
             return Ok(());
         };
-        if *least >= standing && record.expires_ms() > now_ms {
+        if *least >= access && record.expires_ms() > now_ms {
             return Err(RecordFault::Full);
         }
         self.records.remove(&(tree, key));
@@ -100,7 +100,7 @@ impl RecordBook {
     }
 
     /// Lists the known records of a tree.
-    fn of(&self, tree: TreeId) -> impl Iterator<Item = (PublicKey, &(Standing, AddressRecord))> {
+    fn of(&self, tree: TreeId) -> impl Iterator<Item = (PublicKey, &(ReadAccess, AddressRecord))> {
         let lowest = PublicKey::from_bytes([0; 32]);
         let from_here = self.records.range((tree, lowest)..);
         from_here
@@ -186,7 +186,7 @@ mod tests {
         let mut book = book();
         let first = record(&key(1), 5, LATER_MS);
         let kept = |book: &RecordBook| book.records_for(tree(1), Place::Elsewhere, NOW_MS);
-        book.handle_record(tree(1), first.clone(), Standing::Named, NOW_MS)
+        book.handle_record(tree(1), first.clone(), ReadAccess::Named, NOW_MS)
             .expect("it is genuine");
         // Another key under the name of the first, and changed fields under its signature.
         let mut forged = record(&key(2), 9, LATER_MS);
@@ -199,14 +199,14 @@ mod tests {
         elsewhere.sequence = 6;
         elsewhere.addresses = addresses(&["http:192.0.2.66:80"]);
         for changed in [forged, later, longer, elsewhere] {
-            let taken = book.handle_record(tree(1), changed, Standing::Named, NOW_MS);
+            let taken = book.handle_record(tree(1), changed, ReadAccess::Named, NOW_MS);
             assert_eq!(taken, Err(RecordFault::BadSignature));
             assert_eq!(kept(&book), std::slice::from_ref(&first));
         }
         // The key itself, with an older, the same and a newer number.
         for (sequence, taken) in [(4, false), (5, false), (6, true)] {
             let again = record(&key(1), sequence, LATER_MS);
-            let result = book.handle_record(tree(1), again, Standing::Named, NOW_MS);
+            let result = book.handle_record(tree(1), again, ReadAccess::Named, NOW_MS);
             assert_eq!(result.is_ok(), taken, "sequence {sequence}");
         }
         assert_eq!(kept(&book)[0].sequence(), 6);
@@ -215,24 +215,24 @@ mod tests {
     #[test]
     fn each_broken_rule_is_named() {
         let mut book = book();
-        let mut fault = |record, standing| {
-            let taken = book.handle_record(tree(1), record, standing, NOW_MS);
+        let mut fault = |record, access| {
+            let taken = book.handle_record(tree(1), record, access, NOW_MS);
             taken.expect_err("a rule is broken")
         };
         let good = record(&key(1), 1, LATER_MS);
-        assert_eq!(fault(good, Standing::None), RecordFault::NoAccess);
+        assert_eq!(fault(good, ReadAccess::None), RecordFault::NoAccess);
         let own = record(&key(0), 1, LATER_MS);
-        assert_eq!(fault(own, Standing::Named), RecordFault::Own);
+        assert_eq!(fault(own, ReadAccess::Named), RecordFault::Own);
         let expired = record(&key(1), 1, NOW_MS);
-        assert_eq!(fault(expired, Standing::Named), RecordFault::Expired);
+        assert_eq!(fault(expired, ReadAccess::Named), RecordFault::Expired);
         let eternal = record(&key(1), 1, NOW_MS + RECORD_LIFETIME_MAX_MS + 1);
-        assert_eq!(fault(eternal, Standing::Named), RecordFault::LivesTooLong);
+        assert_eq!(fault(eternal, ReadAccess::Named), RecordFault::LivesTooLong);
         let mut sign = |texts: Vec<Address>| {
             let mut record = record(&key(1), 1, LATER_MS);
             record.addresses = texts;
             let message = record.message();
             record.signature = key(1).sign(eidetica_dag::Purpose::AddressRecord, &message);
-            fault(record, Standing::Named)
+            fault(record, ReadAccess::Named)
         };
         let nowhere = sign(addresses(&["http:192.0.2.1:80", "http:0.0.0.0:80"]));
         assert_eq!(nowhere, RecordFault::UnusableAddress);
@@ -273,7 +273,7 @@ mod tests {
     fn addresses_of_this_machine_stay_on_it() {
         let mut book = book();
         let here = AddressRecord::sign(&key(1), 1, LATER_MS, &addresses(&["http:127.0.0.1:80"]));
-        book.handle_record(tree(1), here.clone(), Standing::Named, NOW_MS)
+        book.handle_record(tree(1), here.clone(), ReadAccess::Named, NOW_MS)
             .expect("it is genuine");
         let to = |place| book.records_for(tree(1), place, NOW_MS);
         assert_eq!(to(Place::SameMachine), [here]);
@@ -283,27 +283,27 @@ mod tests {
     #[test]
     fn made_up_keys_keep_no_peer_out() {
         let mut book = book();
-        let mut take = |n: u32, standing| {
+        let mut take = |n: u32, access| {
             let record = record(&key(n), 1, LATER_MS + u64::from(n));
-            book.handle_record(tree(1), record, standing, NOW_MS)
+            book.handle_record(tree(1), record, access, NOW_MS)
         };
         for n in 1..=RECORDS_PER_TREE_MAX as u32 {
-            assert_eq!(take(n, Standing::Anyone), Ok(()));
+            assert_eq!(take(n, ReadAccess::Anyone), Ok(()));
         }
-        assert_eq!(take(100, Standing::Anyone), Err(RecordFault::Full));
+        assert_eq!(take(100, ReadAccess::Anyone), Err(RecordFault::Full));
         for n in 101..101 + RECORDS_PER_TREE_MAX as u32 {
-            assert_eq!(take(n, Standing::Named), Ok(()));
+            assert_eq!(take(n, ReadAccess::Named), Ok(()));
         }
-        assert_eq!(take(300, Standing::Named), Err(RecordFault::Full));
+        assert_eq!(take(300, ReadAccess::Named), Err(RecordFault::Full));
         // Another tree has room of its own, and what has expired makes room.
         let other = record(&key(300), 1, LATER_MS + 400);
         assert_eq!(
-            book.handle_record(tree(2), other.clone(), Standing::Anyone, NOW_MS),
+            book.handle_record(tree(2), other.clone(), ReadAccess::Anyone, NOW_MS),
             Ok(())
         );
         let late = LATER_MS + 300;
         assert_eq!(
-            book.handle_record(tree(1), other, Standing::Anyone, late),
+            book.handle_record(tree(1), other, ReadAccess::Anyone, late),
             Ok(())
         );
         assert_eq!(book.len(), RECORDS_PER_TREE_MAX + 1);

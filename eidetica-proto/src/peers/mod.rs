@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
-pub use book::{RecordBook, Standing};
+pub use book::{ReadAccess, RecordBook};
 pub use reach::{Place, Reach, reach};
 
 /// Most records of one tree. More peers than that need not be known to find one.

@@ -10,7 +10,7 @@ use eidetica_dag::{AccessState, PublicKey, Role, SecretKey, Subject, TreeId, cur
 use eidetica_proto::Address;
 use eidetica_proto::peer_book::AddressOrigin;
 use eidetica_proto::peers::{
-    AddressRecord, Place, RECORDS_PER_TREE_MAX, RecordBook, Standing, reach,
+    AddressRecord, Place, RECORDS_PER_TREE_MAX, ReadAccess, RecordBook, reach,
 };
 
 use super::two_names;
@@ -74,8 +74,8 @@ impl Records {
         let mut has_changed = false;
         for record in records.into_iter().take(RECORDS_PER_TREE_MAX) {
             let key = *record.key();
-            let standing = standing_of(&access, &key);
-            match book.handle_record(tree, record.clone(), standing, now_ms) {
+            let read_access = read_access_of(&access, &key);
+            match book.handle_record(tree, record.clone(), read_access, now_ms) {
                 Ok(()) => {
                     has_changed = true;
                     let bytes = postcard::to_stdvec(&record).expect("a vector takes every byte");
@@ -108,7 +108,7 @@ impl Records {
         let mut told = book.records_for(tree, place, now_ms);
         for record in &told {
             // Access may have been revoked since.
-            if standing_of(&access, record.key()) == Standing::None {
+            if read_access_of(&access, record.key()) == ReadAccess::None {
                 book.handle_revoked(tree, *record.key());
                 self.store.put(&meta_key(tree, record.key()), None)?;
             }
@@ -204,9 +204,10 @@ impl Records {
                         let current = current_access(&*self.store.snapshot(tree)?)?;
                         access = Some((tree, current));
                     }
-                    let standing = access.as_ref().map(|(_, it)| standing_of(it, &key));
-                    let standing = standing.unwrap_or(Standing::None);
-                    book.handle_record(tree, record, standing, now_ms).is_ok()
+                    let read_access = access.as_ref().map(|(_, it)| read_access_of(it, &key));
+                    let read_access = read_access.unwrap_or(ReadAccess::None);
+                    book.handle_record(tree, record, read_access, now_ms)
+                        .is_ok()
                 }
                 _ => false,
             };
@@ -219,12 +220,12 @@ impl Records {
 }
 
 /// Returns why a key may read a tree.
-fn standing_of(access: &AccessState, key: &PublicKey) -> Standing {
+fn read_access_of(access: &AccessState, key: &PublicKey) -> ReadAccess {
     let own = access.own_role(&Subject::Key(*key));
     match access.allows(Some(key), Role::Read) {
-        true if own >= Some(Role::Read) => Standing::Named,
-        true => Standing::Anyone,
-        false => Standing::None,
+        true if own >= Some(Role::Read) => ReadAccess::Named,
+        true => ReadAccess::Anyone,
+        false => ReadAccess::None,
     }
 }
 

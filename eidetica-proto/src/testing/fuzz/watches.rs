@@ -13,7 +13,7 @@ use super::syncs::assert_sound;
 use crate::cursor::Cursor;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, WireError};
 use crate::message::WatchFrame;
-use crate::peers::{AddressRecord, RECORD_ADDRESSES_MAX, Reach, RecordBook, Standing, reach};
+use crate::peers::{AddressRecord, RECORD_ADDRESSES_MAX, Reach, ReadAccess, RecordBook, reach};
 use crate::testing::{LINK_LOG, MemoryTrees, WatchLink};
 use crate::watch::ReceivedNews;
 
@@ -123,7 +123,7 @@ pub fn address_record(data: &[u8]) -> bool {
     assert_shortest(data, &written);
     let tree = TreeId::from_root(eidetica_dag::EntryId::from_bytes([1; 32]));
     let mut book = RecordBook::new(key(0).public());
-    let kept = book.handle_record(tree, record.clone(), Standing::Named, NOW_MS);
+    let kept = book.handle_record(tree, record.clone(), ReadAccess::Named, NOW_MS);
     if kept.is_err() {
         assert!(book.is_empty());
         return false;
