@@ -1,5 +1,8 @@
-//! Nodes that sync with each other, over a network in memory and over real transports.
+//! Nodes that sync with each other, over a network in memory and over real transports;
+//! and the program, in processes of its own.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod common;
 mod hostile;
 mod identity;

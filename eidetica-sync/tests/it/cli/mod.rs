@@ -1,5 +1,4 @@
 //! The real program, in processes of its own.
-#![cfg(feature = "cli")]
 
 mod import;
 mod joining;
@@ -16,7 +15,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::place::{Place, lines, refusal};
+use self::place::{Place, lines, refusal};
 
 #[test]
 fn a_tree_is_made_written_and_read() {

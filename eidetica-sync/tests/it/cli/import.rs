@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::place::{Place, lines, refusal};
+use super::place::{Place, lines, refusal};
 
 /// A git repository in a folder of its own, untouched by the settings of the machine.
 struct Repository(PathBuf);

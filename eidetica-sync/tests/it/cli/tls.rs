@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::place::{Place, refusal};
+use super::place::{Place, refusal};
 
 #[test]
 fn two_copies_become_equal_over_https() {

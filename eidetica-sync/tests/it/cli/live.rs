@@ -5,7 +5,7 @@ use std::process::ChildStdout;
 
 use serde_json::Value;
 
-use crate::place::{Place, Server, Started, hear, lines, refusal};
+use super::place::{Place, Server, Started, hear, lines, refusal};
 
 /// Follows the log of a tree, from its root on.
 fn follow_log(place: &Place, store: &str) -> (Started, BufReader<ChildStdout>) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::place::{Place, hear, lines, refusal};
+use super::place::{Place, hear, lines, refusal};
 
 #[test]
 fn commands_are_carried_out_by_the_server() {

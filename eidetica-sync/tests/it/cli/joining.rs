@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::place::{Place, Server, hear, lines, refusal};
+use super::place::{Place, Server, hear, lines, refusal};
 
 /// The public key of a store, which is made if need be.
 fn key(place: &Place, store: &str) -> String {
