@@ -245,7 +245,7 @@ fn covers(one: Option<&Arc<Node>>, two: Option<&Arc<Node>>) -> bool {
     }
 }
 
-/// Puts what is below `theirs` in below `own`, and returns how many numbers were absent.
+/// Adds the numbers below `theirs` to those below `own`, and returns how many numbers were absent.
 fn merge(own: &mut Arc<Node>, theirs: &Arc<Node>) -> usize {
     if Arc::ptr_eq(own, theirs) || covers(Some(own), Some(theirs)) {
         return 0;

@@ -17,7 +17,7 @@ pub struct Attempt(usize);
 /// What the driver of a race does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RaceAction {
-    /// Connect to this address and have the peer prove its key, beside what is tried already.
+    /// Connect to this address and have the peer prove its key, beside the attempts under way.
     Try(Attempt, Address),
     /// Drop this attempt: another one was faster.
     Cancel(Attempt),

@@ -20,18 +20,18 @@ use crate::receiver::EntryReceiver;
 use crate::sync_fault::SyncFault;
 use crate::tips::{EndTips, TipDigest, TipMatcher, TipSet};
 
-/// Why a request gets no answer: the asker's fault, or the view failed.
+/// Why a request gets no answer: the client's fault, or the view failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError<E> {
-    /// Send this to the asker.
+    /// Send this to the client.
     #[error(transparent)]
     Refuse(#[from] WireError),
-    /// The view failed. The asker learns no more than [`WireError::internal`].
+    /// The view failed. The client learns no more than [`WireError::internal`].
     #[error("the store failed: {0}")]
     View(#[source] E),
 }
 
-/// Checks that `key`, the proved key of the asker, has `role` on the tree of this view.
+/// Checks that `key`, the proved key of the client, has `role` on the tree of this view.
 ///
 /// # Errors
 /// [`WireError::not_found`] if it may not even read, or the view is empty: the two look the same.
@@ -64,14 +64,14 @@ pub struct SyncAnswer {
 /// eight. Beyond that most branches differ, and each needs a sample of its own.
 const UNKNOWN_TIPS_MAX: usize = 32;
 
-/// Chooses what the asker lacks; `log` is the store's.
+/// Chooses what the client lacks; `log` is the store's.
 ///
 /// If all its tips are known here, that is exact. If not, and there is a filter, an entry in the
 /// filter counts as known, and so do the ancestors of known entries. Ids that are wanted are sent
-/// in any case, with what is missing below them.
+/// in any case, with the missing entries below them.
 ///
 /// # Errors
-/// A malformed filter or sketch is the asker's fault.
+/// A malformed filter or sketch is the client's fault.
 pub fn answer_sync<V: EntryView + ?Sized>(
     view: &V,
     log: LogId,
@@ -94,13 +94,13 @@ pub fn answer_sync<V: EntryView + ?Sized>(
         TipSet::Unknown(kind) => {
             return Err(WireError::unsupported("a set of tips of kind", *kind).into());
         }
-        TipSet::Listed(ids) => AskersTips::Listed {
+        TipSet::Listed(ids) => ClientTips::Listed {
             found: numbers(view, ids)?,
             count: ids.len(),
         },
         TipSet::Sketch(sketch) => {
             let matcher = sketch.matcher().map_err(|error| malformed(&error))?;
-            AskersTips::Sketched { matcher, found: 0 }
+            ClientTips::Sketched { matcher, found: 0 }
         }
     };
     let matcher = match request.sample.filter() {
@@ -116,8 +116,8 @@ pub fn answer_sync<V: EntryView + ?Sized>(
     }
     let own_tips = listed_tips(view).map_err(AnswerError::View)?;
     let end = match &tips {
-        AskersTips::Listed { .. } => EndTips::Listed(own_tips),
-        AskersTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
+        ClientTips::Listed { .. } => EndTips::Listed(own_tips),
+        ClientTips::Sketched { matcher, .. } => EndTips::by_sketch(own_tips, matcher),
     };
     let selection = EntrySelection::new(missing, end, cursor);
     let reply = SyncReply::Entries(selection.entry_count());
@@ -137,8 +137,8 @@ fn numbers<V: EntryView + ?Sized>(
     found.collect::<Result<_, _>>().map_err(AnswerError::View)
 }
 
-/// What is known here of the asker's tips.
-enum AskersTips {
+/// The client's tips, as far as they are known here.
+enum ClientTips {
     /// They were listed, so each was looked up.
     Listed {
         found: BTreeSet<Arrival>,
@@ -148,7 +148,7 @@ enum AskersTips {
     Sketched { matcher: TipMatcher, found: usize },
 }
 
-impl AskersTips {
+impl ClientTips {
     /// Returns whether an entry, which is asked about once, is one of them.
     fn recognise(&mut self, at: Arrival, id: &EntryId) -> bool {
         match self {
@@ -181,16 +181,16 @@ impl AskersTips {
     }
 }
 
-/// Walks down to what the asker knows.
+/// Walks down to what the client knows.
 fn missing<V: EntryView + ?Sized>(
     view: &V,
     wants: &[EntryId],
-    tips: &mut AskersTips,
+    tips: &mut ClientTips,
     filter: Option<&FilterMatcher>,
 ) -> Result<ArrivalSet, AnswerError<V::Error>> {
     let everything = wants.is_empty();
     if everything && tips.count() == 0 {
-        // An asker that has nothing lacks everything; no walk is needed to know that.
+        // A client that has nothing lacks everything; no walk is needed to know that.
         return Ok(ArrivalSet::all_below(view.entry_count()));
     }
     let wants = numbers(view, wants)?;
@@ -199,8 +199,8 @@ fn missing<V: EntryView + ?Sized>(
         true => Heads::Tips,
         false => Heads::At(&wanted),
     };
-    // The asker lacks what it wants, and everything above it. Where the filter claims to know such
-    // an entry, that is another false positive, which must not hide what is wanted a second time.
+    // The client lacks what it wants, and everything above it. Where the filter claims to know such
+    // an entry, that is another false positive, which must not hide a wanted entry a second time.
     // So only entries below the wanted ones are looked up in the filter.
     let mut below_wants = ArrivalSet::new();
     difference_by(view, heads, |at, node| {
@@ -223,7 +223,7 @@ fn missing<V: EntryView + ?Sized>(
     .map_err(AnswerError::View)
 }
 
-/// Answers a `SendEntries` on a view taken after everything was stored: what is acknowledged is
+/// Answers a `SendEntries` on a view taken after everything was stored: whatever is acknowledged is
 /// durable. `log` is the store's.
 ///
 /// # Errors
@@ -242,10 +242,10 @@ pub fn acknowledge<V: EntryView + ?Sized>(
     Ok(ResponseHeader::encode(Ok(Reply::Stored(stored))))
 }
 
-/// Tells the asker what it did wrong.
+/// Tells the client what it did wrong.
 pub fn refusal_of(fault: &SyncFault) -> WireError {
     let SyncFault::Peer(fault) = fault else {
-        // The asker said itself that it cannot go on.
+        // The client said itself that it cannot go on.
         return refusal_of(&PeerFault::Incomplete.into());
     };
     let code = match fault {

@@ -1,6 +1,6 @@
 //! Which of many shared trees differ, in one small exchange.
 //!
-//! The asker sends a short digest of its tips for each tree, the answerer names those that differ.
+//! The client sends a short digest of its tips for each tree, the server names those that differ.
 //! For each equal tree it adds a cursor, so that a watch can begin there.
 
 use eidetica_dag::{DagView, PublicKey, Role, TreeId};
@@ -14,8 +14,8 @@ use crate::source::{ViewError, ViewSource};
 use crate::sync_fault::SyncFault;
 use crate::tips::TipDigest;
 
-/// How many tips an answerer reads for one request, in half a second. The trees that follow are left
-/// for the asker's next request.
+/// How many tips a server reads for one request, in half a second. The trees that follow are left
+/// for the client's next request.
 pub const CHECK_TIPS_MAX: usize = 65_536;
 
 /// Returns the first eight bytes of the SHA-256 over `seed` and a digest of tips.
@@ -27,7 +27,7 @@ pub fn digest(seed: [u8; 8], tips: &TipDigest) -> [u8; 8] {
     *hash.first_chunk().expect("a hash is longer")
 }
 
-/// Answers a check for the asker of this key: in the order of the request, until
+/// Answers a check for the client of this key: in the order of the request, until
 /// [`CHECK_TIPS_MAX`] tips were read.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub fn digest(seed: [u8; 8], tips: &TipDigest) -> [u8; 8] {
 pub fn answer_check<S: ViewSource + ?Sized>(
     source: &S,
     log: LogId,
-    asker: Option<&PublicKey>,
+    client: Option<&PublicKey>,
     request: &CheckTrees,
 ) -> Result<Checked, ViewError<S>> {
     let mut checked = Checked {
@@ -55,7 +55,7 @@ pub fn answer_check<S: ViewSource + ?Sized>(
         tips_left = tips_left.saturating_sub(tips.max(1));
         checked.looked_at += 1;
         let index = index as u16;
-        match check_access(&*view, asker, Role::Read) {
+        match check_access(&*view, client, Role::Read) {
             Ok(()) if digest(request.seed, &TipDigest::of_view(&*view)?) == *theirs => {
                 checked.equal.push(Cursor::at_end(log, &*view)?);
             }

@@ -14,13 +14,13 @@ pub const ERROR_TEXT_BYTES_MAX: usize = 512;
 #[serde(from = "u16", into = "u16")]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// The request is not a message of this protocol: the asker's fault.
+    /// The request is not a message of this protocol: the client's fault.
     Malformed,
     /// The peer does not speak the protocol version of the request.
     UnsupportedVersion,
-    /// The peer has no such tree, **or the asker may not read it**: the two are the same answer.
+    /// The peer has no such tree, **or the client may not read it**: the two are the same answer.
     NotFound,
-    /// The asker may read the tree but not write to it.
+    /// The client may read the tree but not write to it.
     ReadOnly,
     /// Something is larger or more than a limit allows.
     TooLarge,
@@ -29,7 +29,7 @@ pub enum ErrorCode {
     EntryRefused,
     /// The peer has too much to do: ask again later.
     Busy,
-    /// The peer failed, through no fault of the asker.
+    /// The peer failed, through no fault of the client.
     Internal,
     /// The request does not prove who asks: its signature is of another key, over another request
     /// or for another peer, the request was made before, or it has no signature and needs one.
@@ -108,7 +108,7 @@ impl WireError {
         }
     }
 
-    /// The one answer for trees that are not here and for trees that the asker may not read.
+    /// The one answer for trees that are not here and for trees that the client may not read.
     pub fn not_found() -> Self {
         Self::new(ErrorCode::NotFound, "no such tree, or no access to it")
     }
@@ -131,7 +131,7 @@ impl WireError {
         Self::new(ErrorCode::Unsupported, text)
     }
 
-    /// Says that this side failed, without details that are not the asker's concern.
+    /// Says that this side failed, without details that are not the client's concern.
     pub fn internal() -> Self {
         Self::new(
             ErrorCode::Internal,

@@ -63,7 +63,7 @@ impl Invite {
 pub struct Waiting {
     /// The role that is asked for.
     pub role: Role,
-    /// What the asker says about itself. Nothing in it is proved.
+    /// What the client says about itself. Nothing in it is proved.
     pub note: String,
     /// When it was first made, in milliseconds since 1970.
     pub asked_ms: u64,

@@ -3,14 +3,14 @@
 //! Two peers compare **tips** and send each other only what the other lacks. The side that asks
 //! runs a [`SyncSession`]: it says what to do next ([`Step`]), and the driver does it and hands the
 //! result back. The side that answers keeps no state: [`answer::check_access`] checks access,
-//! [`answer::answer_sync`] chooses what the asker lacks, and [`answer::acknowledge`] confirms what
-//! the asker sent. Entries that arrive go through an [`EntryReceiver`] on either side, which says
+//! [`answer::answer_sync`] chooses what the client lacks, and [`answer::acknowledge`] confirms what
+//! the client sent. Entries that arrive go through an [`EntryReceiver`] on either side, which says
 //! what to store when ([`ReceiveStep`]).
 //!
-//! A request lists the asker's tips. Where the answerer does not know them all, because both have
-//! written, a [`Filter`] of the asker's entries tells it how far back the two agree, so that one
-//! round trip suffices. When the answer has ended, the asker has all of the answerer's tips, and
-//! what the answerer lacks in turn is exact.
+//! A request lists the client's tips. Where the server does not know them all, because both have
+//! written, a [`Filter`] of the client's entries tells it how far back the two agree, so that one
+//! round trip suffices. When the answer has ended, the client has all of the server's tips, and
+//! what the server lacks in turn is exact.
 //!
 //! Peers exchange [`message`]s, one in each [`frame`]; entries travel packed in batches
 //! ([`mod@batch`]), parents first. Any part of a transfer that arrives is a valid, smaller copy, so

@@ -4,25 +4,25 @@
 //! there both streams of an exchange begin with one more frame:
 //!
 //! ```text
-//! asker    -> answerer   RequestProof    header   parts …
-//! answerer -> asker      ResponseProof   header   parts …
+//! client -> server   RequestProof    header   parts …
+//! server -> client   ResponseProof   header   parts …
 //! ```
 //!
-//! The asker signs its header for one answerer, one start of that answerer, one moment and one
+//! The client signs its header for one server, one start of that server, one moment and one
 //! nonce. So the request is of no use at another server, at the same one again, or later. The
-//! answerer signs its header together with the header that it answers, so that the answer is of no
+//! server signs its header together with the header that it answers, so that the answer is of no
 //! use to another question. What follows the headers is not signed once more: entries prove
 //! themselves, and whatever else is altered there is found by the next sync.
 //!
-//! An answerer remembers the nonces of a short time and forgets them when it restarts; therefore
+//! A server remembers the nonces of a short time and forgets them when it restarts; therefore
 //! each start has its own random **epoch**, and a request that was signed for an earlier one is
-//! refused. The asker learns the epoch, and by how much the two clocks differ, from the
+//! refused. The client learns the epoch, and by how much the two clocks differ, from the
 //! [`ResponseProof`] of any answer: see [`KnownPeer`]. At first contact it learns both, and
-//! perhaps the key, by a greeting that it does not sign: [`Asker::Challenge`].
+//! perhaps the key, by a greeting that it does not sign: [`ClientProof::Challenge`].
 //!
 //! Signatures do not hide anything. On a plain HTTP connection, all of it can be read on the way.
 //!
-//! The frame is written in the lowest protocol version that the asker speaks; the header after it
+//! The frame is written in the lowest protocol version that the client speaks; the header after it
 //! tells the others.
 
 use std::collections::BTreeSet;
@@ -37,16 +37,16 @@ use crate::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 /// Length of a nonce in bytes: two of them are never the same by chance.
 pub const NONCE_BYTES: usize = 16;
 
-/// How old a request may be when it arrives, by the answerer's clock. A slow connection may hold it
+/// How old a request may be when it arrives, by the server's clock. A slow connection may hold it
 /// up for a while; the longer the time, the more nonces there are to remember.
 pub const REQUEST_AGE_MAX_MS: u64 = 60_000;
 
-/// How far in the future a request may have been made, by the answerer's clock. The asker goes by
+/// How far in the future a request may have been made, by the server's clock. The client goes by
 /// that clock, so this only has to cover what the clocks drift between two requests.
 pub const REQUEST_AHEAD_MAX_MS: u64 = 5_000;
 
-/// How many nonces an answerer remembers, in about 10 MiB. If there are more, the oldest requests are
-/// refused early; those of honest askers, who sign what they send at once, only if more than 26,000 a
+/// How many nonces a server remembers, in about 10 MiB. If there are more, the oldest requests are
+/// refused early; those of honest clients, which send what they sign at once, only above 26,000 a
 /// second come from others, dated ahead as far as is allowed.
 pub const NONCES_MAX: usize = 1 << 17;
 
@@ -54,31 +54,31 @@ pub const NONCES_MAX: usize = 1 << 17;
 /// each connection.
 pub const PROOF_BYTES_MAX: usize = 256;
 
-/// How many kinds of [`Asker`] this version knows.
-const ASKER_KINDS: u16 = 3;
+/// How many kinds of [`Client`] this version knows.
+const CLIENT_PROOF_KINDS: u16 = 3;
 
 /// A number that is used once.
 pub type Nonce = [u8; NONCE_BYTES];
 
-/// Names one start of an answerer: eight random bytes.
+/// Names one start of a server: eight random bytes.
 pub type Epoch = [u8; 8];
 
 /// The frame before the header of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestProof {
-    /// The lowest protocol version that the asker speaks.
+    /// The lowest protocol version that the client speaks.
     pub version: u16,
-    /// Who asks.
-    pub asker: Asker,
+    /// The client's key and its proof, if it has one.
+    pub client: ClientProof,
 }
 
-/// Who asks.
+/// The client's key and its proof, if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Asker {
-    /// An asker without a key, and it does not matter who answers. The answer has no
+pub enum ClientProof {
+    /// A client without a key, and it does not matter who answers. The answer has no
     /// [`ResponseProof`].
     Anonymous,
-    /// An asker without a key, that wants the answerer to prove who it is.
+    /// A client without a key, that wants the server to prove who it is.
     Challenge {
         /// Makes the answer one to this request.
         nonce: Nonce,
@@ -90,39 +90,39 @@ pub enum Asker {
 /// A signature over the header that follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
-    /// The asker's key.
+    /// The client's key.
     pub key: PublicKey,
-    /// The answerer's epoch, as far as the asker knows.
+    /// The server's epoch, as far as the client knows.
     pub epoch: Epoch,
-    /// When, in milliseconds since 1970 by the answerer's clock, as far as the asker knows it.
+    /// When, in milliseconds since 1970 by the server's clock, as far as the client knows it.
     pub timestamp_ms: u64,
     /// Makes each request another one.
     pub nonce: Nonce,
-    /// Over all of these, the answerer's key, the version and the header.
+    /// Over all of these, the server's key, the version and the header.
     pub signature: Signature,
 }
 
 /// The frame before the header of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseProof {
-    /// The answerer's key.
+    /// The server's key.
     pub key: PublicKey,
-    /// The answerer's epoch.
+    /// The server's epoch.
     pub epoch: Epoch,
-    /// When, in milliseconds since 1970, by the answerer's clock.
+    /// When, in milliseconds since 1970, by the server's clock.
     pub now_ms: u64,
     /// Over all of these, the two frames of the request, and the header of the answer.
     pub signature: Signature,
 }
 
-/// What an asker remembers of an answerer, to sign requests for it.
+/// What a client remembers of a server, to sign requests for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPeer {
     /// Its key.
     pub key: PublicKey,
     /// Its epoch.
     pub epoch: Epoch,
-    /// How far its clock is ahead of the asker's, in milliseconds.
+    /// How far its clock is ahead of the client's, in milliseconds.
     pub clock_ahead_ms: i64,
 }
 
@@ -148,11 +148,11 @@ pub struct Proving {
     expected: Option<PublicKey>,
 }
 
-/// Makes the frame before the header of a request whose asker proves nothing and wants no proof.
+/// Makes the frame before the header of a request whose client proves nothing and wants no proof.
 pub fn anonymous() -> Bytes {
     encode(&RequestProof {
         version: PROTOCOL_VERSION_MIN,
-        asker: Asker::Anonymous,
+        client: ClientProof::Anonymous,
     })
 }
 
@@ -169,19 +169,19 @@ impl Proving {
         };
         let message = signed.message(&to.key, &header);
         signed.signature = key.sign(Purpose::Request, &message);
-        Self::with(Asker::Signed(signed), Some(to.key), header)
+        Self::with(ClientProof::Signed(signed), Some(to.key), header)
     }
 
-    /// Leaves a `header` unsigned and lets the answerer prove who it is. If it is `expected`, that
+    /// Leaves a `header` unsigned and lets the server prove who it is. If it is `expected`, that
     /// is checked.
     pub fn challenge(nonce: Nonce, expected: Option<PublicKey>, header: Bytes) -> Self {
-        Self::with(Asker::Challenge { nonce }, expected, header)
+        Self::with(ClientProof::Challenge { nonce }, expected, header)
     }
 
-    fn with(asker: Asker, expected: Option<PublicKey>, header: Bytes) -> Self {
+    fn with(client: ClientProof, expected: Option<PublicKey>, header: Bytes) -> Self {
         let version = PROTOCOL_VERSION_MIN;
         Self {
-            proof: encode(&RequestProof { version, asker }),
+            proof: encode(&RequestProof { version, client }),
             header,
             expected,
         }
@@ -193,7 +193,7 @@ impl Proving {
     }
 
     /// Checks the two frames with which an answer begins. `now_ms` is the time here. Returns what
-    /// to remember of the answerer.
+    /// to remember of the server.
     ///
     /// # Errors
     /// The answer must not be believed.
@@ -219,10 +219,10 @@ impl Proving {
 impl Signed {
     /// The signed bytes. Everything before the header has one length, so no two headers and proofs
     /// make the same message.
-    fn message(&self, answerer: &PublicKey, header: &[u8]) -> Vec<u8> {
+    fn message(&self, server: &PublicKey, header: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(128 + header.len());
         message.extend_from_slice(&PROTOCOL_VERSION_MIN.to_le_bytes());
-        message.extend_from_slice(answerer.as_bytes());
+        message.extend_from_slice(server.as_bytes());
         message.extend_from_slice(self.key.as_bytes());
         message.extend_from_slice(&self.epoch);
         message.extend_from_slice(&self.timestamp_ms.to_le_bytes());
@@ -234,7 +234,7 @@ impl Signed {
 
 impl ResponseProof {
     /// The signed bytes: see [`Signed::message`]. The lengths separate the frames. The request's proof
-    /// is among them, so that an answer to another asker is of no use to this one.
+    /// is among them, so that an answer to another client is of no use to this one.
     fn message(&self, proof: &[u8], request: &[u8], response: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(384 + request.len() + response.len());
         message.extend_from_slice(&PROTOCOL_VERSION_MIN.to_le_bytes());
@@ -250,7 +250,7 @@ impl ResponseProof {
     }
 }
 
-/// What the answerer has to prove with its answer, if anything.
+/// What the server has to prove with its answer, if anything.
 #[derive(Debug, Clone)]
 pub struct Answering {
     /// The frames of a request that wants a proof.
@@ -258,7 +258,7 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Makes the frame to send before the `header` of the answer, if the asker wants one.
+    /// Makes the frame to send before the `header` of the answer, if the client wants one.
     pub fn prove(
         &self,
         key: &SecretKey,
@@ -290,7 +290,7 @@ pub fn read_request(frame: Bytes, header: Bytes) -> Result<(Answering, Claim), W
     match postcard::take_from_bytes::<u16>(&frame) {
         Ok((PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION, rest)) => {
             match postcard::take_from_bytes::<u16>(rest) {
-                Ok((kind, _)) if kind >= ASKER_KINDS => {
+                Ok((kind, _)) if kind >= CLIENT_PROOF_KINDS => {
                     return Err(WireError::unsupported("a proof of kind", kind));
                 }
                 Ok(_) | Err(_) => {}
@@ -303,17 +303,17 @@ pub fn read_request(frame: Bytes, header: Bytes) -> Result<(Answering, Claim), W
         return Err(malformed());
     }
     let proof: RequestProof = decode(&frame).ok_or_else(malformed)?;
-    let wants_proof = proof.asker != Asker::Anonymous;
+    let wants_proof = proof.client != ClientProof::Anonymous;
     let request = wants_proof.then(|| (frame, header.clone()));
     let answering = Answering { request };
-    let signed = match proof.asker {
-        Asker::Signed(signed) => Some(signed),
-        Asker::Anonymous | Asker::Challenge { .. } => None,
+    let signed = match proof.client {
+        ClientProof::Signed(signed) => Some(signed),
+        ClientProof::Anonymous | ClientProof::Challenge { .. } => None,
     };
     Ok((answering, Claim { signed, header }))
 }
 
-/// What a request claims of its asker.
+/// What a request claims of its client.
 #[derive(Debug, Clone)]
 pub struct Claim {
     signed: Option<Signed>,
@@ -321,14 +321,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks it for the answerer of this key and epoch; reads no memory of nonces yet, which
-    /// [`NonceMemory::take`] does for what comes back. `None` if the asker has no key.
+    /// Checks it for the server of this key and epoch; reads no memory of nonces yet, which
+    /// [`NonceMemory::take`] does for what comes back. `None` if the client has no key.
     ///
     /// # Errors
     /// What to answer.
     pub fn check(
         &self,
-        answerer: &PublicKey,
+        server: &PublicKey,
         epoch: Epoch,
         now_ms: u64,
     ) -> Result<Option<Proved>, WireError> {
@@ -341,7 +341,7 @@ impl Claim {
         {
             return Err(stale());
         }
-        let message = signed.message(answerer, &self.header);
+        let message = signed.message(server, &self.header);
         match (signed.key).verify(Purpose::Request, &message, &signed.signature) {
             Ok(()) => Ok(Some(Proved {
                 key: signed.key,
@@ -361,7 +361,7 @@ fn stale() -> WireError {
     WireError::new(ErrorCode::StaleProof, text)
 }
 
-/// An asker whose signature verifies. It may be a replay.
+/// A client whose signature verifies. It may be a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proved {
     key: PublicKey,
@@ -371,7 +371,7 @@ pub struct Proved {
 
 #[cfg(any(test, feature = "test-utils"))]
 impl Proved {
-    /// The same asker at another moment with another nonce, as if it had been checked.
+    /// The same client at another moment with another nonce, as if it had been checked.
     pub fn with_nonce(self, timestamp_ms: u64, nonce: Nonce) -> Self {
         Self {
             timestamp_ms,

@@ -150,7 +150,7 @@ impl PushSession {
     }
 }
 
-/// Checks that `key`, the proved key of the asker, may send entries of the tree of this view.
+/// Checks that `key`, the proved key of the client, may send entries of the tree of this view.
 ///
 /// From the keys for which `accepts_from` says so, which is this side's own setting, a tree that is
 /// not here is accepted, and so is the rest of a tree that the key may read: a gift that was cut

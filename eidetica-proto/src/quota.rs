@@ -90,7 +90,7 @@ impl<T: Clone> Quota<T> {
         lost
     }
 
-    /// Returns whether no more is held than there is, counting what is lost and not given back yet.
+    /// Returns whether no more is held than there is, counting lost shares until they are given back.
     /// A holder that is about to take more waits until then. One that has lost its own share does
     /// not: it would wait for itself.
     pub fn has_room(&self, share: &Share<T>) -> bool {

@@ -341,8 +341,8 @@ impl EntryReceiver {
         self.retry_is_due = true;
     }
 
-    /// Puts what waited after what is ready. Sorted by height, parents come before their children
-    /// whatever the order of arrival: their heights are lower, or a lie.
+    /// Puts entries that waited after those that are ready. Sorted by height, parents come before
+    /// their children whatever the order of arrival: their heights are lower, or a lie.
     fn retry_waiting(&mut self) {
         self.missing.clear();
         self.waiting_ids.clear();

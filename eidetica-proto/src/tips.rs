@@ -1,7 +1,7 @@
 //! How tips are named in messages: whole, as a digest, or as a sketch.
 //!
 //! A message lists a few tips. Of many it carries a **sketch**: a fingerprint of about three bytes
-//! for each, keyed by a seed that the asker draws for each request. The answerer recognises its own
+//! for each, keyed by a seed that the client draws for each request. The server recognises its own
 //! entries in it, and names its own tips by their places in the sketch where it can. Where only
 //! equality is in question, a digest is enough.
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::filter::golomb::{Code, decode, encode};
 use crate::message::growing::growing_enum;
 
-/// Most tips that a request lists by their ids: an answerer that knows them all answers exactly,
+/// Most tips that a request lists by their ids: a server that knows them all answers exactly,
 /// without a walk.
 pub const TIPS_LISTED_MAX: usize = 8;
 
@@ -57,12 +57,12 @@ impl TipDigest {
 }
 
 growing_enum! {
-    /// The asker's tips, in a request.
+    /// The client's tips, in a request.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum TipSet {
         /// The ids of all, ascending; at most [`TIPS_LISTED_MAX`].
         0 => Listed(Vec<EntryId>),
-        /// Only their digest: the answerer can tell whether they are equal.
+        /// Only their digest: the server can tell whether they are equal.
         1 => Digest(TipDigest),
         /// Of more than [`TIPS_LISTED_MAX`].
         2 => Sketch(TipSketch),
@@ -121,7 +121,7 @@ impl TipSketch {
     /// Decodes the sketch. Time and memory are proportional to its length.
     ///
     /// # Errors
-    /// [`BadSketch`] if it is not as [`TipSketch::new`] makes it: the asker's fault.
+    /// [`BadSketch`] if it is not as [`TipSketch::new`] makes it: the client's fault.
     pub fn matcher(&self) -> Result<TipMatcher, BadSketch> {
         if self.count as usize > TIPS_MAX {
             return Err(BadSketch);
@@ -139,7 +139,7 @@ impl TipSketch {
     }
 }
 
-/// A malformed sketch of tips: the asker's fault.
+/// A malformed sketch of tips: the client's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sketch of tips is malformed")]
 pub struct BadSketch;
@@ -154,7 +154,7 @@ pub struct TipMatcher {
 }
 
 impl TipMatcher {
-    /// Returns the place of an entry among the asker's tips, if it is one.
+    /// Returns the place of an entry among the client's tips, if it is one.
     pub fn place(&self, id: &EntryId) -> Option<usize> {
         self.fingerprints
             .binary_search(&self.code.fingerprint(self.seed, id))
@@ -167,17 +167,17 @@ impl TipMatcher {
     }
 }
 
-/// The answerer's tips, at the end of its entries.
+/// The server's tips, at the end of its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndTips {
     /// They are not named: the receiver of the entries has no use for them.
     Untold,
     /// The ids, ascending; at most [`TIPS_MAX`].
     Listed(Vec<EntryId>),
-    /// Named with the help of the asker's tips.
+    /// Named with the help of the client's tips.
     Shared {
-        /// One bit for each place in the asker's sketch, lowest bit of a byte first: whether the
-        /// answerer has the same tip.
+        /// One bit for each place in the client's sketch, lowest bit of a byte first: whether the
+        /// server has the same tip.
         #[serde(with = "serde_bytes")]
         places: Vec<u8>,
         /// The other tips, ascending; at most [`TIPS_MAX`].
@@ -186,7 +186,7 @@ pub enum EndTips {
 }
 
 impl EndTips {
-    /// Names tips, ascending, to an asker whose sketch this is.
+    /// Names tips, ascending, to a client whose sketch this is.
     pub fn by_sketch(tips: Vec<EntryId>, sketch: &TipMatcher) -> Self {
         let mut places = vec![0; sketch.tip_count().div_ceil(8)];
         let mut others = Vec::new();
@@ -199,7 +199,7 @@ impl EndTips {
         Self::Shared { places, others }
     }
 
-    /// Returns the tips, ascending, given the asker's own in the order of its sketch.
+    /// Returns the tips, ascending, given the client's own in the order of its sketch.
     pub fn resolve(self, sketched: &[EntryId]) -> Vec<EntryId> {
         match self {
             Self::Untold => Vec::new(),

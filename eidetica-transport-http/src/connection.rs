@@ -1,4 +1,4 @@
-//! One connection at the server: its place, and what is in progress on it.
+//! One connection at the server: its place, and the requests in progress on it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

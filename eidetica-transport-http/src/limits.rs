@@ -70,7 +70,7 @@ pub const ANSWER_WINDOW_BYTES: u32 = 1 << 20;
 /// caller that still sends gets the answer before the connection ends.
 pub const LINGER: Duration = Duration::from_secs(5);
 
-/// How much of an unread request is thrown away at full speed: what is under way when a caller
+/// How much of an unread request is thrown away at full speed: bytes under way when a caller
 /// stops sending as soon as it can.
 pub const LINGER_BYTES: usize = 1 << 20;
 

@@ -128,7 +128,7 @@ impl AccessState {
     /// Tells what changes by `author` would do to this state, in an entry on top of entries with the
     /// state `before` and of this height.
     ///
-    /// Nothing is voided that the entry knows of, so this voids what is concurrent with it, and
+    /// Nothing is voided that the entry knows of, so this voids the changes concurrent with it, and
     /// what only had an effect because of what the entry changes.
     #[must_use]
     pub fn outlook(

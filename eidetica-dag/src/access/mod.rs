@@ -15,7 +15,7 @@
 //! # What it costs
 //!
 //! The changes of a tree are kept once, in its [`Ledger`]. A state is a set of their numbers, which shares
-//! memory with the sets that it was made from, and what is known of the admins by it. For n changes:
+//! memory with the sets that it was made from, and facts about the admins. For n changes:
 //!
 //! * One more change on top of a state takes O(log n), and so does the memory for the state after it.
 //! * An entry that merges states of which one has all changes of the others takes that one's.

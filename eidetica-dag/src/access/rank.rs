@@ -69,7 +69,7 @@ impl Ord for Rank {
         if order.is_ne() {
             return order;
         }
-        // From the tenures up to the root: what is nearer to the root weighs more.
+        // From the tenures up to the root: a tenure nearer to the root weighs more.
         let (mut one, mut two) = (self, other);
         loop {
             if std::ptr::eq(one, two) {

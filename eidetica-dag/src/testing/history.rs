@@ -3,7 +3,7 @@
 use std::io::Read;
 
 /// The commit graph of git's own repository at one of its commits: 81,966 entries, 21,215 of them
-/// merges, 7 roots, at most 10 parents. Compressed with gzip; [`parse_dag_text`] says what is in it.
+/// merges, 7 roots, at most 10 parents. Compressed with gzip; [`parse_dag_text`] reads its format.
 pub const GIT_HISTORY_GZ: &[u8] = include_bytes!("../../testdata/git-history.dag.gz");
 
 /// Returns the parents of each entry of the real history.

@@ -200,7 +200,7 @@ R      G-N  N-P
     assert_eq!(drawn.dag.access_count(), 4, "after the root, G, X and both");
 }
 
-/// Lists what is contested, and by what.
+/// Lists the contested entries, each with its removal.
 fn contested(drawn: &Drawn) -> Vec<(String, String)> {
     let Ok(mut contests) = Contests::of(&drawn.dag);
     let mut found = Vec::new();

@@ -43,7 +43,7 @@ fn children_wait_and_say_what_for() {
     let outcome = dag.append(drawn.entries(&["F", "E", "G", "B"]));
     assert_eq!(outcome.stored, 1..2);
     assert_eq!(names(&drawn, &outcome.waiting), "F E G");
-    // F waits for E, which waits itself: what is missing are C and D.
+    // F waits for E, which waits itself: C and D are missing.
     let mut missing = drawn.ids(&["C", "D"]);
     missing.sort_unstable();
     assert_eq!(outcome.missing, missing);

@@ -231,7 +231,7 @@ fn other_access_rules_are_named() {
     }
 
     // The rule is the first byte of a genesis: after version, tree, parents, height, time, author
-    // and kind. Whatever another rule puts after it, the rule is what is wrong.
+    // and kind. Whatever another rule puts after it, the rule is wrong.
     let bytes = sign(root()).unwrap().encoded().to_vec();
     assert_eq!(bytes[37..40], [2, 1, 7]);
     for rest in [&bytes[39..], &[0xff; 100]] {

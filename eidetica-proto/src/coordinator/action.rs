@@ -73,7 +73,7 @@ pub enum Action {
         /// At most [`CHECK_TREES_MAX`](super::CHECK_TREES_MAX), ascending.
         trees: Arc<[TreeId]>,
     },
-    /// Compare one tree in full and exchange what is missing.
+    /// Compare one tree in full and exchange the missing entries.
     Sync {
         /// This exchange.
         id: ExchangeId,

@@ -144,7 +144,7 @@ impl Coordinator {
             CheckAnswer::Differs => {
                 match state {
                     State::Unchecked | State::Absent => self.need(peer, tree, Need::Compare),
-                    // The watch brings what is new there, and a push what is new here.
+                    // The watch brings new entries from there, and a push takes new ones there.
                     State::Due { .. } if self.is_watched(peer, tree) => {}
                     State::Due { .. } => self.need(peer, tree, Need::Compare),
                     State::Resting { .. } if !outdated => self.need(peer, tree, Need::Compare),

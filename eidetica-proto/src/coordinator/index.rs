@@ -5,7 +5,7 @@ use eidetica_dag::TreeId;
 use super::{Class, Coordinator, Lane, Need, Next, PeerId, State, Timer};
 
 impl Coordinator {
-    /// Tells whether the peer's own watch brings it what is stored here.
+    /// Tells whether the peer's own watch brings it the entries stored here.
     pub(super) fn is_watching_us(&self, peer: PeerId, lane: &Lane) -> bool {
         let inbound = self.peers.get(&peer).and_then(|it| it.inbound);
         lane.inbound.is_some() && lane.inbound == inbound

@@ -153,7 +153,7 @@ impl Coordinator {
         self.note_settled(peer, tree, settled);
     }
 
-    /// Notes that a peer watches these trees on this node: its watch brings it what is stored, so
+    /// Notes that a peer watches these trees on this node: its watch brings it all new entries, so
     /// nothing is pushed to it. Costs O(log n) for each tree.
     ///
     /// The same `watch` again adds trees. Another one replaces the one before.

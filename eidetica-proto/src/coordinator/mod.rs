@@ -4,7 +4,7 @@
 //! A **lane** is one tree shared with one peer. The coordinator knows of each lane up to which of
 //! its own arrivals the peer has everything (`settled`) and up to which place in the peer's log
 //! this side has everything (the cursor). From these follow what it asks of its driver: a check
-//! of many trees in one small exchange, a full comparison, a push of what is new, a watch of all
+//! of many trees in one small exchange, a full comparison, a push of new entries, a watch of all
 //! trees of a peer.
 //!
 //! # A peer

@@ -34,7 +34,7 @@ pub(super) enum Wanted {
     Nothing,
     /// Say when the tree can be read.
     Arrival,
-    /// Bring what is new.
+    /// Bring new entries.
     News,
 }
 

@@ -66,7 +66,7 @@ impl FilterBudget {
         }
     }
 
-    /// Returns the budget for a request with many tips of which few differ from the answerer's: a
+    /// Returns the budget for a request with many tips of which few differ from the server's: a
     /// quarter of what [`for_tips`](Self::for_tips) gives, with room for
     /// 2,048 entries.
     pub fn small_for_tips(tip_count: usize) -> Self {
@@ -95,13 +95,13 @@ impl FilterBudget {
     }
 }
 
-/// How many entries that the asker lacks the answerer is expected to try on the filter. Each has
+/// How many entries that the client lacks the server is expected to try on the filter. Each has
 /// the same chance of being taken for a known one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tries {
     /// About as many as are in the filter: only sampled ones are tried.
     LikeEntries,
-    /// All that the asker lacks.
+    /// All that the client lacks.
     All,
 }
 
@@ -117,7 +117,7 @@ impl Tries {
     /// positive, however large it is.
     const SAFETY_BITS: u32 = 9;
 
-    /// Where every entry is tried, the asker may sample each branch as densely as it likes. What
+    /// Where every entry is tried, the client may sample each branch as densely as it likes. What
     /// was written lately is what others lack, so the branch of the `rank`-th latest tip is sampled
     /// this many times more densely than the earliest ones: by a share of the room that falls as
     /// one over the rank (Zipf's law), and that is the larger the less room each tip has. With a
@@ -232,7 +232,7 @@ fn heights_of_interest(latest_first: impl Iterator<Item = u32> + Clone) -> Vec<u
 ///
 /// The depth of an entry is measured here from a tip above it, and that of a landmark, whose
 /// descendants are unknown, from the nearest of the given heights. Neither is less than the depth
-/// that the answerer sees, so whatever is taken is also tried.
+/// that the server sees, so whatever is taken is also tried.
 struct Sampler<'a, V: ?Sized> {
     view: &'a V,
     /// Strictly descending.

@@ -17,7 +17,7 @@ pub const FILTER_ENTRIES_MAX: usize = 16_384;
 /// Most bits in a fingerprint. A filter of the largest size has 23.
 pub const FINGERPRINT_BITS_MAX: u8 = 32;
 
-/// Fingerprints of a sample of the asker's entries, as they are sent.
+/// Fingerprints of a sample of the client's entries, as they are sent.
 ///
 /// [`Filter::build`] makes it; the receiver turns it into a [`FilterMatcher`], which checks it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct FilterMatcher {
     fingerprints: Vec<u64>,
 }
 
-/// Why a filter is refused: the asker broke a rule.
+/// Why a filter is refused: the client broke a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
@@ -119,7 +119,7 @@ impl Filter {
 }
 
 impl FilterMatcher {
-    /// Tells whether the asker says that it has this entry: it is sampled, and its fingerprint is
+    /// Tells whether the client says that it has this entry: it is sampled, and its fingerprint is
     /// in the filter.
     ///
     /// The root is never in the filter and always known: a peer that has anything of a tree has its

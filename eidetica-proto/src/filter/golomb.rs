@@ -79,7 +79,7 @@ pub(crate) fn encode(code: Code, fingerprints: &[u64]) -> Vec<u8> {
 /// Reads fingerprints, which must be all that there is.
 pub(crate) fn decode(code: Code, bits: &[u8]) -> Result<Vec<u64>, CodeError> {
     let (count, range, low_bits) = (code.count, code.range(), code.low_bits());
-    // The shortest code bounds what is reserved by what was really received.
+    // The shortest code bounds the reservation by the bytes really received.
     if (bits.len() as u64) * 8 < u64::from(count) * u64::from(low_bits + 1) {
         return Err(CodeError::Truncated);
     }

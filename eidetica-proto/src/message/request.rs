@@ -22,9 +22,9 @@ const RANGE_SINCE: u16 = 2;
 /// The first frame of every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHeader {
-    /// The lowest and the highest protocol version that the asker understands.
+    /// The lowest and the highest protocol version that the client understands.
     pub versions: (u16, u16),
-    /// What the asker can do beyond that.
+    /// What the client can do beyond that.
     pub capabilities: Capabilities,
     /// What it asks.
     pub request: Request,
@@ -34,11 +34,11 @@ growing_enum! {
     /// What a peer asks of another.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Request {
-        /// Asks who the peer is and where it listens, and says the same of the asker.
+        /// Asks who the peer is and where it listens, and says the same of the client.
         0 => Hello(Hello),
-        /// Asks which trees the asker may read.
+        /// Asks which trees the client may read.
         1 => ListTrees(ListTrees),
-        /// Asks for what the asker lacks of a tree.
+        /// Asks for what the client lacks of a tree.
         2 => SyncTree(SyncTree),
         /// Sends entries that the peer lacks. Parts follow.
         3 => SendEntries(SendEntries),
@@ -53,7 +53,7 @@ growing_enum! {
     }
 }
 
-/// Asks for the trees that the asker may read, in steps of up to
+/// Asks for the trees that the client may read, in steps of up to
 /// [`TREES_MAX`](super::TREES_MAX).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListTrees {
@@ -61,14 +61,14 @@ pub struct ListTrees {
     pub after: Option<TreeId>,
 }
 
-/// Asks for what the asker lacks of a tree.
+/// Asks for what the client lacks of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncTree {
     /// The tree.
     pub tree: TreeId,
-    /// The asker's tips. None listed: the whole tree.
+    /// The client's tips. None listed: the whole tree.
     pub tips: TipSet,
-    /// A sample of the asker's entries, for an answerer that does not know all the tips.
+    /// A sample of the client's entries, for a server that does not know all the tips.
     pub sample: Sample,
     /// Entries that an earlier answer took for known, ascending; at most [`WANTS_MAX`]. If there
     /// are any, only they and the missing entries below them are asked for.
@@ -76,16 +76,16 @@ pub struct SyncTree {
 }
 
 growing_enum! {
-    /// A sample of the asker's entries.
+    /// A sample of the client's entries.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Sample {
-        /// No sample: an answerer that needs one says
+        /// No sample: a server that needs one says
         /// [`SyncReply::SendFilter`](super::SyncReply::SendFilter).
         0 => None,
-        /// A small one, for trees of many tips of which few differ: an answerer that finds that many
+        /// A small one, for trees of many tips of which few differ: a server that finds that many
         /// differ says [`SyncReply::SendFilter`](super::SyncReply::SendFilter).
         1 => Small(Filter),
-        /// The best sample that the asker makes.
+        /// The best sample that the client makes.
         2 => Full(Filter),
     }
 }
@@ -122,20 +122,20 @@ pub struct Join {
     pub invite: Option<InviteProof>,
 }
 
-/// Proves that the asker holds the secret of an invite without revealing it. The proof is of no use
+/// Proves that the client holds the secret of an invite without revealing it. The proof has no use
 /// to another key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteProof {
     /// The public half of the invite's key.
     pub invite: PublicKey,
-    /// Made with the invite's key over the tree and the asker's key.
+    /// Made with the invite's key over the tree and the client's key.
     pub signature: Signature,
 }
 
 /// Asks for everything that arrives after these cursors. [`WatchFrame`](super::WatchFrame)s answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// The trees, ascending, each with a cursor of the answerer; at most [`WATCHED_TREES_MAX`].
+    /// The trees, ascending, each with a cursor of the server; at most [`WATCHED_TREES_MAX`].
     pub trees: Vec<(TreeId, Cursor)>,
 }
 
@@ -145,7 +145,7 @@ pub struct CheckTrees {
     /// Keys the digests: eight random bytes, so that no writer can make two sets of tips that look
     /// alike.
     pub seed: [u8; 8],
-    /// The trees, ascending, each with the asker's digest of its tips, as
+    /// The trees, ascending, each with the client's digest of its tips, as
     /// [`check::digest`](crate::check::digest) makes it; at most [`CHECKED_TREES_MAX`].
     pub trees: Vec<(TreeId, [u8; 8])>,
 }
@@ -155,7 +155,7 @@ pub struct CheckTrees {
 pub struct Peers {
     /// The tree.
     pub tree: TreeId,
-    /// What the asker knows, ascending by key; at most [`RECORDS_PER_TREE_MAX`].
+    /// What the client knows, ascending by key; at most [`RECORDS_PER_TREE_MAX`].
     pub records: Vec<AddressRecord>,
 }
 
@@ -258,23 +258,23 @@ impl Request {
 }
 
 impl InviteProof {
-    /// Shows the invite whose key is `invite`, for an asker who proves to be `asker`.
-    pub fn new(invite: &SecretKey, tree: TreeId, asker: &PublicKey) -> Self {
+    /// Shows the invite whose key is `invite`, for a client who proves to be `client`.
+    pub fn new(invite: &SecretKey, tree: TreeId, client: &PublicKey) -> Self {
         Self {
             invite: invite.public(),
-            signature: invite.sign(Purpose::Invite, &Self::message(tree, asker)),
+            signature: invite.sign(Purpose::Invite, &Self::message(tree, client)),
         }
     }
 
-    /// Tells whether the asker holds the secret of the invite.
-    pub fn is_of(&self, tree: TreeId, asker: &PublicKey) -> bool {
-        let message = Self::message(tree, asker);
+    /// Tells whether the client holds the secret of the invite.
+    pub fn is_of(&self, tree: TreeId, client: &PublicKey) -> bool {
+        let message = Self::message(tree, client);
         (self.invite)
             .verify(Purpose::Invite, &message, &self.signature)
             .is_ok()
     }
 
-    fn message(tree: TreeId, asker: &PublicKey) -> Vec<u8> {
-        [tree.as_bytes().as_slice(), asker.as_bytes()].concat()
+    fn message(tree: TreeId, client: &PublicKey) -> Vec<u8> {
+        [tree.as_bytes().as_slice(), client.as_bytes()].concat()
     }
 }

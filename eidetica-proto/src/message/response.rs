@@ -22,7 +22,7 @@ const REFUSAL: u16 = 0;
 pub struct ResponseHeader {
     /// The protocol version of the response: the highest that both sides understand.
     pub version: u16,
-    /// What the answerer can do beyond that.
+    /// What the server can do beyond that.
     pub capabilities: Capabilities,
     /// The answer, or why there is none.
     pub reply: Result<Reply, WireError>,
@@ -56,7 +56,7 @@ growing_enum! {
     /// What became of a [`Join`](super::Join).
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum JoinReply {
-        /// The asker has this role, from before or as of this answer.
+        /// The client has this role, from before or as of this answer.
         0 => Granted(Role),
         /// If the tree is here, the request waits until an admin approves or rejects it. The answer
         /// is the same for trees that are not here, so that it does not reveal which there are.
@@ -73,15 +73,15 @@ pub struct TreeSummary {
     pub tree: TreeId,
     /// The name that its root gives it.
     pub name: String,
-    /// How many entries the answerer has.
+    /// How many entries the server has.
     pub entries: u32,
 }
 
 growing_enum! {
-    /// What the asker of [`SyncTree`](super::SyncTree) lacks.
+    /// What the client of [`SyncTree`](super::SyncTree) lacks.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum SyncReply {
-        /// Both have the same tips: neither side lacks anything. The end of the answerer's log.
+        /// Both have the same tips: neither side lacks anything. The end of the server's log.
         0 => Equal(Cursor),
         /// This many entries follow as parts, and then [`Part::End`](super::Part::End).
         1 => Entries(u32),
@@ -95,12 +95,12 @@ growing_enum! {
 pub struct Stored {
     /// How many of them were stored.
     pub stored: u32,
-    /// The answerer's tips.
+    /// The server's tips.
     pub tips: TipDigest,
-    /// Parents that the answerer lacks, so that it could not store their descendants, ascending; at
+    /// Parents that the server lacks, so that it could not store their descendants, ascending; at
     /// most [`WANTS_MAX`].
     pub missing: Vec<EntryId>,
-    /// The end of the answerer's log.
+    /// The end of the server's log.
     pub cursor: Cursor,
 }
 
@@ -112,9 +112,9 @@ pub struct Checked {
     pub looked_at: u32,
     /// Those whose tips differ, ascending.
     pub differ: Vec<u16>,
-    /// Those that are absent, or that the asker may not read, ascending. The two look alike.
+    /// Those that are absent, or that the client may not read, ascending. The two look alike.
     pub absent: Vec<u16>,
-    /// The end of the answerer's log of each tree that is equal, in the order of the request.
+    /// The end of the server's log of each tree that is equal, in the order of the request.
     pub equal: Vec<Cursor>,
 }
 

@@ -31,9 +31,9 @@ pub enum WatchFrame<'a> {
         /// The tree.
         tree: u16,
     },
-    /// The answerer is alive.
+    /// The server is alive.
     Heartbeat,
-    /// The answerer cannot go on.
+    /// The server cannot go on.
     Failed(WireError),
     /// A later version's kind, of which only the number is known.
     Unknown(u16),

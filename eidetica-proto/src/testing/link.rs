@@ -25,7 +25,7 @@ pub const LINK_LOG: LogId = LogId::from_bytes(*b"B's log!");
 /// The direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// From the asker A to the answerer B.
+    /// From the client A to the server B.
     Asks,
     /// From B to A.
     Answers,
@@ -119,8 +119,8 @@ pub struct Link<'a> {
     a: &'a mut MemoryDag,
     b: &'a mut MemoryDag,
     session: SyncSession,
-    asker: Option<PublicKey>,
-    answerer_key: Option<PublicKey>,
+    client_key: Option<PublicKey>,
+    server_key: Option<PublicKey>,
     names: Names<'a>,
     tamper: Tamper<'a>,
     between: Between<'a>,
@@ -134,14 +134,14 @@ pub struct Link<'a> {
     view: Option<MemoryDag>,
     /// What A is storing, and after how many parts it will have.
     storing: Option<(Vec<VerifiedEntry>, usize)>,
-    answerer: Answerer,
+    server: ServerSide,
     /// Frames that have arrived at A.
     inbox: VecDeque<Bytes>,
     run: Run,
 }
 
 /// What B is doing.
-enum Answerer {
+enum ServerSide {
     Idle,
     Receives(Box<EntryReceiver>),
     Answers {
@@ -165,8 +165,8 @@ impl<'a> Link<'a> {
             a,
             b,
             session,
-            asker: None,
-            answerer_key: None,
+            client_key: None,
+            server_key: None,
             names: Box::new(EntryId::short),
             tamper: Box::new(|_, _, frame| vec![frame]),
             between: Box::new(|_, _, _| ()),
@@ -176,7 +176,7 @@ impl<'a> Link<'a> {
             now_ms: 0,
             view: None,
             storing: None,
-            answerer: Answerer::Idle,
+            server: ServerSide::Idle,
             inbox: VecDeque::new(),
             run,
         }
@@ -201,15 +201,15 @@ impl<'a> Link<'a> {
 
     /// Sets the key that A has proved. By default it has proved none.
     #[must_use]
-    pub fn asker(mut self, key: PublicKey) -> Self {
-        self.asker = Some(key);
+    pub fn client_key(mut self, key: PublicKey) -> Self {
+        self.client_key = Some(key);
         self
     }
 
     /// Sets the key that B has proved. By default it has proved none.
     #[must_use]
-    pub fn answerer(mut self, key: PublicKey) -> Self {
-        self.answerer_key = Some(key);
+    pub fn server_key(mut self, key: PublicKey) -> Self {
+        self.server_key = Some(key);
         self
     }
 
@@ -288,7 +288,7 @@ impl<'a> Link<'a> {
             Step::Exchange { header, entries } => self.exchange(header, entries)?,
             Step::ReceiveHeader => match self.next_frame()? {
                 Some(frame) => {
-                    self.session.handle_peer(self.answerer_key);
+                    self.session.handle_peer(self.server_key);
                     self.session.handle_header(&frame)?;
                 }
                 None => self.session.handle_end()?,
@@ -357,8 +357,8 @@ impl<'a> Link<'a> {
             self.storing = Some((entries, 0));
             let _known_already = self.finish_store();
         }
-        if let Answerer::Receives(mut receiver) =
-            std::mem::replace(&mut self.answerer, Answerer::Idle)
+        if let ServerSide::Receives(mut receiver) =
+            std::mem::replace(&mut self.server, ServerSide::Idle)
         {
             receiver.handle_break();
             let _known_already = self.store_at_b(&mut receiver);
@@ -397,7 +397,7 @@ impl<'a> Link<'a> {
     }
 
     fn exchange(&mut self, header: Bytes, entries: Option<EntrySelection>) -> Result<(), Broken> {
-        self.answerer = Answerer::Idle;
+        self.server = ServerSide::Idle;
         self.inbox.clear();
         for frame in self.carry(Way::Asks, header)? {
             self.answer(&frame);
@@ -411,7 +411,7 @@ impl<'a> Link<'a> {
         loop {
             let Ok(frame) = entries.poll_frame(&view);
             // A peer that has answered already reads no further.
-            let listens = matches!(self.answerer, Answerer::Receives(_));
+            let listens = matches!(self.server, ServerSide::Receives(_));
             let Some((frame, count)) = frame.filter(|_| listens) else {
                 break;
             };
@@ -428,14 +428,14 @@ impl<'a> Link<'a> {
 
     /// Takes a frame at B.
     fn answer(&mut self, frame: &Bytes) {
-        match std::mem::replace(&mut self.answerer, Answerer::Idle) {
-            Answerer::Idle => {
+        match std::mem::replace(&mut self.server, ServerSide::Idle) {
+            ServerSide::Idle => {
                 self.run
                     .transcript
                     .push(describe_request(frame, &self.names));
-                self.answerer = self.answer_header(frame).unwrap_or_else(Answerer::refuse);
+                self.server = self.answer_header(frame).unwrap_or_else(ServerSide::refuse);
             }
-            Answerer::Receives(mut receiver) => {
+            ServerSide::Receives(mut receiver) => {
                 let tree = receiver.tree();
                 let line = describe_part("A -> B", tree, frame, &self.names);
                 self.run.transcript.push(line);
@@ -447,19 +447,19 @@ impl<'a> Link<'a> {
                     receiver.handle_break();
                 }
                 let stored = self.store_at_b(&mut receiver).map_err(SyncFault::from);
-                self.answerer = match stored.and(taken) {
-                    Ok(()) => Answerer::Receives(receiver),
-                    Err(fault) => Answerer::refuse(refusal_of(&fault)),
+                self.server = match stored.and(taken) {
+                    Ok(()) => ServerSide::Receives(receiver),
+                    Err(fault) => ServerSide::refuse(refusal_of(&fault)),
                 };
             }
-            // What the asker sends after that is not read.
-            answers @ Answerer::Answers { .. } => self.answerer = answers,
+            // What the client sends after that is not read.
+            answers @ ServerSide::Answers { .. } => self.server = answers,
         }
     }
 
-    fn answer_header(&mut self, frame: &[u8]) -> Result<Answerer, WireError> {
+    fn answer_header(&mut self, frame: &[u8]) -> Result<ServerSide, WireError> {
         let header = RequestHeader::decode(frame)?;
-        let asker = self.asker.as_ref();
+        let client_key = self.client_key.as_ref();
         let view_of = |tree, b: &MemoryDag| match b.tree() == tree {
             true => b.clone(),
             false => MemoryDag::new(tree),
@@ -467,20 +467,20 @@ impl<'a> Link<'a> {
         match header.request {
             Request::SyncTree(request) => {
                 let view = view_of(request.tree, self.b);
-                check_access(&view, asker, Role::Read).map_err(refusal)?;
+                check_access(&view, client_key, Role::Read).map_err(refusal)?;
                 let SyncAnswer { header, entries } =
                     answer_sync(&view, LINK_LOG, &request).map_err(refusal)?;
-                Ok(Answerer::Answers {
+                Ok(ServerSide::Answers {
                     header: Some(header),
                     entries: entries.map(|selection| Box::new((view, selection.outgoing()))),
                 })
             }
             Request::SendEntries(request) => {
                 let view = view_of(request.tree, self.b);
-                check_access(&view, asker, Role::Write).map_err(refusal)?;
+                check_access(&view, client_key, Role::Write).map_err(refusal)?;
                 let mut receiver = Box::new(EntryReceiver::new(request.tree));
                 receiver.begin(request.entries);
-                Ok(Answerer::Receives(receiver))
+                Ok(ServerSide::Receives(receiver))
             }
             _ => Err(WireError::new(ErrorCode::Malformed, "a link only syncs")),
         }
@@ -498,18 +498,18 @@ impl<'a> Link<'a> {
 
     /// Ends the request at B.
     fn end_request(&mut self) {
-        let Answerer::Receives(receiver) = &self.answerer else {
+        let ServerSide::Receives(receiver) = &self.server else {
             return;
         };
-        self.answerer = match receiver.handle_end() {
+        self.server = match receiver.handle_end() {
             Ok(()) => {
                 let Ok(header) = acknowledge(receiver, &*self.b, LINK_LOG);
-                Answerer::Answers {
+                ServerSide::Answers {
                     header: Some(header),
                     entries: None,
                 }
             }
-            Err(fault) => Answerer::refuse(refusal_of(&fault.into())),
+            Err(fault) => ServerSide::refuse(refusal_of(&fault.into())),
         };
     }
 
@@ -519,7 +519,7 @@ impl<'a> Link<'a> {
             if let Some(frame) = self.inbox.pop_front() {
                 return Ok(Some(frame));
             }
-            let Answerer::Answers { header, entries } = &mut self.answerer else {
+            let ServerSide::Answers { header, entries } = &mut self.server else {
                 return Ok(None);
             };
             let is_header = header.is_some();
@@ -533,7 +533,7 @@ impl<'a> Link<'a> {
                 (None, None) => None,
             };
             let Some(frame) = frame else {
-                self.answerer = Answerer::Idle;
+                self.server = ServerSide::Idle;
                 return Ok(None);
             };
             let tree = self.session.tree();
@@ -548,7 +548,7 @@ impl<'a> Link<'a> {
     }
 }
 
-impl Answerer {
+impl ServerSide {
     fn refuse(error: WireError) -> Self {
         Self::Answers {
             header: Some(ResponseHeader::encode(Err(error))),

@@ -89,13 +89,13 @@ pub struct WatchLink {
 }
 
 impl WatchLink {
-    /// Opens a watch of these trees. `log` names B's log, `asker` is the key that A proved.
+    /// Opens a watch of these trees. `log` names B's log, `client` is the key that A proved.
     ///
     /// # Panics
     /// If A and B do not understand each other.
     pub fn open(
         cursors: impl IntoIterator<Item = (TreeId, Cursor)>,
-        asker: Option<PublicKey>,
+        client_key: Option<PublicKey>,
         log: LogId,
         now_ms: u64,
     ) -> Self {
@@ -105,7 +105,7 @@ impl WatchLink {
         let Request::Watch(request) = request.request else {
             panic!("a watch asks for a watch");
         };
-        let server = WatchServer::new(request, asker, log, now_ms);
+        let server = WatchServer::new(request, client_key, log, now_ms);
         let answered = client.handle_header(&server.header(), now_ms);
         answered.expect("the watch is granted");
         Self {

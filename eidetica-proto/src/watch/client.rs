@@ -93,8 +93,8 @@ pub enum WatchEvent {
         /// The cursor.
         cursor: Cursor,
     },
-    /// The peer cannot tell what is new, sent entries whose parents are missing here, or has a tree of
-    /// which nothing was known: compare. The watch of this tree is over.
+    /// The peer cannot name the new entries, sent entries whose parents are missing here, or has a
+    /// tree of which nothing was known: compare. The watch of this tree is over.
     CompareFirst {
         /// The tree.
         tree: TreeId,
@@ -340,7 +340,7 @@ impl WatchClient {
         self.ready_bytes < APPEND_BYTES_TARGET
     }
 
-    /// Returns what is to be done or known next.
+    /// Returns the next thing to do or to know.
     pub fn poll_event(&mut self) -> Option<WatchEvent> {
         if let Some(event) = self.events.pop_front() {
             return Some(event);

@@ -14,7 +14,7 @@ use crate::message::{Reply, ResponseHeader, Watch, WatchFrame};
 use crate::origins::Origins;
 use crate::source::{ViewError, ViewSource};
 
-/// What an answerer does next.
+/// What a server does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchStep {
     /// Send this frame, and poll again when there is room for another one.
@@ -61,7 +61,7 @@ enum Place {
 }
 
 impl WatchServer {
-    /// Answers a request of the asker of this key; `log` is the store's. The request was read by
+    /// Answers a request of the client of this key; `log` is the store's. The request was read by
     /// [`RequestHeader::decode`](crate::message::RequestHeader::decode), so its trees ascend.
     pub fn new(request: Watch, watcher: Option<PublicKey>, log: LogId, now_ms: u64) -> Self {
         let watched = |(tree, cursor)| Watched {

@@ -29,7 +29,7 @@ use crate::transport::frame_streams::{Meter, OutgoingMessage};
 /// address.
 const CACHED_PEERS_MAX: usize = 1_024;
 
-/// How much a peer's clock may have drifted before it is stored again: well within what an answerer
+/// How much a peer's clock may have drifted before it is stored again: well within what a server
 /// tolerates.
 const DRIFT_MAX_MS: u64 = REQUEST_AHEAD_MAX_MS / 2;
 

@@ -146,7 +146,7 @@ impl Open<'_> {
         taken.map_err(|fault| SyncError::peer(&self.address, fault))
     }
 
-    /// Reports what happened and begins to store what is to be stored next.
+    /// Reports what happened and begins to store the next entries.
     fn take_events(&mut self, report: &impl Fn(WatchReport)) {
         while self.storing.is_none()
             && let Some(event) = self.client.poll_event()

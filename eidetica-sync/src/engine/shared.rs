@@ -391,7 +391,7 @@ impl Core {
             (About::Tree(tree), Outcome::Success { settled, cursor }) => {
                 let confirmed = match cursor {
                     Some(_) => Confirmed::UpTo(*settled),
-                    // It tells what the peer has, and nothing of what is missing here.
+                    // It tells what the peer has, and nothing about entries missing here.
                     None => Confirmed::Half,
                 };
                 vec![(*tree, confirmed)]

@@ -180,7 +180,7 @@ impl Records {
         Ok(())
     }
 
-    /// Returns what is known, which is there: it was read from the store if need be.
+    /// Returns the known records, which it reads from the store if need be.
     fn known(&self) -> Result<MutexGuard<'_, Option<Known>>, StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {

@@ -1,7 +1,7 @@
 //! What is stored reaches every part that must know: the engine, the watches of peers, and programs.
 //!
-//! Each append is announced with [`News::begin_append`], and its end is told with
-//! [`Appending::stored`]. Telling neither waits nor fails, and nothing that is told is lost:
+//! Each append is announced with [`News::begin_append`], and its end is reported with
+//! [`Appending::stored`]. A report neither waits nor fails, and none is lost:
 //!
 //! * [`Board`] keeps one slot for each tree until the engine takes it, however late that is;
 //! * [`Watchers`] marks the tree for each watch that has it, at the cost of those watches alone;
@@ -58,7 +58,7 @@ impl News {
         }))
     }
 
-    /// Announces an append to a tree. Until its end is told, nothing that arrives after it began is
+    /// Announces an append to a tree. Until its end is reported, nothing that arrives after it began is
     /// passed on: entries are visible in snapshots before it can be noted which peer brought them.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The only place that reads the wall clock, and what is made of it.
+//! The only place that reads the wall clock, and its conversions.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

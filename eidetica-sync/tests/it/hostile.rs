@@ -1,4 +1,4 @@
-//! Members who send what they must not: what is stored, and what is answered. Over connections in
+//! Members who send what they must not: the stored entries, and the answers. Over connections in
 //! memory, HTTP and iroh.
 
 use crate::common::raw::{As, InMemory, Way, ask, reply};

@@ -80,7 +80,7 @@ pub(crate) fn error(address: &Address, failed: &Failed) -> Option<TransportError
     Some(TransportError::new(kind, text))
 }
 
-/// Says what is wrong with a certificate, and what to do.
+/// Explains the fault of a certificate, and what to do.
 fn untrusted(why: &CertificateError) -> &'static str {
     match why {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

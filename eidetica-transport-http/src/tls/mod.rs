@@ -94,7 +94,7 @@ impl ServerTls {
             TlsError::new("the certificate and the private key cannot be used together")
                 .caused_by(error)
         })?;
-        // The server tells the two apart by what is said first; the names are for clients that ask.
+        // The server tells the two apart by the first bytes; the names are for clients that ask.
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Self {
             config: Arc::new(config),

@@ -135,7 +135,7 @@ async fn a_caller_that_stalls_is_cut() {
     let http2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let within_a_frame = format!("{EXCHANGE_HEAD}6\r\n\u{5}\0\0\0ab\r\n");
     for stalled in ["", "P", "GET /eidetica/v2/hea", http2_preface] {
-        // That the connection ends at all is what is tested.
+        // The test is that the connection ends at all.
         say(&address, stalled.as_bytes()).await;
     }
     for stalled in [EXCHANGE_HEAD, &within_a_frame] {

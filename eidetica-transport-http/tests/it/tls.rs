@@ -167,7 +167,7 @@ async fn a_handshake_that_stalls_or_makes_no_sense_ends_alone() {
     for said in [&b""[..], half, b"GET / HTTP/1.1\r\n\r\n"] {
         let mut stream = TcpStream::connect(address.value()).await.expect("connects");
         stream.write_all(said).await.expect("is taken");
-        // That it ends at all is what is tested.
+        // The test is that it ends at all.
         let mut answer = Vec::new();
         let _closed_or_reset = stream.read_to_end(&mut answer).await;
         let refused = answer.starts_with(b"HTTP/1.1 400");

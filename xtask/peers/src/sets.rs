@@ -78,7 +78,7 @@ impl Symbol for ShortId {
 }
 
 /// A streams coded symbols until B can tell what A lacks. The stream ends with the very symbol that B
-/// needed: what is under way by then is not counted.
+/// needed: entries under way by then are not counted.
 ///
 /// The crate makes the coded symbols and says which can be peeled. Its own decoder wants a finished
 /// sequence and takes quadratic time, so one that takes symbol after symbol is here.

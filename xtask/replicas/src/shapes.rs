@@ -16,7 +16,7 @@ const WRITERS_MAX: u32 = 40;
 /// How far the ends of a window's pairs lie apart, in entries.
 pub const WINDOWS: [u32; 4] = [50, 500, 2_000, 10_000];
 
-/// The case of a thousand tips all of which differ. The asker cannot know that they do, and a first
+/// The case of a thousand tips all of which differ. The client cannot know that, and a first
 /// request which provides for it would be several times as large as one that finds twenty of a
 /// thousand: so here a second round trip is the better choice.
 pub const ALL_OF_MANY_FORKED: &str = "all of many chains forked";
@@ -42,15 +42,15 @@ pub enum Pairs {
 pub type Heads = Vec<u32>;
 
 impl Pairs {
-    /// Draws the heads of an asker and of an answerer.
+    /// Draws the heads of a client and of a server.
     pub fn draw(&self, world: &World, random: &mut Random) -> [Heads; 2] {
         match self {
             Self::Writers(groups) => {
                 let group = &groups[random.below(groups.len() as u32) as usize];
                 let count = group.len() as u32;
-                let asker = random.below(count);
-                let answerer = (asker + 1 + random.below(count - 1)) % count;
-                [asker, answerer].map(|writer| group[writer as usize].clone())
+                let client = random.below(count);
+                let server = (client + 1 + random.below(count - 1)) % count;
+                [client, server].map(|writer| group[writer as usize].clone())
             }
             Self::Window(window) => {
                 let len = world.entries.len() as u32;
@@ -125,7 +125,7 @@ pub const RECIPES: &[Recipe] = &[
 ];
 
 impl Recipe {
-    /// Makes the history, signed, and what is drawn from it.
+    /// Makes the history, signed, and draws from it.
     pub fn scene(&self, random: &mut Random) -> (World, Scene) {
         let (history, writers) = (self.2)(random);
         let (name, variant) = (self.0.to_owned(), self.1.to_owned());
@@ -276,10 +276,10 @@ mod tests {
         for recipe in [&RECIPES[0], &RECIPES[5], &RECIPES[9]] {
             let mut random = Random::new(7);
             let (world, scene) = recipe.scene(&mut random);
-            let [asker, answerer] = scene.pairs.draw(&world, &mut random);
-            let marks = [&asker, &answerer].map(|heads| world.closure(heads));
+            let [client, server] = scene.pairs.draw(&world, &mut random);
+            let marks = [&client, &server].map(|heads| world.closure(heads));
             assert!(marks[0][0] && marks[1][0], "{}", scene.name);
-            let heads = [&asker[..], &answerer[..]];
+            let heads = [&client[..], &server[..]];
             let exchange = sync(&world, heads, SyncOptions::default(), *b"any seed").unwrap();
             assert!(exchange.missing > 0, "{}: {exchange:?}", scene.name);
             assert_eq!(exchange.request_bytes.len(), exchange.round_trips as usize);

@@ -11,19 +11,19 @@ use crate::world::World;
 /// What one sync cost. Bytes are those of frames with their prefixes.
 #[derive(Debug, Default, Clone)]
 pub struct Exchange {
-    /// Tips of the asker before the sync.
-    pub asker_tips: usize,
-    /// Entries that only the answerer had.
+    /// Tips of the client before the sync.
+    pub client_tips: usize,
+    /// Entries that only the server had.
     pub missing: u64,
-    /// Requests until the asker had everything.
+    /// Requests until the client had everything.
     pub round_trips: u32,
     /// Bytes of each of these requests.
     pub request_bytes: Vec<u64>,
     /// Bytes of the responses to these requests that are no entries.
     pub response_bytes: u64,
-    /// Entries that the asker received and had.
+    /// Entries that the client received and had.
     pub redundant: u64,
-    /// Entries that the answerer received and had.
+    /// Entries that the server received and had.
     pub redundant_pushed: u64,
 }
 
@@ -33,16 +33,16 @@ pub struct Exchange {
 /// What went wrong: one of the two misbehaves, or they differ at the end.
 pub fn sync(
     world: &World,
-    [asker, answerer]: [&[u32]; 2],
+    [client, server]: [&[u32]; 2],
     options: SyncOptions,
     seed: [u8; 8],
 ) -> Result<Exchange, String> {
-    let (asker, answerer) = (world.closure(asker), world.closure(answerer));
-    let (mut a, mut b) = (world.replica(&asker), world.replica(&answerer));
-    let pairs = || asker.iter().zip(&answerer);
+    let (client, server) = (world.closure(client), world.closure(server));
+    let (mut a, mut b) = (world.replica(&client), world.replica(&server));
+    let pairs = || client.iter().zip(&server);
     let Ok(tips) = a.tips();
     let mut exchange = Exchange {
-        asker_tips: tips.len(),
+        client_tips: tips.len(),
         missing: pairs().filter(|(here, there)| !**here && **there).count() as u64,
         ..Exchange::default()
     };
@@ -83,7 +83,7 @@ pub fn sync(
 
     // Ids are computed from content, so that equal counts are equal sets of the world's entries.
     let union = pairs().filter(|(here, there)| **here || **there).count();
-    let had = answerer.iter().filter(|had| **had).count();
+    let had = server.iter().filter(|had| **had).count();
     let [a, b] = [a, b].map(|replica| replica.entry_count() as usize);
     match a == union && b == if options.push { union } else { had } {
         true => Ok(exchange),

@@ -19,7 +19,7 @@ impl Problems<'_> {
     }
 }
 
-/// Returns what is wrong within one store.
+/// Returns the faults within one store.
 ///
 /// Hashes are computed anew, and what the lines claim is compared with what the signed bytes say.
 /// Every parent must come before its children; heights and tips are computed from the parents.

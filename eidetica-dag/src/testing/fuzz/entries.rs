@@ -14,7 +14,7 @@ use crate::testing::shapes::sign_on_top;
 use crate::testing::{genesis, key};
 use crate::verify::{VerifiedEntry, verify_batch};
 
-/// Reads bytes as an entry: what is read has this one encoding, the id is the hash of the bytes,
+/// Reads bytes as an entry: such an entry has this one encoding, the id is the hash of the bytes,
 /// and every limit holds.
 pub fn entry(data: &[u8]) -> bool {
     let Ok(signed) = SignedEntry::decode(Bytes::copy_from_slice(data)) else {

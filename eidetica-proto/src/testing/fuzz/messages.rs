@@ -76,7 +76,7 @@ pub fn response(data: &[u8]) -> bool {
     let written = ResponseHeader::encode(header.reply.clone());
     let read = ResponseHeader::decode(&written).map(|header| header.reply);
     assert_eq!(read.as_ref(), Ok(&header.reply));
-    // Version and capabilities are written as this version's own, and of what is unknown only the
+    // Version and capabilities are written as this version's own, and of an unknown one only the
     // kind is kept.
     let is_own = header.version == PROTOCOL_VERSION && header.capabilities.0 == 0;
     if is_own && !matches!(header.reply, Ok(Reply::Unknown(_))) {
@@ -142,7 +142,7 @@ pub fn part(data: &[u8]) -> bool {
     true
 }
 
-/// Checks what is answered to nonsense: it must be readable.
+/// Checks the answer to nonsense: it must be readable.
 fn assert_refusal(error: WireError) {
     assert!(error.text.len() <= ERROR_TEXT_BYTES_MAX);
     let written = ResponseHeader::encode(Err(error.clone()));

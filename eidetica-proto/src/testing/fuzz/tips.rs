@@ -35,8 +35,8 @@ pub fn sketch(data: &[u8]) -> bool {
 
 /// Names one set of tips by the sketch of another: the maker of the sketch understands it.
 ///
-/// The input is the seed, how many of the next bytes are the asker's tips, those, and the
-/// answerer's.
+/// The input is the seed, how many of the next bytes are the client's tips, those, and the
+/// server's.
 pub fn tips(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let seed = input.array();

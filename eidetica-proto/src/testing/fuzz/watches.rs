@@ -52,7 +52,7 @@ pub fn watch_frame(data: &[u8]) -> bool {
 
 /// Watches a small replica over a link that does harm, while the rest of the tree arrives there.
 /// Whatever happens, the watcher holds genuine entries with all their parents; without harm it holds
-/// all that the answerer does, and each entry came once.
+/// all that the server does, and each entry came once.
 ///
 /// The input is pair, steps, and for each frame that is tampered with its number, what is done to
 /// it, and how many of the bytes after it say how.
@@ -67,16 +67,15 @@ pub fn watch(data: &[u8]) -> bool {
         let length = input.byte().into();
         harm.insert(frame.into(), (kind, input.take(length)));
     }
-    // The answerer has what the watcher has, and gets what the other copy has more.
-    let (mut watcher, mut answerer) =
-        (MemoryTrees::new([a.clone()]), MemoryTrees::new([a.clone()]));
+    // The server has what the watcher has, and gets what the other copy has more.
+    let (mut watcher, mut server) = (MemoryTrees::new([a.clone()]), MemoryTrees::new([a.clone()]));
     let Ok(cursor) = Cursor::at_end(LINK_LOG, a);
     let mut link = WatchLink::open([(tree, cursor)], None, LINK_LOG, NOW_MS);
     let (mut last, mut number, mut is_sound) = (Bytes::new(), 0, true);
     let news: Vec<VerifiedEntry> = (0..b.entry_count()).map(|at| entry(b, at)).collect();
     'watch: for part in news.chunks(step) {
-        link.append_at_b(&mut answerer, tree, part.to_vec(), None);
-        while let Some(frame) = link.poll_frame(&answerer) {
+        link.append_at_b(&mut server, tree, part.to_vec(), None);
+        while let Some(frame) = link.poll_frame(&server) {
             let before = std::mem::replace(&mut last, frame.clone());
             let frames = match harm.get(&number) {
                 None => vec![frame],
@@ -103,7 +102,7 @@ pub fn watch(data: &[u8]) -> bool {
     }
     assert_sound(drawn, &watcher.dag(tree));
     if harm.is_empty() {
-        assert_eq!(tip_ids(&*watcher.dag(tree)), tip_ids(&*answerer.dag(tree)));
+        assert_eq!(tip_ids(&*watcher.dag(tree)), tip_ids(&*server.dag(tree)));
         assert_eq!(link.redundant, 0, "each entry came once");
     }
     is_sound

@@ -19,7 +19,7 @@ fn tips(dag: &MemoryDag) -> (TreeId, TipDigest) {
 fn check(
     asked: Vec<(TreeId, TipDigest)>,
     b: &MemoryTrees,
-    asker: Option<&PublicKey>,
+    client: Option<&PublicKey>,
 ) -> (Vec<(TreeId, CheckOutcome)>, usize) {
     let mut session = CheckSession::new(asked, *b"the seed");
     let (mut outcomes, mut requests) = (Vec::new(), 0);
@@ -30,7 +30,7 @@ fn check(
         else {
             panic!("our own");
         };
-        let Ok(checked) = answer_check(b, LINK_LOG, asker, &request);
+        let Ok(checked) = answer_check(b, LINK_LOG, client, &request);
         let frame = ResponseHeader::encode(Ok(Reply::Checked(checked)));
         outcomes.extend(session.handle_header(&frame).expect("B is honest"));
     }
@@ -66,7 +66,7 @@ fn each_tree_is_equal_different_or_not_here() {
     assert_eq!((outcomes, requests), (wanted, 1));
 }
 
-/// Trees with many tips cost the answerer work, so the rest of the request is left for the next.
+/// Trees with many tips cost the server work, so the rest of the request is left for the next.
 #[test]
 fn work_is_bounded_for_each_request() {
     let fan = |n: u32| {

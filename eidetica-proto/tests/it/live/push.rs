@@ -17,7 +17,7 @@ fn push(
     start: PushStart,
     a: &MemoryDag,
     b: &mut MemoryDag,
-    asker: Option<&PublicKey>,
+    client: Option<&PublicKey>,
     accepts: bool,
 ) -> (Result<PushOutcome, SyncFault>, u32) {
     let session = match start {
@@ -28,7 +28,7 @@ fn push(
     let Request::SendEntries(send) = request.request else {
         panic!("a push sends entries");
     };
-    match check_push(b, asker, |_| accepts) {
+    match check_push(b, client, |_| accepts) {
         Ok(()) => {}
         Err(AnswerError::Refuse(error)) => {
             let refusal = ResponseHeader::encode(Err(error));

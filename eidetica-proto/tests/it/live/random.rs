@@ -13,7 +13,7 @@ use crate::live::{START_MS, end_of, entries};
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The watcher never skips an entry: it ends with everything that the answerer has.
+    /// The watcher never skips an entry: it ends with everything that the server has.
     #[test]
     fn a_watcher_ends_with_all_that_the_answerer_has(
         shape in proptest::sample::select(Shape::ALL.to_vec()),
@@ -23,9 +23,9 @@ proptest! {
         let all = build(&shape.parents(60, seed));
         let start = dag_of(all[..1].to_vec());
         let tree = start.tree();
-        let asker = eidetica_dag::testing::key(9).public();
+        let client = eidetica_dag::testing::key(9).public();
         let (mut a, mut b) = (MemoryTrees::new([start.clone()]), MemoryTrees::new([start.clone()]));
-        let mut link = WatchLink::open([(tree, end_of(&start))], Some(asker), LINK_LOG, START_MS);
+        let mut link = WatchLink::open([(tree, end_of(&start))], Some(client), LINK_LOG, START_MS);
         let (mut next, mut by_a) = (1, 0);
         for (at_b, pushed, frames, is_cut) in steps {
             // Others write at B, and A brings what it wrote itself.
@@ -41,7 +41,7 @@ proptest! {
             if can_write && a.append(tree, part.clone()).waiting.is_empty() {
                 next = (next + pushed).min(60);
                 by_a += part.len();
-                link.append_at_b(&mut b, tree, part, Some(asker));
+                link.append_at_b(&mut b, tree, part, Some(client));
             }
             for _ in 0..frames {
                 let Some(frame) = link.poll_frame(&b) else { break };
@@ -51,9 +51,9 @@ proptest! {
                 let lost = link.poll_frame(&b);
                 drop(lost);
                 let cursors: BTreeMap<_, _> = link.cursors.clone();
-                prop_assert_eq!(cursors.len(), 1, "an honest answerer sends no one to compare");
+                prop_assert_eq!(cursors.len(), 1, "an honest server sends no one to compare");
                 let origins = link.origins.clone();
-                link = WatchLink::open(cursors, Some(asker), LINK_LOG, START_MS);
+                link = WatchLink::open(cursors, Some(client), LINK_LOG, START_MS);
                 link.origins = origins;
             }
         }
@@ -86,12 +86,12 @@ fn a_watch_between_storing_and_telling_sends_nothing_back() {
         let all = build(&Shape::ALL[seed as usize % Shape::ALL.len()].parents(40, seed));
         let start = dag_of(all[..1].to_vec());
         let tree = start.tree();
-        let asker = key(9).public();
+        let client = key(9).public();
         let (mut a, mut b) = (
             MemoryTrees::new([start.clone()]),
             MemoryTrees::new([start.clone()]),
         );
-        let mut link = WatchLink::open([(tree, end_of(&start))], Some(asker), LINK_LOG, START_MS);
+        let mut link = WatchLink::open([(tree, end_of(&start))], Some(client), LINK_LOG, START_MS);
         let (mut next, mut appends) = (1, Vec::<Append>::new());
         loop {
             let is_done = next == all.len() && appends.is_empty();
@@ -99,7 +99,7 @@ fn a_watch_between_storing_and_telling_sends_nothing_back() {
                 0 | 1 if next < all.len() && appends.len() < 4 => {
                     let count = b.dag(tree).entry_count();
                     link.origins.handle_append(tree, count);
-                    let by = (random.below(2) == 0).then_some(asker);
+                    let by = (random.below(2) == 0).then_some(client);
                     appends.push(Append { stored: None, by });
                 }
                 2..=4 if !appends.is_empty() => {
@@ -107,7 +107,7 @@ fn a_watch_between_storing_and_telling_sends_nothing_back() {
                     let append = &mut appends[number];
                     let end = (next + 1 + random.below(3) as usize).min(all.len());
                     let part = all[next..end].to_vec();
-                    // What the asker brings, it has; an append that stores nothing fails.
+                    // What the client brings, it has; an append that stores nothing fails.
                     let can_store = append.by.is_none() || {
                         let known =
                             |id: &EntryId| a.dag(tree).arrival(id).is_ok_and(|at| at.is_some());

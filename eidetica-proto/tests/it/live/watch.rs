@@ -80,13 +80,13 @@ fn what_the_watcher_brought_is_not_sent_back() {
     let drawn = draw("A-B-C-D-E");
     let tree = drawn.tree();
     let dag = drawn.replica(&["B"]);
-    let asker = key(5).public();
+    let client = key(5).public();
     let cursor = end_of(&dag);
     let mut link =
-        WatchLink::open([(tree, cursor)], Some(asker), LINK_LOG, START_MS).names(named(&drawn));
+        WatchLink::open([(tree, cursor)], Some(client), LINK_LOG, START_MS).names(named(&drawn));
     let mut a = MemoryTrees::new([drawn.replica(&["D"])]);
     let mut b = MemoryTrees::new([dag]);
-    link.append_at_b(&mut b, tree, drawn.entries(&["C", "D"]), Some(asker));
+    link.append_at_b(&mut b, tree, drawn.entries(&["C", "D"]), Some(client));
     link.run(&mut a, &b);
     assert!(link.take_transcript().is_empty());
     link.append_at_b(&mut b, tree, drawn.entries(&["E"]), Some(key(6).public()));
@@ -98,7 +98,7 @@ fn what_the_watcher_brought_is_not_sent_back() {
     assert_eq!(link.redundant, 0);
 }
 
-/// While the connection has no room, the answerer keeps one number; then all comes in one batch.
+/// While the connection has no room, the server keeps one number; then all comes in one batch.
 #[test]
 fn a_slow_watcher_gets_larger_batches_later() {
     let parents: Vec<Vec<u32>> = (0..400_u32)
@@ -126,9 +126,9 @@ fn a_revoked_peer_gets_nothing_more() {
     let drawn = Drawing::of("A-B-C").body(body).draw();
     let tree = drawn.tree();
     let dag = drawn.replica(&["B"]);
-    let open = |asker| {
+    let open = |client| {
         let cursors = [(tree, end_of(&dag))];
-        WatchLink::open(cursors, asker, LINK_LOG, START_MS).names(named(&drawn))
+        WatchLink::open(cursors, client, LINK_LOG, START_MS).names(named(&drawn))
     };
     let mut a = MemoryTrees::new([dag.clone()]);
     let mut b = MemoryTrees::new([dag.clone()]);
@@ -158,14 +158,14 @@ fn a_revoked_peer_gets_nothing_more() {
     let gone = ["B -> A 0 is gone", "A learns that it is gone"];
     assert_eq!(link.take_transcript(), gone);
     assert_eq!(a.dag(tree).entry_count(), 3);
-    // A stranger, an absent tree and an asker without a key get the same bytes.
+    // A stranger, an absent tree and a client without a key get the same bytes.
     let mut frames = Vec::new();
-    for (asker, trees) in [
+    for (client, trees) in [
         (Some(key(8).public()), &b),
         (Some(reader), &MemoryTrees::default()),
         (None, &b),
     ] {
-        frames.push(open(asker).poll_frame(trees));
+        frames.push(open(client).poll_frame(trees));
     }
     frames.dedup();
     assert_eq!(frames.len(), 1);
@@ -302,7 +302,7 @@ fn an_awaited_tree_is_announced_once_it_may_be_read() {
     let body = |name: &str| (name == "A").then(|| genesis("guarded", vec![]));
     let drawn = Drawing::of("A-B-C").body(body).draw();
     let tree = drawn.tree();
-    let open = |asker| WatchLink::open([(tree, Cursor::NONE)], asker, LINK_LOG, START_MS);
+    let open = |client| WatchLink::open([(tree, Cursor::NONE)], client, LINK_LOG, START_MS);
     let (mut granted, mut stranger, mut keyless) =
         (open(Some(reader)), open(Some(key(8).public())), open(None));
     let (mut a, mut b) = (MemoryTrees::default(), MemoryTrees::default());
@@ -323,7 +323,7 @@ fn an_awaited_tree_is_announced_once_it_may_be_read() {
     }
 }
 
-/// An answerer with one tree that is always busy says what is new in the other one too.
+/// A server with one tree that is always busy sends the news of the other one too.
 #[test]
 fn a_busy_tree_keeps_no_other_waiting() {
     let parents: Vec<Vec<u32>> = (0..4_000_u32)

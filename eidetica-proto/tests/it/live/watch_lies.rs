@@ -1,4 +1,4 @@
-//! Answerers that lie to a watcher. Whatever they say, what is stored stays whole.
+//! Servers that lie to a watcher. Whatever they say, what is stored stays whole.
 
 use bytes::Bytes;
 use eidetica_dag::testing::draw;

@@ -13,8 +13,8 @@ fn drawn_with(access: Vec<AccessChange>) -> Drawn {
     Drawing::of("A-B-C    B-X").body(body).draw()
 }
 
-/// Returns the frame with which `b` answers a peer that proved the key of `asker`.
-fn answer_to(asker: u32, a: &mut MemoryDag, b: &mut MemoryDag) -> Vec<u8> {
+/// Returns the frame with which `b` answers a peer that proved the key of `client`.
+fn answer_to(client: u32, a: &mut MemoryDag, b: &mut MemoryDag) -> Vec<u8> {
     let mut answers = Vec::new();
     let listen = |way, _, frame: bytes::Bytes| {
         if way == Way::Answers {
@@ -23,7 +23,7 @@ fn answer_to(asker: u32, a: &mut MemoryDag, b: &mut MemoryDag) -> Vec<u8> {
         vec![frame]
     };
     let run = Link::new(a, b)
-        .asker(key(asker).public())
+        .client_key(key(client).public())
         .tamper(listen)
         .run();
     match run.fault() {
@@ -57,7 +57,7 @@ fn a_reader_gets_everything_and_gives_nothing() {
     let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
     let run = Link::new(&mut a, &mut b)
         .named(&drawn)
-        .asker(key(1).public())
+        .client_key(key(1).public())
         .run();
     run.assert_conversation(
         "A -> B SyncTree tips=[C] filter
@@ -79,8 +79,8 @@ fn a_writer_gives_too() {
     let drawn = drawn_with(vec![writer]);
     let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
     let run = Link::new(&mut a, &mut b)
-        .asker(key(1).public())
-        .answerer(key(0).public())
+        .client_key(key(1).public())
+        .server_key(key(0).public())
         .run();
     assert_eq!(run.report().outcome, SyncOutcome::Equal);
 }
@@ -91,13 +91,13 @@ fn a_writer_gives_too() {
 fn a_peer_that_may_not_read_is_sent_nothing() {
     let writer = AccessChange::grant(Subject::Key(key(1).public()), Role::Write);
     let drawn = drawn_with(vec![writer]);
-    for answerer in [None, Some(key(2).public())] {
+    for server in [None, Some(key(2).public())] {
         let (mut a, mut b) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
         let mut link = Link::new(&mut a, &mut b)
             .named(&drawn)
-            .asker(key(1).public());
-        if let Some(key) = answerer {
-            link = link.answerer(key);
+            .client_key(key(1).public());
+        if let Some(key) = server {
+            link = link.server_key(key);
         }
         let run = link.run();
         run.assert_conversation(

@@ -1,4 +1,4 @@
-//! What an asker can do to an answerer with numbers that lie: little, and nothing that costs much.
+//! What a client can do to a server with numbers that lie: little, and nothing that costs much.
 
 use eidetica_dag::testing::shapes::build_with;
 use eidetica_dag::testing::{Random, dag_of};
@@ -101,7 +101,7 @@ fn wants_that_do_not_exist_bring_nothing() {
 }
 
 #[test]
-fn a_filter_that_claims_everything_harms_its_asker_alone() {
+fn a_filter_that_claims_everything_harms_its_client_alone() {
     let entries = line(600);
     let whole = dag_of(entries.clone());
     let Ok(filter) = Filter::build(&whole, SEED, FilterBudget::for_tips(1));
@@ -109,7 +109,7 @@ fn a_filter_that_claims_everything_harms_its_asker_alone() {
     let sample = filter.map_or(Sample::None, Sample::Full);
     let claims = answered(&whole, ask(&whole, unknown, sample, vec![])).expect("an answer");
     assert!(claims.expect("entries") < 600, "it believes the filter");
-    // An honest asker is not touched by that.
+    // An honest client is not touched by that.
     let (mut a, mut b) = (dag_of(entries[..10].to_vec()), whole);
     let report = Link::new(&mut a, &mut b).run().report();
     assert_eq!(

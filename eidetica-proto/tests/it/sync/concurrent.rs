@@ -24,15 +24,15 @@ const EACH_PART: u64 = APPEND_AFTER_SILENCE_MS;
 /// One sync of one replica with another, of which the smallest step can be made: one frame
 /// delivered, one thing that the session says done.
 struct Talk {
-    asker: usize,
-    answerer: usize,
+    client: usize,
+    server: usize,
     session: SyncSession,
-    /// What the asker saw last.
+    /// What the client saw last.
     view: Option<MemoryDag>,
-    /// Frames on their way to the answerer.
+    /// Frames on their way to the server.
     request: VecDeque<Bytes>,
     receiver: Option<EntryReceiver>,
-    /// Frames on their way to the asker.
+    /// Frames on their way to the client.
     response: VecDeque<Bytes>,
     ended: Option<Result<SyncOutcome, SyncFault>>,
 }
@@ -52,16 +52,10 @@ fn frames(view: &MemoryDag, selection: Option<EntrySelection>) -> Vec<Bytes> {
 }
 
 impl Talk {
-    fn new(
-        asker: usize,
-        answerer: usize,
-        dag: &MemoryDag,
-        options: SyncOptions,
-        seed: u64,
-    ) -> Self {
+    fn new(client: usize, server: usize, dag: &MemoryDag, options: SyncOptions, seed: u64) -> Self {
         Self {
-            asker,
-            answerer,
+            client,
+            server,
             session: SyncSession::new(dag.tree(), options, seed.to_le_bytes()),
             view: None,
             request: VecDeque::new(),
@@ -74,25 +68,25 @@ impl Talk {
     fn step(&mut self, dags: &mut [MemoryDag]) {
         let result = match self.request.pop_front() {
             Some(frame) => {
-                self.deliver(&frame, &mut dags[self.answerer]);
+                self.deliver(&frame, &mut dags[self.server]);
                 Ok(None)
             }
-            None => self.ask(&mut dags[self.asker]),
+            None => self.ask(&mut dags[self.client]),
         };
         self.ended = result.transpose();
     }
 
-    fn deliver(&mut self, frame: &[u8], answerer: &mut MemoryDag) {
+    fn deliver(&mut self, frame: &[u8], server: &mut MemoryDag) {
         let Some(receiver) = &mut self.receiver else {
             match RequestHeader::decode(frame).expect("a request").request {
                 Request::SyncTree(sync) => {
-                    check_access(answerer, None, Role::Read).expect("anyone may");
-                    let answer = answer_sync(answerer, LINK_LOG, &sync).expect("well formed");
+                    check_access(server, None, Role::Read).expect("anyone may");
+                    let answer = answer_sync(server, LINK_LOG, &sync).expect("well formed");
                     self.response.push_back(answer.header);
-                    self.response.extend(frames(answerer, answer.entries));
+                    self.response.extend(frames(server, answer.entries));
                 }
                 Request::SendEntries(send) => {
-                    check_access(answerer, None, Role::Write).expect("anyone may");
+                    check_access(server, None, Role::Write).expect("anyone may");
                     let mut receiver = EntryReceiver::new(send.tree);
                     receiver.begin(send.entries);
                     self.receiver = Some(receiver);
@@ -101,27 +95,27 @@ impl Talk {
             }
             return;
         };
-        let part = Received::from_frame(answerer.tree(), frame).expect("a part");
+        let part = Received::from_frame(server.tree(), frame).expect("a part");
         receiver
             .handle_part(part, frame.len(), 0)
             .expect("in its place");
         while let ReceiveStep::Append { entries, .. } = receiver.poll_step(EACH_PART) {
-            let outcome = answerer.append(entries);
+            let outcome = server.append(entries);
             receiver.handle_appended(outcome).expect("genuine entries");
         }
         if receiver.is_done() {
-            let Ok(header) = acknowledge(receiver, answerer, LINK_LOG);
+            let Ok(header) = acknowledge(receiver, server, LINK_LOG);
             self.response.push_back(header);
             self.receiver = None;
         }
     }
 
-    fn ask(&mut self, asker: &mut MemoryDag) -> Result<Option<SyncOutcome>, SyncFault> {
+    fn ask(&mut self, client: &mut MemoryDag) -> Result<Option<SyncOutcome>, SyncFault> {
         match self.session.poll_step() {
             Step::View => {
-                let Ok(verdict) = self.session.handle_view(asker);
+                let Ok(verdict) = self.session.handle_view(client);
                 verdict?;
-                self.view = Some(asker.clone());
+                self.view = Some(client.clone());
             }
             Step::Exchange { header, entries } => {
                 let view = self.view.take().expect("a view comes before a request");
@@ -137,13 +131,13 @@ impl Talk {
                 match receiver.poll_step(0) {
                     ReceiveStep::ReceivePart => match self.response.pop_front() {
                         Some(frame) => {
-                            let part = Received::from_frame(asker.tree(), &frame)?;
+                            let part = Received::from_frame(client.tree(), &frame)?;
                             receiver.handle_part(part, frame.len(), 0)?;
                         }
                         None => receiver.handle_end()?,
                     },
                     ReceiveStep::Append { entries, .. } => {
-                        receiver.handle_appended(asker.append(entries))?;
+                        receiver.handle_appended(client.append(entries))?;
                     }
                     ReceiveStep::AwaitAppend => unreachable!("stored at once"),
                     ReceiveStep::Done => {}
@@ -191,9 +185,9 @@ proptest! {
         let mut talks: Vec<Talk> = pairs
             .iter()
             .enumerate()
-            .map(|(n, (asker, offset))| {
-                let answerer = (asker + offset) % 3;
-                Talk::new(*asker, answerer, &whole, options, seed ^ n as u64)
+            .map(|(n, (client, offset))| {
+                let server = (client + offset) % 3;
+                Talk::new(*client, server, &whole, options, seed ^ n as u64)
             })
             .collect();
         let mut written = 0;
@@ -217,8 +211,8 @@ proptest! {
             prop_assert!(ended.is_ok(), "{ended:?}");
         }
         let union: BTreeSet<EntryId> = dags.iter().flat_map(ids).collect();
-        for (asker, answerer) in [(0, 1), (1, 2), (0, 1)] {
-            let mut talk = Talk::new(asker, answerer, &whole, options, seed);
+        for (client, server) in [(0, 1), (1, 2), (0, 1)] {
+            let mut talk = Talk::new(client, server, &whole, options, seed);
             while talk.ended.is_none() {
                 talk.step(&mut dags);
             }

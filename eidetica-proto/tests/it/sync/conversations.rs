@@ -134,7 +134,7 @@ fn parents_come_first_in_an_uneven_diamond() {
 }
 
 #[test]
-fn the_asker_is_behind() {
+fn the_client_is_behind() {
     let drawn = draw("A-B-C-D");
     let (mut a, mut b) = (drawn.replica(&["B"]), drawn.replica(&["D"]));
     Link::new(&mut a, &mut b)
@@ -150,7 +150,7 @@ fn the_asker_is_behind() {
 }
 
 #[test]
-fn the_asker_is_ahead() {
+fn the_client_is_ahead() {
     let drawn = draw("A-B-C-D");
     let (mut a, mut b) = (drawn.replica(&["D"]), drawn.replica(&["B"]));
     let run = Link::new(&mut a, &mut b).named(&drawn).run();
@@ -289,7 +289,7 @@ fn a_pull_leaves_the_peer_as_it_is() {
 
 /// What A writes before it knows what to send goes along; what it writes later does not.
 #[test]
-fn the_asker_writes_meanwhile() {
+fn the_client_writes_meanwhile() {
     let drawn = draw("A-B-C");
     for (frame, outcome) in [
         (0, SyncOutcome::Equal),

@@ -1,6 +1,6 @@
-//! Filters that claim to know what the asker lacks.
+//! Filters that claim to know what the client lacks.
 //!
-//! Such accidents are rare, so the tests bring them about: on its way the asker's filter is
+//! Such accidents are rare, so the tests bring them about: on its way the client's filter is
 //! exchanged for that of a replica that has more.
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ fn claim(replicas: Vec<MemoryDag>) -> impl FnMut(Way, usize, Bytes) -> Vec<Bytes
     }
 }
 
-/// The asker has M; the answerer has C. A filter made of G claims E and F, one made of Z also G and
+/// The client has M; the server has C. A filter made of G claims E and F, one made of Z also G and
 /// C: tips themselves are not in a filter.
 fn two_branches() -> Drawn {
     draw(

@@ -445,7 +445,7 @@ fn an_entry_that_the_next_batch_proves_is_taken() {
     assert_eq!(tips(&a), [proof.id()]);
 }
 
-/// Entries that come before their parents are kept by the answerer as well, and what it lacks at
+/// Entries that come before their parents are kept by the server as well, and what it lacks at
 /// the end it says.
 #[test]
 fn the_answerer_keeps_children_until_their_parents_come() {

@@ -224,9 +224,9 @@ fn proofs() {
         clock_ahead_ms: -1,
     };
     let signed = Proving::sign(&key(1), &to, 301, [5; 16], header);
-    let asker = key(1).public();
+    let client = key(1).public();
     let [proof, _] = frames(signed.clone());
-    let golden = format!("0202{asker}{{04*8}}ac02{{05*16}}40");
+    let golden = format!("0202{client}{{04*8}}ac02{{05*16}}40");
     assert_eq!(proof.strip_prefix(&golden).map(str::len), Some(128));
     let [proof, header] = signed.frames();
     let (answering, _) = read_request(proof.clone(), header).expect("a request");
@@ -238,7 +238,7 @@ fn proofs() {
         short(&answer).strip_prefix(&golden).map(str::len),
         Some(128)
     );
-    // Ed25519 signs alike each time, so these bytes pin what is signed.
+    // Ed25519 signs alike each time, so these bytes pin the signed message.
     let pinned = [&proof[proof.len() - 8..], &answer[answer.len() - 8..]].map(hex);
     assert_eq!(pinned, ["efce9125abe94104", "89eb379146f70a03"]);
 }

@@ -104,7 +104,7 @@ fn versions_that_do_not_overlap_are_refused_by_name() {
     }
 }
 
-/// An asker of a later version that still understands this one is answered in this one.
+/// A client of a later version that still understands this one is answered in this one.
 #[test]
 fn versions_that_overlap_are_understood() {
     let newer = RequestHeader {

@@ -5,8 +5,8 @@ use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, PublicKey, Purpose, Role, SecretKey, Signature, SignedEntry, TreeId};
 use eidetica_proto::message::{InviteProof, Join, ListTrees, Request, RequestHeader};
 use eidetica_proto::proof::{
-    Answering, Asker, KnownPeer, NONCES_MAX, NonceMemory, ProofFault, Proving, REQUEST_AGE_MAX_MS,
-    REQUEST_AHEAD_MAX_MS, RequestProof, read_request,
+    Answering, ClientProof, KnownPeer, NONCES_MAX, NonceMemory, ProofFault, Proving,
+    REQUEST_AGE_MAX_MS, REQUEST_AHEAD_MAX_MS, RequestProof, read_request,
 };
 use eidetica_proto::{ErrorCode, WireError};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ impl Server {
         }
     }
 
-    /// Says whom it takes for the asker.
+    /// Says whom it takes for the client.
     fn asked(&mut self, [proof, header]: [Bytes; 2]) -> Result<Option<PublicKey>, ErrorCode> {
         let ask = || {
             let (_, claim) = read_request(proof, header)?;
@@ -69,7 +69,7 @@ fn signed(to: &KnownPeer, now_ms: u64, nonce: u8) -> Proving {
 }
 
 #[test]
-fn a_request_proves_its_asker_once() {
+fn a_request_proves_its_client_once() {
     let mut server = Server::new(2);
     let first = signed(&server.acquaintance(), NOW_MS, 1);
     assert_eq!(server.asked(first.frames()), Ok(Some(key(1).public())));
@@ -238,8 +238,8 @@ fn another_key_is_recognised() {
 }
 
 #[test]
-fn an_asker_goes_by_the_answerers_clock() {
-    for (server_ms, asker_ms) in [(NOW_MS, NOW_MS - 3_600_000), (NOW_MS, NOW_MS + 86_400_000)] {
+fn a_client_goes_by_the_servers_clock() {
+    for (server_ms, client_ms) in [(NOW_MS, NOW_MS - 3_600_000), (NOW_MS, NOW_MS + 86_400_000)] {
         let mut server = Server {
             now_ms: server_ms,
             ..Server::new(2)
@@ -248,8 +248,8 @@ fn an_asker_goes_by_the_answerers_clock() {
         let proof = server
             .answers(&greeting.frames(), b"hello")
             .expect("asked for");
-        let met = greeting.check(&proof, b"hello", asker_ms).expect("proved");
-        let asking = Proving::sign(&key(1), &met, asker_ms + 5, [2; 16], header(1));
+        let met = greeting.check(&proof, b"hello", client_ms).expect("proved");
+        let asking = Proving::sign(&key(1), &met, client_ms + 5, [2; 16], header(1));
         server.now_ms += 5;
         assert_eq!(server.asked(asking.frames()), Ok(Some(key(1).public())));
     }
@@ -258,8 +258,8 @@ fn an_asker_goes_by_the_answerers_clock() {
 #[test]
 fn an_anonymous_request_gets_no_proof() {
     let version = eidetica_proto::PROTOCOL_VERSION;
-    let asker = Asker::Anonymous;
-    let proof = postcard::to_stdvec(&RequestProof { version, asker }).expect("it fits");
+    let client = ClientProof::Anonymous;
+    let proof = postcard::to_stdvec(&RequestProof { version, client }).expect("it fits");
     let frames = [proof.into(), header(1)];
     assert_eq!(Server::new(2).asked(frames.clone()), Ok(None));
     assert_eq!(Server::new(2).answers(&frames, b"yes"), None);
@@ -323,15 +323,15 @@ proptest! {
 /// Every verifier there is against every kind of signature, over the very bytes that it checks.
 #[test]
 fn every_verifier_takes_its_own_kind_of_signature_only() {
-    let (asker, answerer) = (key(1), key(2));
+    let (client, server) = (key(1), key(2));
     let header = header(1);
     let version = eidetica_proto::PROTOCOL_VERSION.to_le_bytes();
     let to = Server::new(2).acquaintance();
-    let asked = Proving::sign(&asker, &to, NOW_MS, [1; 16], header.clone());
+    let asked = Proving::sign(&client, &to, NOW_MS, [1; 16], header.clone());
     let request_message = [
         &version[..],
-        answerer.public().as_bytes(),
-        asker.public().as_bytes(),
+        server.public().as_bytes(),
+        client.public().as_bytes(),
         &EPOCH,
         &NOW_MS.to_le_bytes(),
         &[1; 16],
@@ -340,7 +340,7 @@ fn every_verifier_takes_its_own_kind_of_signature_only() {
     .concat();
     let response_message = [
         &version[..],
-        answerer.public().as_bytes(),
+        server.public().as_bytes(),
         &EPOCH,
         &NOW_MS.to_le_bytes(),
         &(asked.frames()[0].len() as u64).to_le_bytes(),
@@ -357,10 +357,10 @@ fn every_verifier_takes_its_own_kind_of_signature_only() {
     let entry_message = &encoded[..encoded.len() - 64];
 
     for purpose in Purpose::ALL {
-        let signature = asker.sign(purpose, &request_message);
+        let signature = client.sign(purpose, &request_message);
         let version = eidetica_proto::PROTOCOL_VERSION;
         let signed = eidetica_proto::proof::Signed {
-            key: asker.public(),
+            key: client.public(),
             epoch: EPOCH,
             timestamp_ms: NOW_MS,
             nonce: [1; 16],
@@ -368,16 +368,16 @@ fn every_verifier_takes_its_own_kind_of_signature_only() {
         };
         let proof = RequestProof {
             version,
-            asker: Asker::Signed(signed),
+            client: ClientProof::Signed(signed),
         };
         let proof = postcard::to_stdvec(&proof).expect("it fits").into();
         let verdict = Server::new(2).asked([proof, header.clone()]);
         let is_own = purpose == Purpose::Request;
         assert_eq!(verdict.is_ok(), is_own, "{purpose:?} for a request");
 
-        let signature = answerer.sign(purpose, &response_message);
+        let signature = server.sign(purpose, &response_message);
         let proof = eidetica_proto::proof::ResponseProof {
-            key: answerer.public(),
+            key: server.public(),
             epoch: EPOCH,
             now_ms: NOW_MS,
             signature,

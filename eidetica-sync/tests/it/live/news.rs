@@ -154,7 +154,7 @@ async fn a_tree_passes_along_a_long_chain_that_waits_for_it() {
     // For each a comparison and a watch, and what the periodic checks and greetings take.
     let took = network.exchanges() - exchanges;
     assert!(took <= 7 * 6, "{took} exchanges");
-    // From here on watches bring what is new.
+    // From here on watches bring new entries.
     let entry = write(&origin, tree, "two").await;
     let took = until_has(&chain[6], tree, entry).await;
     assert!(took < Duration::from_millis(10), "{took:?}");

@@ -49,7 +49,7 @@ async fn a_check_tells_trees_apart(way: impl Way) {
         (private, tips(&server, private).await),
         (absent, old),
     ];
-    let key = secret("asker");
+    let key = secret("client");
     let outcomes = check(&way, &server, &key, asked.clone()).await;
     let cursor = end_of(&**server.store(), equal);
     let mut expected = vec![

@@ -175,7 +175,7 @@ async fn a_greeting_tells_addresses_that_are_of_use() {
     node.accept_connections().await.expect("a free port");
     let own = node.get_all_server_addresses_async().await;
     let request = header(Request::Hello(Hello {
-        key: secret("asker").public(),
+        key: secret("client").public(),
         versions: (PROTOCOL_VERSION, PROTOCOL_VERSION),
         addresses: vec![],
     }));
@@ -183,7 +183,7 @@ async fn a_greeting_tells_addresses_that_are_of_use() {
     let Ok(Reply::Hello(hello)) = reply(&answer) else {
         panic!("it greets");
     };
-    // The asker is on the same machine, so even this one leads there.
+    // The client is on the same machine, so even this one leads there.
     assert_eq!(hello.addresses, [own[0].1.clone()]);
     node.shutdown().await.expect("nothing is left running");
 }

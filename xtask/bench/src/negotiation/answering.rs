@@ -18,13 +18,13 @@ use xtask_support::figures::quantile_ms;
 use xtask_support::report::{Table, Target, decimals, grouped};
 use xtask_support::{failed, now};
 
-/// Stands for the answerer's log. No cursor is used here.
+/// Stands for the server's log. No cursor is used here.
 const ANY_LOG: LogId = LogId::from_bytes([0; 8]);
 
 /// How many entries the tree has where answers are measured. Signing them takes a minute.
 const SIZES: [u32; 3] = [10_000, 100_000, 1_000_000];
 
-/// Entries that the asker lacks, and those that it wrote itself.
+/// Entries that the client lacks, and those that it wrote itself.
 const MISSING: u32 = 10;
 
 /// Most entries that an answer sends: the missing ones, and a few redundant ones.
@@ -63,7 +63,7 @@ struct Growing {
     entries: u32,
     memory: MemoryStore,
     redb: RedbStore,
-    asker: MemoryStore,
+    client: MemoryStore,
     /// The medians at the smallest size, in µs.
     at_first: BTreeMap<(&'static str, &'static str), f64>,
     table: Table,
@@ -91,7 +91,7 @@ impl Growing {
             entries: 1,
             memory: MemoryStore::new(),
             redb,
-            asker: MemoryStore::new(),
+            client: MemoryStore::new(),
             at_first: BTreeMap::new(),
             table: Table::new("answering a peer that lacks 10 entries", headings),
             targets: targets.map(Target::new),
@@ -101,7 +101,7 @@ impl Growing {
     }
 
     fn stores(&self) -> [&dyn Store; 3] {
-        [&self.memory, &self.redb, &self.asker]
+        [&self.memory, &self.redb, &self.client]
     }
 
     fn append(&self, stores: &[&dyn Store], entries: Vec<VerifiedEntry>) -> Result<(), String> {
@@ -142,8 +142,8 @@ impl Growing {
         Ok(())
     }
 
-    /// Gives the answerers ten entries, at the end of the line and then on the root, and asks for
-    /// them after the asker wrote.
+    /// Gives the servers ten entries, at the end of the line and then on the root, and asks for
+    /// them after the client wrote.
     fn measure(&mut self) -> Result<(), String> {
         const THEIRS: u32 = 1 << 30;
         const OWN: u32 = 1 << 31;
@@ -182,12 +182,12 @@ impl Growing {
 
     /// Returns the median time of an answer from a store, in µs.
     fn answer(&self, name: &str) -> Result<f64, String> {
-        let asked = request(self.tree, &self.asker.snapshot(self.tree).map_err(failed)?)?;
-        let answerer = self.stores()[usize::from(name == "redb")];
+        let asked = request(self.tree, &self.client.snapshot(self.tree).map_err(failed)?)?;
+        let server = self.stores()[usize::from(name == "redb")];
         let mut times = Vec::with_capacity(REPEATS);
         for _ in 0..REPEATS {
             let began = now();
-            let view = answerer.snapshot(self.tree).map_err(failed)?;
+            let view = server.snapshot(self.tree).map_err(failed)?;
             check_access(&*view, None, Role::Read).map_err(failed)?;
             let answer = answer_sync(&*view, ANY_LOG, &asked).map_err(failed)?;
             let selection = answer.entries.ok_or("ten entries are missing")?;

@@ -74,15 +74,15 @@ fn measure(options: &Options, number: usize, world: &World, scene: Scene) -> Res
     let exchange = |pair: u32, are_equal: bool| {
         let place = (number as u64) << 32 | u64::from(pair);
         let mut random = Random::new(Random::new(options.seed).next_u64() ^ place);
-        let [asker, mut answerer] = scene.pairs.draw(world, &mut random);
+        let [client, mut server] = scene.pairs.draw(world, &mut random);
         let mut options = SyncOptions::default();
         if are_equal {
-            answerer.clone_from(&asker);
+            server.clone_from(&client);
             // As the periodic check asks, which mostly finds equal trees.
             options.filter_at_once = false;
         }
         let seed = random.next_u64().to_le_bytes();
-        sync(world, [&asker, &answerer], options, seed)
+        sync(world, [&client, &server], options, seed)
     };
     let wrong = |error: String| format!("{}, {}: {error}", scene.name, scene.variant);
     let diverged = spread(options.pairs, |pair| exchange(pair, false)).map_err(wrong)?;

@@ -8,10 +8,10 @@ use xtask_support::report::{Table, Target, decimals, grouped};
 /// Share of all pairs of one name in which one round trip must bring everything.
 const ONE_ROUND_TRIP_SHARE_MIN: f64 = 0.995;
 
-/// Most round trips until the asker has everything.
+/// Most round trips until the client has everything.
 const ROUND_TRIPS_MAX: u64 = 2;
 
-/// Most bytes of a request by an asker with few tips, and how many are few.
+/// Most bytes of a request by a client with few tips, and how many are few.
 const REQUEST_BYTES_MAX: u64 = 700;
 const FEW_TIPS_MAX: usize = 8;
 
@@ -101,10 +101,10 @@ const CONDITIONS: [Condition; 6] = [
         )
     }),
     (
-        "requests of at most 700 bytes from askers with up to 8 tips",
+        "requests of at most 700 bytes from clients with up to 8 tips",
         |row| {
             let few = |e: &Exchange| {
-                if e.asker_tips <= FEW_TIPS_MAX {
+                if e.client_tips <= FEW_TIPS_MAX {
                     largest_request(e)
                 } else {
                     0

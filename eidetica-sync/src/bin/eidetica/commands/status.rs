@@ -83,7 +83,7 @@ async fn watch(
             Event::StatusChanged { .. } | Event::Stored { .. } | Event::Lagged(_)
         ) {
             tokio::time::sleep(COLLECT).await;
-            // They are part of what is printed next.
+            // They are part of the text printed next.
             while let Some(Some(_)) = events.next().now_or_never() {}
             printed.print(session, node).await?;
         }

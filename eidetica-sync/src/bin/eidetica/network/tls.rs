@@ -18,7 +18,7 @@ const CERTIFICATE_FILE: &str = "tls-cert.pem";
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeTls {
     /// Serves over HTTPS with the certificate chain in this PEM file. Without TLS, anyone on the path
-    /// can read what is sent over HTTP
+    /// can read traffic over HTTP
     #[arg(
         long,
         value_name = "FILE",

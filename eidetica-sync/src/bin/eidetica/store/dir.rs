@@ -86,7 +86,7 @@ impl StoreDir {
         })
     }
 
-    /// Opens the store, and creates what is missing.
+    /// Opens the store, and creates missing parts.
     pub(crate) fn open_or_create(&self) -> Result<Opened> {
         create_private_folder(&self.path)
             .context(format!(

@@ -172,7 +172,7 @@ pub(crate) struct Start {
 impl Start {
     /// Finds the commits of HEAD, the branches and the tags, or of the refs with these names.
     ///
-    /// In other refs, tools keep what was removed from the branches and what is private.
+    /// In other refs, tools keep what was removed from the branches and private work.
     pub(crate) fn find(repo: &Path, names: &[String]) -> Result<Self> {
         let mut ids = Vec::new();
         for name in names {
