@@ -84,6 +84,37 @@ fn a_tree_is_made_written_and_read() {
 }
 
 #[test]
+fn a_lost_database_is_not_a_new_store() {
+    let place = Place::new();
+    let key = place.line("a", &["init"]);
+    let database = place.path("a").join("eidetica.redb");
+    for empty in [false, true] {
+        let tree = place.line("a", &["new", "notes"]);
+        match empty {
+            true => fs::write(&database, "").expect("room"),
+            false => fs::remove_file(&database).expect("there"),
+        }
+        for args in [&["ls"][..], &["verify", "--all"], &["new", "b"], &["init"]] {
+            let said = refusal(&place.run("a", args), 1);
+            assert!(
+                said.contains("database is missing") && said.contains("init --new"),
+                "{said}"
+            );
+        }
+        assert_eq!(place.line("a", &["init", "--new"]), key, "the key stays");
+        assert!(place.lines("a", &["ls"]).is_empty());
+        assert!(refusal(&place.run("a", &["tips", &tree]), 1).contains("no tree"));
+    }
+    let tree = place.line("a", &["new", "notes"]);
+    place.line("a", &["init", "--new"]);
+    assert_eq!(
+        place.lines("a", &["tips", "notes"]),
+        [tree],
+        "nothing was lost"
+    );
+}
+
+#[test]
 fn only_the_owner_can_read_the_key() {
     let place = Place::new();
     let public = place.line("a", &["init"]);

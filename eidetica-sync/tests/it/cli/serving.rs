@@ -8,6 +8,25 @@ use std::process::Stdio;
 
 use super::place::{Place, hear, lines, refusal};
 
+/// A socket's path has about 100 bytes at most, a store's path has not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_takes_commands_on_a_store_with_a_long_path() {
+    let place = Place::new();
+    let store = "long".repeat(40);
+    place.line(&store, &["new", "notes"]);
+    let server = place.serve(&store);
+    let entry = place.line(&store, &["append", "notes", "one"]);
+    assert_eq!(place.lines(&store, &["tips", "notes"]), [entry]);
+    assert!(
+        place
+            .line(&store, &["invite", "notes"])
+            .starts_with("eidetica:")
+    );
+    server.stop();
+    place.line(&store, &["append", "notes", "two"]);
+}
+
 #[test]
 fn commands_are_carried_out_by_the_server() {
     let place = Place::new();
@@ -187,21 +206,22 @@ fn a_command_that_reads_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn where_a_socket_does_not_fit_the_server_goes_without() {
+fn where_a_socket_cannot_be_made_the_server_goes_without() {
     let place = Place::new();
-    let store = "deep/".repeat(30);
-    place.line(&store, &["new", "notes"]);
-    let (server, mut heard) = place.serve_heard(&store);
+    let store = "a";
+    place.line(store, &["new", "notes"]);
+    fs::write(place.path("a").join("control"), "not a folder").expect("room");
+    let (server, mut heard) = place.serve_heard(store);
     hear(&mut heard, "must wait until the server ends");
-    let said = refusal(&place.run(&store, &["append", "notes", "no"]), 1);
+    let said = refusal(&place.run(store, &["append", "notes", "no"]), 1);
     assert!(said.contains("is open already"), "{said}");
     assert!(
         said.contains(&format!("process {}", server.child.id())),
         "{said}"
     );
-    assert_eq!(place.line(&store, &["ticket", "notes"]), server.tickets[0]);
+    assert_eq!(place.line(store, &["ticket", "notes"]), server.tickets[0]);
     server.stop();
-    place.line(&store, &["append", "notes", "yes"]);
+    place.line(store, &["append", "notes", "yes"]);
 }
 
 #[test]

@@ -58,10 +58,17 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// Begins again with an empty database where the store's own was lost; the key stays
+    #[arg(long)]
+    pub(crate) new: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates the store and this device's key, and prints the public key
-    Init,
+    Init(Init),
     /// Creates a tree and prints its id
     New(New),
     /// Creates a tree from other data

@@ -24,7 +24,7 @@ use crate::output::failure::{Failure, Result};
 /// Carries out a command, in its own process or in the server's.
 pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> {
     match command {
-        Command::Init => trees::init(session),
+        Command::Init(args) => trees::init(session, &args),
         Command::New(args) => trees::new(session, args).await,
         Command::Import(Import::Git(args)) => import::git(session, args).await,
         Command::Import(Import::Dag(args)) => import::dag::run(session, args).await,

@@ -61,6 +61,14 @@ impl Session {
         }
     }
 
+    /// Opens the store, and creates it if needed, even where its database was lost.
+    pub(crate) fn open_or_begin_again(&self) -> Result<Opened> {
+        match &self.server {
+            Some(opened) => Ok(opened.clone()),
+            None => self.dir.open_or_begin_again(),
+        }
+    }
+
     /// Returns the server's open store, or `None` outside the server.
     pub(crate) fn server(&self) -> Option<&Opened> {
         self.server.as_ref()

@@ -3,14 +3,17 @@
 use eidetica_sync::dag::{AccessChange, Subject, tip_ids};
 use serde_json::json;
 
-use crate::args::{Anyone, Ls, New};
+use crate::args::{Anyone, Init, Ls, New};
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Result};
 use crate::output::text::one_line;
 use crate::store::trees::{find, info};
 
-pub(crate) fn init(session: &Session) -> Result<()> {
-    let opened = session.open_or_create()?;
+pub(crate) fn init(session: &Session, args: &Init) -> Result<()> {
+    let opened = match args.new {
+        true => session.open_or_begin_again()?,
+        false => session.open_or_create()?,
+    };
     let mut out = session.console.out();
     out.line(format_args!("key {}", opened.key.public()))?;
     out.flush()

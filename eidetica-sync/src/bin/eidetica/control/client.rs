@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use super::{Answer, Order, Request, read, write};
+use super::{Answer, Order, Request, read, with_short_path, write};
 use crate::args::{Command, Input};
 use crate::commands::append;
 use crate::output::console::{self, Console};
@@ -26,7 +26,7 @@ const INPUT_BYTES: usize = 256 << 10;
 /// Hands the command to the server on this store, and returns its exit code; `None` if no server
 /// listens.
 pub(crate) fn run(dir: &StoreDir, command: &Command) -> Option<Result<u8>> {
-    let stream = UnixStream::connect(dir.control_socket()).ok()?;
+    let stream = with_short_path(&dir.control_socket(), UnixStream::connect).ok()?;
     Some(converse(stream, command))
 }
 

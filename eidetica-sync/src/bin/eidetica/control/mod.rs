@@ -5,7 +5,13 @@
 //! the store's key.
 #![cfg_attr(not(unix), allow(dead_code))]
 
+#[cfg(unix)]
+use std::fs::File;
 use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::os::fd::AsRawFd;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,6 +24,32 @@ pub(crate) mod server;
 /// The largest message in bytes: all arguments of a command, of which systems allow about two
 /// megabytes. All other messages are far smaller.
 const MESSAGE_BYTES_MAX: u32 = 4 << 20;
+
+/// The longest path of a socket in bytes that every system takes.
+#[cfg(unix)]
+const SOCKET_PATH_MAX: usize = 100;
+
+/// Calls `f` with a path to this socket that is short enough for the system. On Linux, any folder has
+/// a short path as long as it is open. The socket stays in the store's folder, which keeps others out.
+///
+/// # Errors
+///
+/// Those of `f`, and of opening the folder. Other systems than Linux refuse a long path.
+#[cfg(unix)]
+fn with_short_path<T>(socket: &Path, f: impl FnOnce(PathBuf) -> io::Result<T>) -> io::Result<T> {
+    let is_short = socket.as_os_str().len() <= SOCKET_PATH_MAX;
+    let (false, true, Some(folder), Some(name)) = (
+        is_short,
+        cfg!(target_os = "linux"),
+        socket.parent(),
+        socket.file_name(),
+    ) else {
+        return f(socket.to_owned());
+    };
+    let folder = File::open(folder)?;
+    let number = folder.as_raw_fd().to_string();
+    f(Path::new("/proc/self/fd").join(number).join(name))
+}
 
 /// A message from the client.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Answer, Order, Request, read, write};
+use super::{Answer, Order, Request, read, with_short_path, write};
 use crate::args::Args;
 use crate::commands::session::Session;
 use crate::output::console::Console;
@@ -75,7 +75,7 @@ impl Control {
             Err(error) => return Err(error),
         }
         Ok(Self {
-            listener: UnixListener::bind(&socket)?,
+            listener: with_short_path(&socket, UnixListener::bind)?,
             socket,
             free: Arc::new(Semaphore::new(COMMANDS_MAX as usize)),
             open: Arc::default(),

@@ -123,6 +123,14 @@ impl StoreDir {
         })
     }
 
+    /// Opens the store, and creates missing parts, even a database that was lost. The key stays.
+    pub(crate) fn open_or_begin_again(&self) -> Result<Opened> {
+        if self.lost_database()?.is_some() {
+            self.open_or_create_database()?;
+        }
+        self.open_or_create()
+    }
+
     /// Returns the device's public key without opening the store.
     pub(crate) fn public_key(&self) -> Result<PublicKey> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
@@ -169,7 +177,43 @@ impl StoreDir {
             .hint("create one with `eidetica init`, `new` or `join`, or name another with --store")
     }
 
+    /// Opens the database, and creates it unless a key shows that there was one.
     fn open_database(&self) -> Result<Arc<dyn Store>> {
+        match self.lost_database()? {
+            None => self.open_or_create_database(),
+            Some(failure) => Err(failure
+                .hint(
+                    "restore the file from a backup; or begin again with `eidetica init --new` and \
+                     fetch the trees from peers",
+                )
+                .into()),
+        }
+    }
+
+    /// Tells whether the database was lost. It is created before the key, so a key without a database
+    /// is not a new store: a failed disk, an incomplete copy or another program removed the trees.
+    fn lost_database(&self) -> Result<Option<Failure>> {
+        if !self.file(KEY_FILE).exists() {
+            return Ok(None);
+        }
+        let file = self.file(DATABASE_FILE);
+        let fault = match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() == 0 => "is empty",
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
+            Err(error) => {
+                let text = format!("could not read {}", file.display());
+                return Err(Failure::new(text).caused_by(error).into());
+            }
+        };
+        let text = format!(
+            "the store's database is missing: {} {fault}, but its key is there",
+            file.display()
+        );
+        Ok(Some(Failure::new(text)))
+    }
+
+    fn open_or_create_database(&self) -> Result<Arc<dyn Store>> {
         let file = self.file(DATABASE_FILE);
         let store = RedbStore::builder()
             .cache_bytes(CACHE_BYTES)
