@@ -106,12 +106,19 @@ pub fn rows() -> Vec<Row> {
     ));
 
     let has_deny = output(workspace::cargo().args(["deny", "--version"])).is_ok();
+    // It reads the crates of every platform; a build downloads those of its own platform only.
+    let mut metadata = workspace::cargo();
+    metadata.args(["metadata", "--locked", "--offline", "--format-version", "1"]);
+    let has_crates = output(&mut metadata).is_ok();
     // Only from a copy that is there: the matrix must not depend on the network.
     let has_advisories = env::home_dir().is_some_and(|it| it.join(".cargo/advisory-dbs").is_dir());
     for row in &mut rows {
         row.skipped = match row.name.as_str() {
             "dependencies" | "advisories" if !has_deny => {
                 Some("cargo-deny is not installed; run `cargo install --locked cargo-deny`")
+            }
+            "dependencies" | "advisories" if !has_crates => {
+                Some("crates of other platforms are not here; run `cargo fetch --locked`")
             }
             "advisories" if !has_advisories => Some("no local copy; run `cargo deny fetch`"),
             "wasm" if !workspace::has_target(WASM) => {
