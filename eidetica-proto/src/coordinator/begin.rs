@@ -90,6 +90,7 @@ impl Coordinator {
             if probe {
                 of_peer.full_check = true;
                 of_peer.full_after = None;
+                of_peer.heard_in_probe = false;
             }
             if of_peer.full_check || of_peer.absent_check {
                 of_peer.absent_check_ms = Some(now_ms);
@@ -210,7 +211,12 @@ impl Coordinator {
         }
         if let Some(of_peer) = self.peer_mut(peer) {
             of_peer.stuck = true;
+            let heard = of_peer.reach == Reach::Probing(id) && of_peer.heard_in_probe;
             self.queue(peer);
+            // The peer is there, and the probe was sent to where it is not.
+            if heard {
+                self.note_heard(peer);
+            }
         }
         // Not more than half of the places: the one that has been mute for longest makes room.
         if self.mute_in_order.len() > self.slow_max()

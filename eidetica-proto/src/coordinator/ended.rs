@@ -3,9 +3,9 @@
 use eidetica_dag::TreeId;
 
 use super::{
-    ABSENT_WAITS, Action, Coordinator, ExchangeId, Need, Next, Outcome, PeerCursor, PeerId,
-    REFUSED_WAITS, RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, Reach, RefusedReason, State, Timer,
-    UnreachableReason, Wanted, What,
+    ABSENT_WAITS, Action, Coordinator, ExchangeId, HEARD_SPACING_MS, Need, Next, Outcome,
+    PeerCursor, PeerId, REFUSED_WAITS, RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, Reach,
+    RefusedReason, State, Timer, UnreachableReason, Wanted, What,
 };
 
 impl Coordinator {
@@ -134,7 +134,14 @@ impl Coordinator {
         of_peer.failures = of_peer.failures.saturating_add(1);
         of_peer.failed_before = newest;
         let wait_ms = policy.wait_ms(of_peer.failures, &mut self.jitter);
-        let next_ms = self.now_ms.saturating_add(wait_ms);
+        let mut next_ms = self.now_ms.saturating_add(wait_ms);
+        // It came back while the probe was under way.
+        if std::mem::take(&mut of_peer.heard_in_probe) {
+            let spaced_ms = of_peer
+                .heard_ms
+                .map_or(0, |at_ms| at_ms.saturating_add(HEARD_SPACING_MS));
+            next_ms = next_ms.min(self.now_ms.max(spaced_ms));
+        }
         of_peer.reach = Reach::Unreachable { reason, next_ms };
         of_peer.full_check = true;
         of_peer.full_after = None;

@@ -227,6 +227,11 @@ impl Coordinator {
 
     pub(super) fn note_heard(&mut self, peer: PeerId) {
         let now_ms = self.now_ms;
+        let is_mute = |id| self.running.get(&id).is_some_and(|it| it.mute);
+        let hangs = match self.peers.get(&peer).map(|it| it.reach) {
+            Some(Reach::Probing(probe)) => is_mute(probe),
+            _ => false,
+        };
         let Some(of_peer) = self.peer_mut(peer) else {
             return;
         };
@@ -234,7 +239,11 @@ impl Coordinator {
             Reach::Unreachable { .. } => true,
             // It is there and an exchange hangs: a probe beside it tells whether it still matters.
             Reach::Proven => of_peer.stuck,
-            Reach::Unproven | Reach::Probing(_) => false,
+            Reach::Probing(_) => {
+                of_peer.heard_in_probe = true;
+                hangs
+            }
+            Reach::Unproven => false,
         };
         if !waits {
             return;

@@ -111,6 +111,7 @@ mod action;
 mod begin;
 mod checked;
 mod ended;
+mod greeter;
 mod index;
 mod inputs;
 mod lane;
@@ -133,6 +134,7 @@ pub use action::{
     Action, CURSOR_BYTES_MAX, CheckAnswer, ExchangeId, InboundWatch, LaneStatus, Outcome,
     PeerCursor, PeerId, RefusedReason, UnreachableReason,
 };
+pub use greeter::{GREETED_MAX, GREETING_TIMEOUT_MS, Greeter};
 use lane::{Lane, Need, State, Tree};
 use options::{
     ABSENT_SPACING_MS, ABSENT_WAITS, CATCH_UP_SPACING_MS, HEARD_SPACING_MS, REFUSED_WAITS,

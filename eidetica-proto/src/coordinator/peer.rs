@@ -38,6 +38,9 @@ pub(super) struct Peer {
     pub(super) failed_before: ExchangeId,
     /// When a probe was last made after a failure.
     pub(super) heard_ms: Option<u64>,
+    /// It was heard from while the probe that runs was under way: if the probe fails, another one
+    /// is worth more than a wait.
+    pub(super) heard_in_probe: bool,
     pub(super) paused: bool,
     /// How many exchanges it lets run at a time, as far as is known.
     pub(super) places: usize,
@@ -83,6 +86,7 @@ impl Peer {
             failures: 0,
             failed_before: ExchangeId(0),
             heard_ms: None,
+            heard_in_probe: false,
             paused: false,
             places,
             running: BTreeSet::new(),

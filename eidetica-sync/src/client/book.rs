@@ -1,5 +1,6 @@
 //! The peer book of a node, kept in the metadata of its store.
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER;
@@ -114,6 +115,20 @@ impl Book {
         let book = self.lock();
         let peers = book.peers();
         peers.map(|(peer, known)| (*peer, known.clone())).collect()
+    }
+
+    /// Returns peers with addresses, those reached most recently first, at most this many.
+    pub(crate) fn latest_reached(&self, most: usize) -> Vec<PeerId> {
+        let book = self.lock();
+        let reached = book.peers().filter_map(|(peer, known)| {
+            let addresses = known.addresses().iter();
+            let last_ms = addresses.map(|it| it.last_success_ms).max()?;
+            Some((Reverse(last_ms), *peer))
+        });
+        let mut reached: Vec<_> = reached.collect();
+        reached.sort_unstable();
+        reached.truncate(most);
+        reached.into_iter().map(|(_, peer)| peer).collect()
     }
 
     /// Forgets an address of a peer. Tells whether it was known.

@@ -132,9 +132,22 @@ impl Dialer {
     pub(crate) async fn announce(&self, peer: PeerId) {
         let own = self.manager.get_all_server_addresses_async().await;
         let own: Vec<Address> = own.into_iter().map(|(_, address)| address).collect();
-        if own.is_empty() || !self.is_to_announce(peer, &own) {
-            return;
+        if !own.is_empty() && self.is_to_announce(peer, &own) {
+            self.tell(peer, own).await;
         }
+    }
+
+    /// Tells a peer where this node can be reached, whether it was told or not. Returns whether the
+    /// peer answers.
+    pub(crate) async fn announce_again(&self, peer: PeerId) -> bool {
+        let own = self.manager.get_all_server_addresses_async().await;
+        let own: Vec<Address> = own.into_iter().map(|(_, address)| address).collect();
+        self.is_to_announce(peer, &own);
+        self.tell(peer, own).await
+    }
+
+    /// Tells a peer these addresses of this node, and learns its own.
+    async fn tell(&self, peer: PeerId, own: Vec<Address>) -> bool {
         let is_near = self.book.addresses(&peer).first().map(reach) == Some(Reach::SameMachine);
         let place = match is_near {
             true => Place::SameMachine,
@@ -158,8 +171,10 @@ impl Dialer {
             Err(error) => {
                 tracing::debug!(%peer, %error, "could not tell this node's addresses");
                 lock(&self.announced).to.remove(&peer);
+                return false;
             }
         }
+        true
     }
 
     /// Notes that these addresses are sent to the peer. Returns whether they have not been sent yet.

@@ -13,11 +13,13 @@
 //! | [`follows`] | follows that survive a restart |
 //! | [`callers`] | peers that made contact and are not followed yet |
 //! | [`follow_back`] | follows them |
+//! | [`greetings`] | greets peers after an absence |
 
 pub(crate) mod by_hand;
 mod callers;
 mod follow_back;
 pub(crate) mod follows;
+mod greetings;
 mod outcome;
 pub(crate) mod shared;
 mod tasks;
@@ -91,6 +93,13 @@ impl Engine {
                     None
                 });
             }
+            for peer in next.greetings {
+                let shared = shared.clone();
+                self.jobs.spawn(async move {
+                    shared.greet(peer).await;
+                    None
+                });
+            }
             while let Some(ended) = self.jobs.try_join_next() {
                 self.reap(ended);
             }
@@ -104,6 +113,7 @@ impl Engine {
             tokio::select! {
                 () = shared.changed() => {}
                 () = shared.network_changed.notified() => self.note_network_changed(),
+                () = shared.serving.notified() => self.note_back(),
                 job = queue.recv() => match job {
                     Some(job) => {
                         let shared = shared.clone();
@@ -130,6 +140,16 @@ impl Engine {
         self.jobs.spawn(async move {
             shared.dialer.manager.network_changed().await;
             shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+            shared.note_back().await;
+            None
+        });
+    }
+
+    /// Has the peers greeted that may wait for this node.
+    fn note_back(&mut self) {
+        let shared = self.shared.clone();
+        self.jobs.spawn(async move {
+            shared.note_back().await;
             None
         });
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::TreeId;
 use eidetica_proto::Coordinator;
 use eidetica_proto::coordinator::{
-    Action, CheckAnswer, ExchangeId, Options, Origin, Outcome, PeerId,
+    Action, CheckAnswer, ExchangeId, Greeter, Options, Origin, Outcome, PeerId,
 };
 use eidetica_proto::peer_book::AddressOrigin;
 use eidetica_proto::transport::Discovered;
@@ -48,11 +48,14 @@ pub(crate) struct Shared {
     wake: Notify,
     /// A program says that the network has changed.
     pub(crate) network_changed: Notify,
+    /// The node has begun to serve.
+    pub(crate) serving: Notify,
 }
 
 /// The coordinator, and what it does not keep.
 pub(crate) struct Core {
     pub(crate) coordinator: Coordinator,
+    pub(super) greeter: Greeter,
     failures: BTreeMap<(PeerId, Option<TreeId>), Failure>,
     waiters: BTreeMap<(PeerId, TreeId), Vec<Waiter>>,
     pub(super) callers: Callers,
@@ -104,6 +107,8 @@ pub(super) struct Next {
     pub(super) replaced: Vec<ExchangeId>,
     /// Callers to follow.
     pub(super) callers: Vec<(PeerId, TreeId)>,
+    /// Peers to greet.
+    pub(super) greetings: Vec<PeerId>,
     /// There is more to do at once.
     pub(super) is_more: bool,
     pub(super) wake_ms: Option<u64>,
@@ -128,6 +133,7 @@ impl Shared {
             began: Instant::now(),
             core: Mutex::new(Core {
                 coordinator: Coordinator::new(options, seed),
+                greeter: Greeter::default(),
                 failures: BTreeMap::new(),
                 waiters: BTreeMap::new(),
                 callers: Callers::default(),
@@ -137,6 +143,7 @@ impl Shared {
             }),
             wake: Notify::new(),
             network_changed: Notify::new(),
+            serving: Notify::new(),
         }
     }
 
@@ -222,7 +229,8 @@ impl Shared {
                 actions,
                 replaced: std::mem::take(&mut core.replaced),
                 callers: core.callers.poll_ready(),
-                wake_ms: core.coordinator.poll_wake(),
+                greetings: core.poll_greetings(now_ms),
+                wake_ms: core.poll_wake(),
             }
         })
     }
@@ -284,6 +292,11 @@ fn began(action: &Action) -> Option<ExchangeId> {
 }
 
 impl Core {
+    fn poll_wake(&self) -> Option<u64> {
+        let wakes = [self.coordinator.poll_wake(), self.greeter.poll_wake()];
+        wakes.into_iter().flatten().min()
+    }
+
     /// Hands over what was stored and heard since the last call.
     fn take_facts(&mut self, facts: Facts, now_ms: u64) {
         let coordinator = &mut self.coordinator;

@@ -60,6 +60,40 @@ fn contact_from_a_peer_ends_its_backoff() {
     assert_eq!(sim.delivered[&(1, entry)] - before_ms, 20);
 }
 
+/// A probe that was sent to where the peer is not any more says nothing about where it is.
+#[test]
+fn contact_during_a_probe_that_hangs_or_fails_leads_to_another_one() {
+    let mut sim = with(1..2, 0..1);
+    sim.at(1).mode = Mode::Suspended;
+    let entry = sim.write(0);
+    sim.run_for(900_000);
+    // Comes back while a probe of the time before hangs.
+    while sim.under_way() == 0 {
+        sim.run_for(1_000);
+    }
+    sim.at(1).mode = Mode::Up;
+    let before_ms = sim.now_ms;
+    sim.coordinator.handle_heard(peer(1), before_ms);
+    sim.run_for(2_500);
+    let took_ms = sim.delivered[&(1, entry)] - before_ms;
+    assert!(took_ms <= MUTE_AFTER_MS + 30, "{took_ms}");
+
+    // Comes back while a probe is about to fail.
+    let mut sim = with(1..2, 0..1);
+    sim.at(1).mode = Mode::Down;
+    let entry = sim.write(0);
+    sim.run_for(900_000);
+    sim.coordinator.handle_retry_now(peer(1), None, sim.now_ms);
+    sim.run_for(0);
+    assert_eq!(sim.under_way(), 1);
+    sim.at(1).mode = Mode::Up;
+    let before_ms = sim.now_ms;
+    sim.coordinator.handle_heard(peer(1), before_ms);
+    sim.run_for(2_500);
+    let took_ms = sim.delivered[&(1, entry)] - before_ms;
+    assert!(took_ms <= HEARD_SPACING_MS + 30, "{took_ms}");
+}
+
 #[test]
 fn contact_from_a_peer_that_cannot_be_reached_costs_a_probe_a_second() {
     let mut sim = with(1..2, 0..1);

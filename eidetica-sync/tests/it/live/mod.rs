@@ -5,6 +5,7 @@ mod failures;
 mod following;
 mod news;
 mod quiet;
+mod returning;
 
 use std::time::Duration;
 
