@@ -68,6 +68,13 @@ pub enum Event {
         /// The tree, or `None` for all trees that are followed there.
         tree: Option<TreeId>,
     },
+    /// A secret key is in use on two machines at once, such as by a copied store: this node's own, or
+    /// that of a peer. Entries of both carry one name, and access cannot tell them apart. Reported
+    /// again if it is still so after an hour without a sign of it.
+    DuplicateKey {
+        /// The key.
+        key: PublicKey,
+    },
     /// The listener was too slow and has missed this many events.
     Lagged(u64),
 }
@@ -146,6 +153,10 @@ impl Publisher {
 
     pub(crate) fn join_requested(&self, tree: TreeId, key: PublicKey, role: Role) {
         self.publish(Event::JoinRequested { tree, key, role });
+    }
+
+    pub(crate) fn duplicate_key(&self, key: PublicKey) {
+        self.publish(Event::DuplicateKey { key });
     }
 
     pub(crate) fn status_changed(&self, peer: PublicKey, tree: Option<TreeId>) {

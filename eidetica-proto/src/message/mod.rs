@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::error::PeerFault;
+use crate::proof::Epoch;
 
 pub use limits::{
     ADDRESSES_MAX, CHECKED_TREES_MAX, NOTE_BYTES_MAX, TREES_MAX, WANTS_MAX, WATCHED_TREES_MAX,
@@ -60,6 +61,14 @@ pub struct Hello {
     pub versions: (u16, u16),
     /// Where the node can be reached; at most [`ADDRESSES_MAX`].
     pub addresses: Vec<Address>,
+}
+
+/// Which start of a node speaks, so that a key that is alive on two machines is noticed: see
+/// [`Duplicates`](crate::peers::Duplicates). The connection proves the key, or [`crate::proof`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alive {
+    /// The node's epoch.
+    pub epoch: Epoch,
 }
 
 /// Writes a frame: some numbers, a kind, and the body that ends with the frame.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::growing::{growing_enum, take};
 use super::{
-    ADDRESSES_MAX, CHECKED_TREES_MAX, Capabilities, Hello, NOTE_BYTES_MAX, WANTS_MAX,
+    ADDRESSES_MAX, Alive, CHECKED_TREES_MAX, Capabilities, Hello, NOTE_BYTES_MAX, WANTS_MAX,
     WATCHED_TREES_MAX, frame, list_fault,
 };
 use crate::cursor::Cursor;
@@ -50,6 +50,8 @@ growing_enum! {
         6 => CheckTrees(CheckTrees),
         /// Swaps the addresses of peers that share a tree.
         7 => Peers(Peers),
+        /// Says which start of the client makes the request, and asks the same.
+        8 => Alive(Alive),
     }
 }
 
@@ -252,7 +254,7 @@ impl Request {
                 let is_ascending = peers.records.is_sorted_by(|a, b| a.key() < b.key());
                 ascending("records", is_ascending)
             }
-            Self::ListTrees(_) | Self::SendEntries(_) | Self::Unknown(_) => Ok(()),
+            Self::ListTrees(_) | Self::SendEntries(_) | Self::Alive(_) | Self::Unknown(_) => Ok(()),
         }
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::growing::{growing_enum, read, take, write};
 use super::{
-    ADDRESSES_MAX, CHECKED_TREES_MAX, Capabilities, Hello, TREES_MAX, WANTS_MAX, check_ids, frame,
+    ADDRESSES_MAX, Alive, CHECKED_TREES_MAX, Capabilities, Hello, TREES_MAX, WANTS_MAX, check_ids,
+    frame,
 };
 use crate::PROTOCOL_VERSION;
 use crate::cursor::Cursor;
@@ -49,6 +50,8 @@ growing_enum! {
         7 => Checked(Checked),
         /// Answers [`Request::Peers`](super::Request::Peers), ascending by key.
         8 => Peers(Vec<AddressRecord>),
+        /// Answers [`Request::Alive`](super::Request::Alive).
+        9 => Alive(Alive),
     }
 }
 
@@ -198,7 +201,9 @@ impl Reply {
                 let is_ascending = records.is_sorted_by(|a, b| a.key() < b.key());
                 ascending("records are not strictly ascending", is_ascending)
             }
-            Self::Sync(_) | Self::Join(_) | Self::Watching | Self::Unknown(_) => Ok(()),
+            Self::Sync(_) | Self::Join(_) | Self::Watching | Self::Alive(_) | Self::Unknown(_) => {
+                Ok(())
+            }
         }
     }
 }

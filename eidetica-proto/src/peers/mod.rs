@@ -6,6 +6,7 @@
 //! its signer leaves out addresses that are of no use to others.
 
 mod book;
+mod duplicate;
 mod reach;
 
 use eidetica_dag::{PublicKey, Purpose, SecretKey, Signature};
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 
 pub use book::{ReadAccess, RecordBook};
+pub use duplicate::{
+    ALIVE_DELAY_MAX_MS, ALIVE_INTERVAL_MS, DUPLICATE_KEPT_MS, Duplicates, Sighting,
+};
 pub use reach::{Place, Reach, reach};
 
 /// Most records of one tree. More peers than that need not be known to find one.

@@ -25,6 +25,9 @@ impl Shared {
         let answered = tokio::time::timeout(timeout, greeting).await;
         let answered = answered.unwrap_or(false);
         self.input(|core, now_ms| core.greeter.handle_greeted(peer, answered, now_ms));
+        if answered {
+            self.ask_alive(peer).await;
+        }
     }
 }
 

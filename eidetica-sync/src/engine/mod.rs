@@ -14,9 +14,11 @@
 //! | [`callers`] | peers that made contact and are not followed yet |
 //! | [`follow_back`] | follows them |
 //! | [`greetings`] | greets peers after an absence |
+//! | [`copies`] | notices keys that are alive on two machines |
 
 pub(crate) mod by_hand;
 mod callers;
+mod copies;
 mod follow_back;
 pub(crate) mod follows;
 mod greetings;

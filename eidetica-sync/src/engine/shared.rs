@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::TreeId;
+use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::Coordinator;
 use eidetica_proto::coordinator::{
     Action, CheckAnswer, ExchangeId, Greeter, Options, Origin, Outcome, PeerId,
 };
 use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::peers::{Duplicates, Sighting};
+use eidetica_proto::proof::Epoch;
 use eidetica_proto::transport::Discovered;
 use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, oneshot};
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) news: News,
     pub(crate) random: Random,
     pub(crate) following: Following,
+    /// Which start of the node this is.
+    pub(super) epoch: Epoch,
     /// The zero of the coordinator's clock.
     began: Instant,
     core: Mutex<Core>,
@@ -56,6 +60,7 @@ pub(crate) struct Shared {
 pub(crate) struct Core {
     pub(crate) coordinator: Coordinator,
     pub(super) greeter: Greeter,
+    pub(super) duplicates: Duplicates,
     failures: BTreeMap<(PeerId, Option<TreeId>), Failure>,
     waiters: BTreeMap<(PeerId, TreeId), Vec<Waiter>>,
     pub(super) callers: Callers,
@@ -122,6 +127,7 @@ impl Shared {
         random: Random,
         options: Options,
         following: Following,
+        (key, epoch): (PublicKey, Epoch),
     ) -> Self {
         let seed = u64::from_le_bytes(random.bytes());
         Self {
@@ -130,10 +136,12 @@ impl Shared {
             news,
             random,
             following,
+            epoch,
             began: Instant::now(),
             core: Mutex::new(Core {
                 coordinator: Coordinator::new(options, seed),
                 greeter: Greeter::default(),
+                duplicates: Duplicates::new(key, epoch, 0),
                 failures: BTreeMap::new(),
                 waiters: BTreeMap::new(),
                 callers: Callers::default(),
@@ -159,6 +167,10 @@ impl Shared {
     pub(crate) fn wall_ms(&self, at_ms: u64) -> u64 {
         let now_ms = self.now_ms();
         (wall_clock_ms().saturating_add(at_ms)).saturating_sub(now_ms)
+    }
+
+    fn ms_at(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.began).as_millis() as u64
     }
 
     pub(super) fn at(&self, at_ms: u64) -> Instant {
@@ -190,6 +202,10 @@ impl Shared {
                     core.callers.handle_heard_about(*peer, *tree, is_known);
                 }
             }
+        }
+        for ((peer, epoch), at) in std::mem::take(&mut facts.alive) {
+            let seen = Sighting::of_request(self.ms_at(at));
+            self.note_alive(&mut core, peer, epoch, seen);
         }
         core.take_facts(facts, now_ms);
         look(&mut core, now_ms)

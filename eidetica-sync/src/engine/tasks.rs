@@ -73,6 +73,7 @@ impl Exchange {
             }
         }
         self.shared.dialer.announce(self.peer).await;
+        self.shared.ask_alive(self.peer).await;
         Ok(Outcome::Checked(answers))
     }
 

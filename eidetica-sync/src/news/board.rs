@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::Address;
 use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::proof::Epoch;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Most ranges in one slot that are remembered as brought by a peer. What exceeds it counts as of
 /// unknown origin, so a peer may be sent back what it brought.
@@ -43,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) heard_about: BTreeSet<(PublicKey, TreeId)>,
     /// Addresses of peers that were learned, and how.
     pub(crate) learned: BTreeMap<(PublicKey, Address), AddressOrigin>,
+    /// Peers that said which start of theirs is alive, and when they last did.
+    pub(crate) alive: BTreeMap<(PublicKey, Epoch), Instant>,
     /// The engine has ended.
     is_closed: bool,
 }
@@ -140,6 +144,14 @@ impl Board {
             let room = HEARD_MAX.saturating_sub(facts.heard_about.len());
             let trees = trees.into_iter().take(room);
             facts.heard_about.extend(trees.map(|tree| (peer, tree)));
+        });
+    }
+
+    pub(super) fn alive(&self, peer: PublicKey, epoch: Epoch) {
+        self.add(|facts| {
+            if facts.alive.len() < HEARD_MAX {
+                facts.alive.insert((peer, epoch), Instant::now());
+            }
         });
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::{PublicKey, TreeId};
 use eidetica_proto::Address;
 use eidetica_proto::peer_book::AddressOrigin;
+use eidetica_proto::proof::Epoch;
 
 use super::board::Board;
 
@@ -76,6 +77,11 @@ impl InboundWatches {
     /// Tells that a peer asked about trees.
     pub(crate) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
         self.board.heard_about(peer, trees);
+    }
+
+    /// Tells that a peer said which start of it is alive.
+    pub(crate) fn alive(&self, peer: PublicKey, epoch: Epoch) {
+        self.board.alive(peer, epoch);
     }
 
     /// Tells an address of a peer: one that it said itself, or one in a record that it signed.

@@ -122,9 +122,10 @@ impl NodeBuilder {
         let membership = Arc::new(membership);
         let records = Records::new(store.clone(), key.clone(), news.clone());
         let records = Arc::new(records);
+        let epoch = random.bytes();
         let service = Arc::new(Server {
             store: store.clone(),
-            auth: Arc::new(RequestAuth::new(key.clone(), random.bytes())),
+            auth: Arc::new(RequestAuth::new(key.clone(), epoch)),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
             records,
@@ -148,6 +149,7 @@ impl NodeBuilder {
             random.clone(),
             options,
             following,
+            (key.public(), epoch),
         );
         let shared = Arc::new(shared);
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);

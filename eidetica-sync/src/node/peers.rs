@@ -31,6 +31,13 @@ impl Node {
         follows::pause(&self.0.store, peer, tree).await
     }
 
+    /// Returns the keys that were noticed to be in use on two machines at once within the last hour, each
+    /// with when that was noticed last, in milliseconds since 1970. This node's own key may be among
+    /// them.
+    pub fn duplicate_keys(&self) -> Vec<(PublicKey, u64)> {
+        self.0.shared.duplicate_keys()
+    }
+
     /// Returns what the peer book knows, in the order of the keys.
     pub fn known_peers(&self) -> Vec<(PublicKey, KnownPeer)> {
         self.0.shared.dialer.book.known()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use eidetica_dag::testing::key;
 use eidetica_dag::{EntryId, TreeId};
 use eidetica_proto::message::{
-    CheckTrees, ListTrees, Peers, Request, RequestHeader, Sample, SyncTree, Watch,
+    Alive, CheckTrees, ListTrees, Peers, Request, RequestHeader, Sample, SyncTree, Watch,
 };
 use eidetica_proto::tips::TipSet;
 use eidetica_proto::transport::{Caller, Service};
@@ -89,6 +89,8 @@ async fn each_request_about_trees_names_them_though_they_are_absent() {
         trees: trees.map(|tree| (tree, Cursor::NONE)).to_vec(),
     });
     assert_eq!(heard(watch).await, (1, trees.to_vec()));
+    let alive = Request::Alive(Alive { epoch: [1; 8] });
+    assert_eq!(heard(alive).await, (1, vec![]));
     let list = Request::ListTrees(ListTrees { after: None });
     assert_eq!(heard(list).await, (1, vec![]));
 }

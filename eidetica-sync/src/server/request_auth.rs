@@ -44,6 +44,11 @@ impl RequestAuth {
         self.key.public()
     }
 
+    /// Returns which start of the node this is.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Reads and checks the proof before the header of a request.
     ///
     /// A failed check is an inner error, because its answer is signed as well.

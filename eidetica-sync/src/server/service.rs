@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
 use eidetica_proto::joining::unproven_join;
-use eidetica_proto::message::{Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
+use eidetica_proto::message::{Alive, Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{
@@ -163,6 +163,13 @@ impl Server {
                 Ok(reply(Reply::Checked(checked)))
             }
             Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
+            Request::Alive(Alive { epoch }) => {
+                if let Some(key) = caller.key {
+                    self.news.inbound().alive(key, epoch);
+                }
+                let epoch = self.auth.epoch();
+                Ok(reply(Reply::Alive(Alive { epoch })))
+            }
             Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(unproven_join)?;
@@ -223,7 +230,8 @@ impl Server {
             Request::CheckTrees(check) => {
                 inbound.heard_about(key, check.trees.iter().map(|(tree, _)| *tree));
             }
-            Request::Hello(_) | Request::ListTrees(_) | Request::Unknown(_) => {}
+            Request::Hello(_) | Request::ListTrees(_) | Request::Alive(_) | Request::Unknown(_) => {
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use eidetica_dag::{
 };
 use eidetica_proto::batch::Packer;
 use eidetica_proto::message::{
-    CheckTrees, Checked, Hello, InviteProof, Join, JoinReply, ListTrees, Part, Peers, Reply,
+    Alive, CheckTrees, Checked, Hello, InviteProof, Join, JoinReply, ListTrees, Part, Peers, Reply,
     Request, RequestHeader, Sample, SendEntries, SyncReply, SyncTree, Watch, WatchFrame,
 };
 use eidetica_proto::tips::{EndTips, TipSet};
@@ -119,10 +119,11 @@ enum What {
     Watch,
     CheckTrees,
     Peers,
+    Alive,
 }
 
 impl What {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Hello,
         Self::ListTrees,
         Self::SyncTree,
@@ -132,10 +133,11 @@ impl What {
         Self::Watch,
         Self::CheckTrees,
         Self::Peers,
+        Self::Alive,
     ];
 
     fn is_about_a_tree(self) -> bool {
-        !matches!(self, Self::Hello | Self::ListTrees)
+        !matches!(self, Self::Hello | Self::ListTrees | Self::Alive)
     }
 }
 
@@ -279,6 +281,7 @@ impl World {
                 tree,
                 records: vec![],
             })),
+            What::Alive => single_frame(Request::Alive(Alive { epoch: [3; 8] })),
         }
     }
 }
@@ -427,6 +430,8 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
             matches!(&got, Ok(Reply::Hello(hello)) if hello.key == world.node.key()),
             "{case}: {got:?}"
         ),
+        // Any caller may ask, and says nothing by it without a proved key.
+        (What::Alive, _) => assert!(matches!(got, Ok(Reply::Alive(_))), "{case}: {got:?}"),
         (What::ListTrees, role) => {
             let Ok(Reply::Trees(trees)) = got else {
                 panic!("{case}: {got:?}")

@@ -15,9 +15,10 @@ use crate::cursor::Cursor;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
 use crate::message::{
-    ADDRESSES_MAX, CHECKED_TREES_MAX, CheckTrees, Checked, Hello, InviteProof, Join, JoinReply,
-    ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader, ResponseHeader, Sample,
-    SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, WANTS_MAX, WATCHED_TREES_MAX, Watch,
+    ADDRESSES_MAX, Alive, CHECKED_TREES_MAX, CheckTrees, Checked, Hello, InviteProof, Join,
+    JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader,
+    ResponseHeader, Sample, SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, WANTS_MAX,
+    WATCHED_TREES_MAX, Watch,
 };
 use crate::peers::{AddressRecord, RECORDS_PER_TREE_MAX};
 use crate::received::Received;
@@ -259,6 +260,7 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
             tree,
             records: vec![record],
         }),
+        Request::Alive(Alive { epoch: [5; 8] }),
         Request::Unknown(300),
         join(None),
         join(Some(key(2))),
@@ -296,6 +298,7 @@ pub(super) fn response_seeds() -> Vec<Vec<u8>> {
         Ok(Reply::Watching),
         Ok(Reply::Checked(checked)),
         Ok(Reply::Peers(vec![record])),
+        Ok(Reply::Alive(Alive { epoch: [5; 8] })),
         Ok(Reply::Sync(SyncReply::Equal(cursor()))),
         Ok(Reply::Unknown(300)),
         Ok(Reply::Hello(hello())),

@@ -130,6 +130,8 @@ fn live_requests() {
         trees: vec![(tree(), [0x77; 8])],
     };
     request(Request::CheckTrees(check), "02020006{66*8}01{11*32}{77*8}");
+    let epoch = [0x88; 8];
+    request(Request::Alive(Alive { epoch }), "02020008{88*8}");
     let (tree, records) = (tree(), vec![record()]);
     request(
         Request::Peers(Peers { tree, records }),
@@ -180,6 +182,8 @@ fn live_responses() {
         equal: vec![cursor()],
     };
     response(Ok(Reply::Checked(checked)), "0200070402010301000114{55*20}");
+    let epoch = [0x88; 8];
+    response(Ok(Reply::Alive(Alive { epoch })), "020009{88*8}");
     response(
         Ok(Reply::Peers(vec![record()])),
         "020008012ed5511baec3cdfd4dfb169eb1d8f8979bc8dd9485721f38fd02dbb9f36577a207ac020111687474703a3139322e302e322e313a38304043f8fd55481d4bab06736f9c4856d8ab6661acb6d530f812a1b48ce9cf7065ac8fb1bb4949e7c5666206878c91c82046afd7dc9f5dda6cb3d014a9d922b15307",

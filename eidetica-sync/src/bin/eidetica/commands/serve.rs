@@ -14,6 +14,7 @@ use eidetica_sync::{Event, Events, Node, Origin};
 use crate::args::Serve;
 use crate::commands::access::{quoted, role_name};
 use crate::commands::session::Session;
+use crate::commands::status::duplicate;
 #[cfg(unix)]
 use crate::control::server::Control;
 use crate::network::transports::{with_http, with_iroh};
@@ -171,6 +172,14 @@ async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
                 }
                 if let Some(note) = describe_request(opened, tree, key, role).await {
                     session.console.note(note);
+                }
+            }
+            Event::DuplicateKey { key } => {
+                if let Some(node) = &opened.server {
+                    let now_ms = node.duplicate_keys().into_iter();
+                    let now_ms = now_ms.filter(|(found, _)| *found == key).map(|(_, at)| at);
+                    let noticed_ms = now_ms.max().unwrap_or(0);
+                    session.console.note(duplicate(node, key, noticed_ms));
                 }
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! `status`: shows for each tree and each peer whether they are in sync, and if not, why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use eidetica_sync::dag::{PublicKey, TreeId};
@@ -49,6 +49,7 @@ pub(crate) async fn run(session: &Session, args: Status) -> Result<()> {
         is_watch: args.watch,
         lines: BTreeMap::new(),
         names: BTreeMap::new(),
+        duplicates: BTreeSet::new(),
     };
     let events = node.events();
     let watching = async {
@@ -80,7 +81,10 @@ async fn watch(
     while let Some(event) = events.next().await {
         if matches!(
             event,
-            Event::StatusChanged { .. } | Event::Stored { .. } | Event::Lagged(_)
+            Event::StatusChanged { .. }
+                | Event::Stored { .. }
+                | Event::DuplicateKey { .. }
+                | Event::Lagged(_)
         ) {
             tokio::time::sleep(COLLECT).await;
             // They are part of the text printed next.
@@ -101,6 +105,7 @@ struct Printed {
     lines: BTreeMap<(TreeId, PublicKey), String>,
     /// The names of trees that are here.
     names: BTreeMap<TreeId, String>,
+    duplicates: BTreeSet<PublicKey>,
 }
 
 impl Printed {
@@ -124,6 +129,20 @@ impl Printed {
         let rows = rows(node, self.is_live).await?;
         let mut lines = BTreeMap::new();
         let mut out = session.console.out();
+        let duplicates = node.duplicate_keys();
+        for (key, noticed_ms) in &duplicates {
+            if self.duplicates.contains(key) {
+                continue;
+            }
+            match self.as_json {
+                true => out.json(&json!({
+                    "duplicate_key": key.to_string(),
+                    "noticed_ms": noticed_ms,
+                }))?,
+                false => out.line(duplicate(node, *key, *noticed_ms))?,
+            }
+        }
+        self.duplicates = duplicates.into_iter().map(|(key, _)| key).collect();
         for row in rows {
             if self.only.is_some_and(|tree| tree != row.tree) {
                 continue;
@@ -331,6 +350,22 @@ impl Row {
         }
         value
     }
+}
+
+/// Describes a key that is in use on two machines.
+pub(crate) fn duplicate(node: &Node, key: PublicKey, noticed_ms: u64) -> String {
+    let (whose, advice) = match key == node.key() {
+        true => (
+            "the key of this device".to_owned(),
+            "stop one of the two, and let it join again with a store of its own",
+        ),
+        false => (
+            format!("the key {}", key.short()),
+            "its owner should stop one of the two",
+        ),
+    };
+    let when = utc(noticed_ms);
+    format!("{whose} is in use on two machines at once (noticed {when}): {advice}")
 }
 
 fn unreachable(reason: UnreachableReason) -> String {
