@@ -130,6 +130,15 @@ pub enum Action {
         /// The exchange.
         id: ExchangeId,
     },
+    /// Swap the address records of a tree with a peer, and learn from the answer. Its end is reported
+    /// with [`Coordinator::handle_swapped`](super::Coordinator::handle_swapped), exactly once,
+    /// whatever happens; it says nothing about the peer.
+    Swap {
+        /// Which peer.
+        peer: PeerId,
+        /// Which tree.
+        tree: TreeId,
+    },
     /// Tell programs that a status or what a peer is known to have changed.
     StatusChanged {
         /// Which peer.

@@ -32,6 +32,7 @@ impl Coordinator {
                     newly_absent |= self.take_answer(id, (peer, *tree), answer);
                 }
                 self.schedule_checks(peer, trees, full, newly_absent);
+                self.swap_after_check(peer);
             }
             Outcome::RetryAfter(_) | Outcome::Unreachable(_) | Outcome::Abandoned => {
                 self.uncheck(peer, trees, full);

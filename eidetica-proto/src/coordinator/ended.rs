@@ -148,6 +148,7 @@ impl Coordinator {
         self.timers.set(Timer::Retry(peer), next_ms);
         self.changed.insert((peer, None));
         self.queue(peer);
+        self.ask_about(peer);
     }
 
     /// Lets a busy peer rest.
@@ -377,6 +378,7 @@ impl Coordinator {
             }
             self.queue(peer);
             self.watch_ready.remove(&peer);
+            self.swap_ready.remove(&peer);
             self.peers.remove(&peer);
         }
     }

@@ -84,6 +84,7 @@
 //!                 Action::StopWatch { id } | Action::Abandon { id } => {
 //!                     ended.push_back((id, Outcome::Abandoned));
 //!                 }
+//!                 Action::Swap { peer, .. } => coordinator.handle_swapped(peer, now_ms),
 //!                 Action::StatusChanged { .. } => {}
 //!             }
 //!         }
@@ -119,6 +120,7 @@ mod options;
 mod peer;
 mod spread;
 mod status;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -191,6 +193,11 @@ pub struct Coordinator {
     proven: BTreeMap<u64, PeerId>,
     unproven: BTreeMap<u64, PeerId>,
     watch_ready: BTreeSet<PeerId>,
+    /// Peers with swaps of address records that are due, and those with one under way.
+    swap_ready: BTreeSet<PeerId>,
+    swapping: BTreeSet<PeerId>,
+    /// Counts changes of this node's own addresses.
+    swap_round: u64,
     /// Trees with lanes to move, longest waiting first.
     spreading: VecDeque<TreeId>,
     /// A round of catching up goes on with the peer after this one.
@@ -268,6 +275,9 @@ impl Coordinator {
             proven: BTreeMap::new(),
             unproven: BTreeMap::new(),
             watch_ready: BTreeSet::new(),
+            swap_ready: BTreeSet::new(),
+            swapping: BTreeSet::new(),
+            swap_round: 0,
             spreading: VecDeque::new(),
             catching_up: None,
             caught_up_ms: None,
@@ -303,6 +313,9 @@ impl Coordinator {
             }
             if self.spread_one() || self.catch_up_one() {
                 continue;
+            }
+            if let Some(action) = self.begin_swap() {
+                return Some(action);
             }
             return self.next_change();
         }

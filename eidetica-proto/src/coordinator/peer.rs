@@ -76,6 +76,13 @@ pub(super) struct Peer {
     pub(super) inbound: Option<InboundWatch>,
     pub(super) inbound_lanes: usize,
     pub(super) queued: Option<(Class, u64)>,
+    /// Trees of which address records are to be swapped.
+    pub(super) swaps: BTreeSet<TreeId>,
+    /// The last tree of the round before, the change of own addresses that it told, and when the next
+    /// one is due.
+    pub(super) swap_after: Option<TreeId>,
+    pub(super) swap_round: Option<u64>,
+    pub(super) swap_from_ms: u64,
 }
 
 impl Peer {
@@ -111,6 +118,10 @@ impl Peer {
             inbound: None,
             inbound_lanes: 0,
             queued: None,
+            swaps: BTreeSet::new(),
+            swap_after: None,
+            swap_round: None,
+            swap_from_ms: 0,
         }
     }
 

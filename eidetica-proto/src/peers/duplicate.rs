@@ -28,12 +28,10 @@ const KEYS_MAX: usize = 4_096;
 /// Most epochs of one key: its current one, those of copies, and a few of earlier starts.
 const EPOCHS_MAX: usize = 4;
 
-/// Most sightings of one epoch, each at least [`SPACING_MS`] after the one before. Together they
-/// reach back further than a request may be delayed.
+/// Most sightings of one epoch, each at least [`ALIVE_DELAY_MAX_MS`] after the one before, so that
+/// one of another epoch lies strictly between two of them, however often both are seen. Older ones
+/// are forgotten, and with them copies that were switched off.
 const SIGHTINGS_MAX: usize = 4;
-
-/// Shortest time between two sightings that are kept, in milliseconds.
-const SPACING_MS: u64 = ALIVE_DELAY_MAX_MS / 2;
 
 /// A time between which and another one a key was alive under some epoch, in milliseconds: from when
 /// a request was sent until its answer came, for example.
@@ -59,8 +57,6 @@ impl Sighting {
 #[derive(Debug)]
 struct Life {
     epoch: Epoch,
-    /// It was alive by then.
-    first_to_ms: u64,
     /// The latest last.
     seen: VecDeque<Sighting>,
 }
@@ -182,15 +178,16 @@ impl Lives {
             Some(at) => self.lives.remove(at),
             None => Life {
                 epoch,
-                first_to_ms: seen.to_ms,
                 seen: VecDeque::new(),
             },
         };
-        life.first_to_ms = life.first_to_ms.min(seen.to_ms);
-        let is_between =
-            |other: &Sighting| other.from_ms > life.first_to_ms && other.to_ms < seen.from_ms;
+        let is_between = |other: &Sighting| {
+            let was_alive = life.seen.iter().any(|it| it.to_ms < other.from_ms);
+            was_alive && other.to_ms < seen.from_ms
+        };
         let is_twice = self.lives.iter().any(|it| it.seen.iter().any(is_between));
-        let is_spaced = |last: &Sighting| seen.to_ms >= last.to_ms.saturating_add(SPACING_MS);
+        let is_spaced =
+            |last: &Sighting| seen.to_ms >= last.to_ms.saturating_add(ALIVE_DELAY_MAX_MS);
         if life.seen.back().is_none_or(is_spaced) {
             life.seen.push_back(seen);
             if life.seen.len() > SIGHTINGS_MAX {
@@ -260,6 +257,24 @@ mod tests {
             seen.push((Y, 300 * round + 1));
         }
         assert_eq!(requests(&seen).iter().filter(|is_new| **is_new).count(), 1);
+    }
+
+    #[test]
+    fn a_copy_is_noticed_however_often_the_other_makes_contact_and_forgotten_when_it_ends() {
+        let mut duplicates = duplicates();
+        let mut noticed = Vec::new();
+        for at_s in 0..1_000 {
+            let seen = Sighting::of_request(at_s * 1_000);
+            duplicates.handle_seen(key(1), X, seen);
+            if at_s % 100 == 50 && at_s < 500 {
+                duplicates.handle_seen(key(1), Y, seen);
+            }
+            noticed.push(duplicates.found(at_s * 1_000).map(|(_, at_ms)| at_ms).max());
+        }
+        assert_eq!(noticed[60], None);
+        assert!(noticed[70].is_some());
+        let last_ms = noticed[999].expect("it is kept");
+        assert!((450_000..500_000).contains(&last_ms), "{last_ms}");
     }
 
     #[test]

@@ -130,8 +130,7 @@ impl Dialer {
     /// Tells a peer where this node can be reached, once, and learns the same of it. A failure is no
     /// matter: the next check is another opportunity.
     pub(crate) async fn announce(&self, peer: PeerId) {
-        let own = self.manager.get_all_server_addresses_async().await;
-        let own: Vec<Address> = own.into_iter().map(|(_, address)| address).collect();
+        let own = self.own_addresses().await;
         if !own.is_empty() && self.is_to_announce(peer, &own) {
             self.tell(peer, own).await;
         }
@@ -140,19 +139,28 @@ impl Dialer {
     /// Tells a peer where this node can be reached, whether it was told or not. Returns whether the
     /// peer answers.
     pub(crate) async fn announce_again(&self, peer: PeerId) -> bool {
-        let own = self.manager.get_all_server_addresses_async().await;
-        let own: Vec<Address> = own.into_iter().map(|(_, address)| address).collect();
+        let own = self.own_addresses().await;
         self.is_to_announce(peer, &own);
         self.tell(peer, own).await
     }
 
+    /// Returns where a peer is: on this machine if its best address leads there.
+    pub(crate) fn place_of(&self, peer: &PeerId) -> Place {
+        match self.book.addresses(peer).first().map(reach) {
+            Some(Reach::SameMachine) => Place::SameMachine,
+            _ => Place::Elsewhere,
+        }
+    }
+
+    /// Returns where this node can be reached.
+    pub(crate) async fn own_addresses(&self) -> Vec<Address> {
+        let own = self.manager.get_all_server_addresses_async().await;
+        own.into_iter().map(|(_, address)| address).collect()
+    }
+
     /// Tells a peer these addresses of this node, and learns its own.
     async fn tell(&self, peer: PeerId, own: Vec<Address>) -> bool {
-        let is_near = self.book.addresses(&peer).first().map(reach) == Some(Reach::SameMachine);
-        let place = match is_near {
-            true => Place::SameMachine,
-            false => Place::Elsewhere,
-        };
+        let place = self.place_of(&peer);
         let mut told = own;
         told.retain(|address| reach(address).includes(place));
         told.truncate(ADDRESSES_MAX);

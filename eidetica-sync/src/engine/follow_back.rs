@@ -1,12 +1,11 @@
 //! Follows peers that made contact and can be reached, so that a tree stays equal whichever side can
 //! reach the other.
 
-use eidetica_dag::{Role, TreeId, current_access};
+use eidetica_dag::TreeId;
 use eidetica_proto::coordinator::{FollowOptions, PeerId};
 
 use super::follows;
 use super::shared::Shared;
-use crate::platform::blocking;
 use crate::store::StoreError;
 
 /// Most peers that are remembered for one tree because they made contact: with that many, a tree is
@@ -36,15 +35,7 @@ async fn is_welcome(shared: &Shared, peer: PeerId, tree: TreeId) -> Result<bool,
     if follows::is_remembered(&shared.store, peer, tree).await? {
         return Ok(false);
     }
-    let store = shared.store.clone();
-    let may_read = blocking::run(move || {
-        let snapshot = store.snapshot(tree)?;
-        if snapshot.entry_count() == 0 {
-            return Ok(false);
-        }
-        Ok::<_, StoreError>(current_access(&*snapshot)?.allows(Some(&peer), Role::Read))
-    });
-    if !may_read.await? {
+    if !shared.may_read(peer, tree).await? {
         return Ok(false);
     }
     let follows = follows::remembered(&shared.store).await?;

@@ -14,6 +14,7 @@
 //! | [`callers`] | peers that made contact and are not followed yet |
 //! | [`follow_back`] | follows them |
 //! | [`greetings`] | greets peers after an absence |
+//! | [`found`] | swaps address records, and follows peers that are found by them |
 //! | [`copies`] | notices keys that are alive on two machines |
 
 pub(crate) mod by_hand;
@@ -21,6 +22,7 @@ mod callers;
 mod copies;
 mod follow_back;
 pub(crate) mod follows;
+mod found;
 mod greetings;
 mod outcome;
 pub(crate) mod shared;
@@ -34,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use self::by_hand::ByHand;
+use self::found::Swapping;
 use self::shared::{About, Following, Shared};
 use self::tasks::{Ended, Exchange};
 use crate::platform::clock::SuspendDetector;
@@ -95,6 +98,14 @@ impl Engine {
                     None
                 });
             }
+            for peer in next.met {
+                let shared = shared.clone();
+                self.jobs.spawn(async move {
+                    shared.dialer.announce(peer).await;
+                    shared.ask_alive(peer).await;
+                    None
+                });
+            }
             for peer in next.greetings {
                 let shared = shared.clone();
                 self.jobs.spawn(async move {
@@ -141,7 +152,10 @@ impl Engine {
         let shared = self.shared.clone();
         self.jobs.spawn(async move {
             shared.dialer.manager.network_changed().await;
-            shared.input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+            shared.input(|core, now_ms| {
+                core.coordinator.handle_addresses_changed();
+                core.coordinator.handle_network_changed(now_ms);
+            });
             shared.note_back().await;
             None
         });
@@ -191,6 +205,13 @@ impl Engine {
                 exchange.watch(trees, replaces)
             }),
             Action::StopWatch { id } | Action::Abandon { id } => self.cut(id),
+            Action::Swap { peer, tree } => {
+                let swap = Swapping::begin(self.shared.clone(), peer);
+                self.jobs.spawn(async move {
+                    swap.run(tree).await;
+                    None
+                });
+            }
             Action::StatusChanged { peer, tree } => {
                 self.shared.news.publisher().status_changed(peer, tree);
             }

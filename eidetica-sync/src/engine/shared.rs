@@ -1,6 +1,6 @@
 //! What the engine's loop, its tasks and the node share: the coordinator behind a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{PublicKey, TreeId};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::callers::Callers;
 use crate::client::dialer::Dialer;
 use crate::client::error::SyncError;
+use crate::membership::records::Records;
 use crate::news::{Facts, News};
 use crate::platform::clock::wall_clock_ms;
 use crate::platform::random::Random;
@@ -37,11 +38,21 @@ pub(crate) enum Following {
     CallersToo,
 }
 
+/// How a node keeps trees in sync, and who it is.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) following: Following,
+    pub(crate) key: PublicKey,
+    /// Which start of the node this is.
+    pub(crate) epoch: Epoch,
+}
+
 /// What the engine works with.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) dialer: Dialer,
     pub(crate) news: News,
+    pub(super) records: Arc<Records>,
     pub(crate) random: Random,
     pub(crate) following: Following,
     /// Which start of the node this is.
@@ -64,6 +75,8 @@ pub(crate) struct Core {
     failures: BTreeMap<(PeerId, Option<TreeId>), Failure>,
     waiters: BTreeMap<(PeerId, TreeId), Vec<Waiter>>,
     pub(super) callers: Callers,
+    /// Peers whose check has just succeeded.
+    met: BTreeSet<PeerId>,
     /// Watches to close because others took their places.
     replaced: Vec<ExchangeId>,
     /// The exchange that was begun last.
@@ -112,6 +125,8 @@ pub(super) struct Next {
     pub(super) replaced: Vec<ExchangeId>,
     /// Callers to follow.
     pub(super) callers: Vec<(PeerId, TreeId)>,
+    /// Peers that were found to be there, to tell them of this node.
+    pub(super) met: Vec<PeerId>,
     /// Peers to greet.
     pub(super) greetings: Vec<PeerId>,
     /// There is more to do at once.
@@ -124,16 +139,22 @@ impl Shared {
         store: Arc<dyn Store>,
         dialer: Dialer,
         news: News,
+        records: Arc<Records>,
         random: Random,
-        options: Options,
-        following: Following,
-        (key, epoch): (PublicKey, Epoch),
+        settings: Settings,
     ) -> Self {
+        let Settings {
+            options,
+            following,
+            key,
+            epoch,
+        } = settings;
         let seed = u64::from_le_bytes(random.bytes());
         Self {
             store,
             dialer,
             news,
+            records,
             random,
             following,
             epoch,
@@ -145,6 +166,7 @@ impl Shared {
                 failures: BTreeMap::new(),
                 waiters: BTreeMap::new(),
                 callers: Callers::default(),
+                met: BTreeSet::new(),
                 replaced: Vec::new(),
                 last: None,
                 is_closed: false,
@@ -245,6 +267,7 @@ impl Shared {
                 actions,
                 replaced: std::mem::take(&mut core.replaced),
                 callers: core.callers.poll_ready(),
+                met: std::mem::take(&mut core.met).into_iter().collect(),
                 greetings: core.poll_greetings(now_ms),
                 wake_ms: core.poll_wake(),
             }
@@ -262,6 +285,9 @@ impl Shared {
     ) {
         self.input(|core, now_ms| {
             core.note_failure(peer, about, &outcome, error, now_ms);
+            if let Outcome::Checked(_) = outcome {
+                core.met.insert(peer);
+            }
             let confirmed = core.confirmed_by(about, &outcome);
             core.coordinator.handle_ended(id, outcome, now_ms);
             for (tree, confirmed) in confirmed {
@@ -303,7 +329,10 @@ fn began(action: &Action) -> Option<ExchangeId> {
         | Action::Push { id, .. }
         | Action::Give { id, .. }
         | Action::Watch { id, .. } => Some(*id),
-        Action::StopWatch { .. } | Action::Abandon { .. } | Action::StatusChanged { .. } => None,
+        Action::StopWatch { .. }
+        | Action::Abandon { .. }
+        | Action::Swap { .. }
+        | Action::StatusChanged { .. } => None,
     }
 }
 

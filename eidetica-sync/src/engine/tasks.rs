@@ -72,8 +72,6 @@ impl Exchange {
                 answers.push(check_answer(outcome, settled));
             }
         }
-        self.shared.dialer.announce(self.peer).await;
-        self.shared.ask_alive(self.peer).await;
         Ok(Outcome::Checked(answers))
     }
 

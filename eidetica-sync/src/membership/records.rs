@@ -124,6 +124,14 @@ impl Records {
         Ok(told)
     }
 
+    /// Returns the keys whose records of a tree are known.
+    pub(crate) fn keys(&self, tree: TreeId) -> Result<Vec<PublicKey>, StoreError> {
+        let known = self.known()?;
+        let book = &known.as_ref().expect("it was read").book;
+        let records = book.records_for(tree, Place::SameMachine, wall_clock_ms());
+        Ok(records.iter().map(|record| *record.key()).collect())
+    }
+
     /// Returns this node's own record, signed for these addresses, if it is of use at `place`.
     fn own(
         &self,

@@ -12,7 +12,7 @@ use super::{Inner, Node};
 use crate::client::book::Book;
 use crate::client::dialer::Dialer;
 use crate::client::peer_client::PeerClient;
-use crate::engine::shared::{Following, Shared};
+use crate::engine::shared::{Following, Settings, Shared};
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
@@ -128,7 +128,7 @@ impl NodeBuilder {
             auth: Arc::new(RequestAuth::new(key.clone(), epoch)),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
-            records,
+            records: records.clone(),
             news: news.clone(),
             joins: QueueLimit::one_by_one(),
             questions: QueueLimit::questions(),
@@ -146,10 +146,14 @@ impl NodeBuilder {
             store.clone(),
             dialer,
             news.clone(),
+            records,
             random.clone(),
-            options,
-            following,
-            (key.public(), epoch),
+            Settings {
+                options,
+                following,
+                key: key.public(),
+                epoch,
+            },
         );
         let shared = Arc::new(shared);
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);

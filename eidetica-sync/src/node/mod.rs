@@ -81,7 +81,10 @@ impl Node {
     pub async fn accept_connections(&self) -> Result<(), TransportError> {
         self.0.manager.accept_connections(&self.0.service).await?;
         // Peers learn where this node can be reached.
-        (self.0.shared).input(|core, now_ms| core.coordinator.handle_network_changed(now_ms));
+        (self.0.shared).input(|core, now_ms| {
+            core.coordinator.handle_addresses_changed();
+            core.coordinator.handle_network_changed(now_ms);
+        });
         self.0.shared.serving.notify_one();
         Ok(())
     }

@@ -165,7 +165,12 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
 
     // Whom b met is in its store.
     b.shutdown().await.expect("nothing is left running");
+    let begun = network.exchanges();
     let (b, _) = node(&network, "b", &store_b, 3).await;
+    // It serves, so it tells a that it is back, and which start of it that is.
+    while exchanges(begun) < 2 {
+        tokio::task::yield_now().await;
+    }
     let begun = network.exchanges();
     b.sync(tree, at("a")).await.expect("b may read");
     assert_eq!(exchanges(begun), 1);

@@ -130,7 +130,8 @@ fn an_older_answer_does_not_end_an_announcement() {
     let absent = || Outcome::Checked(vec![CheckAnswer::Absent]);
     let next = |it: &mut Coordinator, now_ms| loop {
         match it.poll_action(now_ms) {
-            Some(Action::StatusChanged { .. } | Action::StopWatch { .. }) => {}
+            Some(Action::StatusChanged { .. } | Action::StopWatch { .. } | Action::Swap { .. }) => {
+            }
             other => return other,
         }
     };

@@ -15,7 +15,7 @@ fn unfollowing_cuts_what_runs_and_following_again_waits_for_its_end() {
     coordinator.handle_unfollow(peer(1), tree(0), now_ms);
     let begin = |it: &mut Coordinator| {
         std::iter::from_fn(|| it.poll_action(now_ms))
-            .find(|it| !matches!(it, Action::StatusChanged { .. }))
+            .find(|it| !matches!(it, Action::StatusChanged { .. } | Action::Swap { .. }))
     };
     let Some(Action::Abandon { id }) = begin(&mut coordinator) else {
         panic!("it is cut")

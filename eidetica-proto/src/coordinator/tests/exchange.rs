@@ -80,6 +80,7 @@ impl Sim {
             Action::Watch { .. }
             | Action::StopWatch { .. }
             | Action::Abandon { .. }
+            | Action::Swap { .. }
             | Action::StatusChanged { .. } => Outcome::Abandoned,
         }
     }

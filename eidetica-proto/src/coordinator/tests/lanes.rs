@@ -14,7 +14,7 @@ fn said(sim: &Sim, from_ms: u64) -> Vec<String> {
         Action::Watch { trees, .. } => Some(format!("watch {}", trees.len())),
         Action::StopWatch { .. } => Some("stop".to_owned()),
         Action::Abandon { .. } => Some("abandon".to_owned()),
-        Action::StatusChanged { .. } => None,
+        Action::Swap { .. } | Action::StatusChanged { .. } => None,
     };
     let since = sim.log.iter().filter(|(at_ms, _)| *at_ms >= from_ms);
     since.filter_map(|(_, action)| name(action)).collect()
@@ -61,7 +61,7 @@ fn news_that_a_push_did_not_carry_are_in_the_next() {
         .expect("room");
     let begin = |it: &mut Coordinator, now_ms| {
         std::iter::from_fn(|| it.poll_action(now_ms))
-            .find(|it| !matches!(it, Action::StatusChanged { .. }))
+            .find(|it| !matches!(it, Action::StatusChanged { .. } | Action::Swap { .. }))
     };
     let Some(Action::Check { id, .. }) = begin(&mut coordinator, 0) else {
         panic!("a check")

@@ -9,6 +9,7 @@ mod lanes;
 mod random;
 mod scale;
 mod sim;
+mod swaps;
 
 use eidetica_dag::{EntryId, TreeId};
 

@@ -318,6 +318,11 @@ impl Sim {
                 self.event_in(0, Event::End(*id, Some(Outcome::Abandoned)));
                 return;
             }
+            Action::Swap { peer, .. } => {
+                let now_ms = self.now_ms;
+                self.coordinator.handle_swapped(*peer, now_ms);
+                return;
+            }
             Action::StatusChanged { .. } => return,
         };
         self.under_way.insert(id, action.clone());

@@ -58,7 +58,7 @@ async fn a_third_node_that_meets_both_says_so() {
     assert_eq!(keys(&third), [original.key()]);
     // After the copy has ended, it is forgotten.
     copy.shutdown().await.expect("nothing is left running");
-    tokio::time::sleep(LONG * 4).await;
+    tokio::time::sleep(LONG * 6).await;
     assert_eq!(keys(&third), []);
 }
 

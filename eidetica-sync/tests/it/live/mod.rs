@@ -4,6 +4,7 @@ mod callers;
 mod copies;
 mod failures;
 mod following;
+mod found;
 mod news;
 mod quiet;
 mod returning;
