@@ -1,11 +1,16 @@
 //! The events of a node, for programs.
 
+use std::fmt;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use eidetica_dag::{Arrival, PublicKey, Role, SignedEntry, TreeId};
 use eidetica_proto::{Address, Report};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -188,9 +193,7 @@ impl Publisher {
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events {
-            receiver: self.sender.subscribe(),
-        }
+        Events::new(self.sender.subscribe())
     }
 }
 
@@ -228,56 +231,104 @@ impl Drop for StartedSync {
     }
 }
 
-/// The events of a node from the moment of subscription.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<Event>,
-}
+/// The events of a node from the moment of subscription: a stream that ends when the node is gone.
+///
+/// A listener that is too slow misses the oldest events, and gets [`Event::Lagged`] in their place.
+///
+/// ```
+/// use eidetica_sync::store::MemoryStore;
+/// use eidetica_sync::{Event, Node, generate_key};
+/// use futures::StreamExt;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let node = Node::builder(MemoryStore::new(), generate_key()).start();
+/// let mut events = node.events();
+/// let tree = node.create_tree("notes", vec![]).await?;
+/// let event = events.next().await;
+/// assert!(matches!(event, Some(Event::Stored { tree: of, .. }) if of == tree));
+/// # node.shutdown().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Events(BoxStream<'static, Event>);
 
 impl Events {
-    /// Waits for the next event, or returns `None` when the node is gone.
-    ///
-    /// A listener that is too slow misses the oldest events, and gets [`Event::Lagged`] in their
-    /// place.
-    pub async fn next(&mut self) -> Option<Event> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(Event::Lagged(missed)),
-            Err(RecvError::Closed) => None,
-        }
+    fn new(receiver: broadcast::Receiver<Event>) -> Self {
+        let next = |mut receiver: broadcast::Receiver<Event>| async move {
+            let event = match receiver.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(missed)) => Event::Lagged(missed),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, receiver))
+        };
+        Self(stream::unfold(receiver, next).fuse().boxed())
     }
 
     /// Waits until entries of a tree may have been stored. Returns `false` when the node is gone.
     async fn stored(&mut self, wanted: TreeId) -> bool {
         loop {
-            match self.receiver.recv().await {
-                Ok(Event::Stored { tree, .. }) if tree == wanted => return true,
-                Ok(_) => {}
+            match self.next().await {
+                Some(Event::Stored { tree, .. }) if tree == wanted => return true,
                 // The missed events may include one of this tree.
-                Err(RecvError::Lagged(_)) => return true,
-                Err(RecvError::Closed) => return false,
+                Some(Event::Lagged(_)) => return true,
+                Some(_) => {}
+                None => return false,
             }
         }
     }
 }
 
-/// The entries of one tree in the order of arrival: each of them once, parents before children.
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// The entries of one tree in the order of arrival: each of them once, parents before children. A
+/// stream that ends when the node is gone and all entries were returned.
 ///
-/// A subscription holds a position and reads from the store, so a slow reader misses nothing.
-pub struct Subscription {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) tree: TreeId,
-    pub(crate) next: u32,
-    pub(crate) events: Events,
+/// It holds a position and reads from the store, so a slow reader misses nothing. An item is an error
+/// if the store fails; the next item is another attempt.
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Subscription(BoxStream<'static, Result<SignedEntry, StoreError>>);
+
+/// Where a subscription is.
+struct Position {
+    store: Arc<dyn Store>,
+    tree: TreeId,
+    next: u32,
+    events: Events,
 }
 
 impl Subscription {
-    /// Waits for the next entry, or returns `None` when the node is gone and all entries were
-    /// returned.
-    ///
-    /// # Errors
-    /// Returns an error if the store fails; the next call retries.
-    pub async fn next(&mut self) -> Result<Option<SignedEntry>, StoreError> {
+    pub(crate) fn new(store: Arc<dyn Store>, tree: TreeId, next: u32, events: Events) -> Self {
+        let position = Position {
+            store,
+            tree,
+            next,
+            events,
+        };
+        let next = |mut position: Position| async move {
+            let item = position.next().await.transpose()?;
+            Some((item, position))
+        };
+        Self(stream::unfold(position, next).fuse().boxed())
+    }
+}
+
+impl Position {
+    async fn next(&mut self) -> Result<Option<SignedEntry>, StoreError> {
         loop {
             let (store, tree, at) = (self.store.clone(), self.tree, self.next);
             let entry = blocking::run(move || {
@@ -293,5 +344,19 @@ impl Subscription {
                 return Ok(None);
             }
         }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<SignedEntry, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }

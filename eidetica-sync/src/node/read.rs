@@ -114,12 +114,7 @@ impl Node {
                 blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await?
             }
         };
-        Ok(Subscription {
-            store,
-            tree,
-            next,
-            events,
-        })
+        Ok(Subscription::new(store, tree, next, events))
     }
 }
 

@@ -9,6 +9,7 @@ use eidetica_proto::joining::{INVITES_PER_TREE_MAX, REQUESTS_PER_TREE_MAX};
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_proto::{ErrorCode, SyncFault, Ticket};
 use eidetica_sync::{Event, InviteTerms, JoinOptions, Joined, Node, SyncError, TreeError};
+use futures::StreamExt;
 
 async fn private_tree(admin: &Node) -> TreeId {
     let tree = admin

@@ -5,6 +5,7 @@ use eidetica_dag::{Role, SecretKey, TreeId};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
 use eidetica_proto::{ErrorCode, SyncFault, SyncOutcome, TransportErrorKind};
 use eidetica_sync::{Event, JoinOptions, Joined, Peer, SubscribeFrom, SyncError, TreeError};
+use futures::StreamExt;
 
 #[tokio::test]
 async fn a_ticket_brings_the_whole_tree() {
@@ -235,6 +236,25 @@ async fn all_addresses_are_tried() {
         *error.expect_err("there is no address"),
         SyncError::NoAddress
     ));
+}
+
+#[tokio::test]
+async fn a_listener_that_is_too_slow_learns_how_much_it_missed() {
+    let a = node(&MemoryNetwork::new(), "a").await;
+    let tree = tree(&a, &[]).await;
+    let events = a.events();
+    for _ in 0..1_500 {
+        write(&a, tree, "x").await;
+    }
+    let arrived = |event| match event {
+        Event::Stored { arrivals, .. } => (0, arrivals.len()),
+        Event::Lagged(missed) => (missed as usize, 0),
+        other => panic!("{other:?}"),
+    };
+    let seen = events.map(arrived).take(1_025).collect::<Vec<_>>().await;
+    assert_eq!(seen[0], (1_500 - 1_024, 0));
+    let stored: usize = seen.iter().map(|(_, stored)| stored).sum();
+    assert_eq!(stored, 1_024);
 }
 
 #[tokio::test]

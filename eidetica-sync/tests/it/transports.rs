@@ -7,6 +7,7 @@ use eidetica_dag::{Role, SecretKey};
 use eidetica_proto::SyncOutcome;
 use eidetica_sync::store::MemoryStore;
 use eidetica_sync::{Node, Peer};
+use futures::StreamExt;
 
 /// A node with every transport that is switched on, serving on loopback.
 async fn node(n: u8) -> Node {

@@ -6,7 +6,7 @@ use eidetica_dag::PublicKey;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::store::MemoryStore;
 use eidetica_sync::{Event, Events, Node, Peer};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 
 use super::peer;
 use crate::common::{at, node, secret, tree};

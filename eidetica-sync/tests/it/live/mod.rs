@@ -15,6 +15,7 @@ use eidetica_dag::{EntryId, TreeId};
 use eidetica_proto::coordinator::LaneStatus;
 use eidetica_proto::testing::MemoryNetwork;
 use eidetica_sync::{Event, Events, Node, Origin, Peer, Transfer};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::common::{at, client, node, tree};

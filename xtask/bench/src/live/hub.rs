@@ -6,6 +6,7 @@ use std::time::Duration;
 use eidetica_dag::{Body, TreeId};
 use eidetica_sync::proto::Address;
 use eidetica_sync::{Node, SubscribeFrom};
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
@@ -230,8 +231,8 @@ async fn receive(
         let entry = next
             .await
             .map_err(failed)?
-            .map_err(failed)?
-            .ok_or("a node is gone")?;
+            .ok_or("a node is gone")?
+            .map_err(failed)?;
         let Body::Data(data) = &entry.entry().body else {
             continue;
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use eidetica_sync::proto::Address;
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
 use eidetica_sync::{Node, SubscribeFrom};
+use futures::StreamExt;
 use xtask_support::figures::quantile_ms;
 use xtask_support::report::{Report, Table, Target, decimals};
 use xtask_support::{failed, now};
@@ -117,7 +118,7 @@ async fn measure(
         let began = now();
         let id = writer.append(tree, text.line(200)).await.map_err(failed)?;
         let next = tokio::time::timeout(WAIT_MAX, arriving.next());
-        let next = next.await.map_err(failed)?.map_err(failed)?;
+        let next = next.await.map_err(failed)?.transpose().map_err(failed)?;
         live.push(began.elapsed());
         // Beside each write, for the disk's speed varies.
         let began = now();

@@ -16,6 +16,7 @@ use eidetica_dag::{AccessChange, Role, Subject, TreeId};
 use eidetica_sync::Node;
 use eidetica_sync::proto::Address;
 use eidetica_sync::store::MemoryStore;
+use futures::StreamExt;
 use xtask_support::report::Report;
 use xtask_support::{failed, now};
 

@@ -3,6 +3,7 @@
 use data_encoding::HEXLOWER;
 use eidetica_sync::dag::{AccessChange, Body, EntryId, SignedEntry, Subject, TreeId};
 use eidetica_sync::{Node, SubscribeFrom};
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::args::Log;
@@ -78,7 +79,7 @@ async fn print_arrivals(
 ) -> Result<()> {
     let arrivals = node.subscribe(tree, SubscribeFrom::After(printed)).await;
     let mut arrivals = arrivals.context(READ_FAILED)?;
-    while let Some(entry) = arrivals.next().await.context(READ_FAILED)? {
+    while let Some(entry) = arrivals.next().await.transpose().context(READ_FAILED)? {
         // Stdout is not held between entries: a server writes to it too.
         let mut out = session.console.out();
         print(&mut out, &entry, None, args)?;

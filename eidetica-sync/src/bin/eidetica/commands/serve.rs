@@ -10,6 +10,7 @@ use eidetica_sync::http::HttpTransport;
 use eidetica_sync::proto::joining::REQUESTS_MAX;
 use eidetica_sync::proto::{Address, Ticket, TransportErrorKind};
 use eidetica_sync::{Event, Events, Node, Origin};
+use futures::StreamExt;
 
 use crate::args::Serve;
 use crate::commands::access::{quoted, role_name};

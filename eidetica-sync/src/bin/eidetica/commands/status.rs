@@ -7,7 +7,7 @@ use eidetica_sync::dag::{PublicKey, TreeId};
 use eidetica_sync::proto::ErrorCode;
 use eidetica_sync::proto::coordinator::{LaneStatus, RefusedReason, UnreachableReason};
 use eidetica_sync::{Event, Events, Node};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 
 use crate::args::Status;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use eidetica_sync::dag::TreeId;
 use eidetica_sync::proto::{ErrorCode, SyncFault, SyncOptions, Ticket};
 use eidetica_sync::{Event, Joined, Node, Origin, Peer, SyncError};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::plan::{Done, Outcome, Plan, Route};
