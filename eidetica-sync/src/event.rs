@@ -148,6 +148,8 @@ impl Publisher {
 
     pub(crate) fn stored(&self, tree: TreeId, arrivals: Range<u32>, origin: Origin) {
         if !arrivals.is_empty() {
+            #[cfg(feature = "metrics")]
+            crate::metrics::stored(arrivals.len(), &origin);
             self.publish(Event::Stored {
                 tree,
                 arrivals,

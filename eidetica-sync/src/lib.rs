@@ -10,7 +10,7 @@
 //! it. This crate reads, writes, sends and waits.
 //!
 //! The features `http` and `iroh` add transports, `tls` adds HTTPS, `mdns` adds local discovery,
-//! `redb` adds the durable store `store::RedbStore`, and `cli` adds the `eidetica` program with all of
+//! `redb` adds the durable store `store::RedbStore`, `metrics` counts and measures, and `cli` adds the `eidetica` program with all of
 //! them. Without features, a node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
 //!
 //! ```
@@ -34,6 +34,8 @@ mod client;
 mod engine;
 mod event;
 mod membership;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod news;
 mod node;
 mod platform;

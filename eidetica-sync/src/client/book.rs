@@ -110,6 +110,12 @@ impl Book {
             .collect()
     }
 
+    /// Returns how many peers are known.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count(&self) -> usize {
+        self.lock().peers().count()
+    }
+
     /// Returns the information about all peers.
     pub(crate) fn known(&self) -> Vec<(PeerId, KnownPeer)> {
         let book = self.lock();

@@ -34,11 +34,13 @@ use std::sync::Arc;
 use eidetica_proto::coordinator::{Action, ExchangeId, Outcome, PeerId};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use self::by_hand::ByHand;
 use self::found::Swapping;
 use self::shared::{About, Following, Shared};
 use self::tasks::{Ended, Exchange};
+use crate::client::error::SyncError;
 use crate::platform::clock::SuspendDetector;
 
 /// How many syncs by hand may wait to be begun; another one waits to be queued.
@@ -174,7 +176,7 @@ impl Engine {
         match action {
             Action::Check { id, peer, trees } => {
                 let about = About::Trees(trees.clone());
-                self.begin(id, peer, about, |exchange| exchange.check(trees));
+                self.begin("check", id, peer, about, |exchange| exchange.check(trees));
             }
             Action::Sync {
                 id,
@@ -182,7 +184,7 @@ impl Engine {
                 tree,
                 pull,
                 push,
-            } => self.begin(id, peer, About::Tree(tree), |exchange| {
+            } => self.begin("sync", id, peer, About::Tree(tree), |exchange| {
                 exchange.sync(tree, pull, push)
             }),
             Action::Push {
@@ -190,18 +192,20 @@ impl Engine {
                 peer,
                 tree,
                 from,
-            } => self.begin(id, peer, About::Tree(tree), |exchange| {
+            } => self.begin("push", id, peer, About::Tree(tree), |exchange| {
                 exchange.push(tree, from)
             }),
             Action::Give { id, peer, tree } => {
-                self.begin(id, peer, About::Tree(tree), |exchange| exchange.give(tree));
+                self.begin("give", id, peer, About::Tree(tree), |exchange| {
+                    exchange.give(tree)
+                });
             }
             Action::Watch {
                 id,
                 peer,
                 trees,
                 replaces,
-            } => self.begin(id, peer, About::Watch, |exchange| {
+            } => self.begin("watch", id, peer, About::Watch, |exchange| {
                 exchange.watch(trees, replaces)
             }),
             Action::StopWatch { id } | Action::Abandon { id } => self.cut(id),
@@ -221,6 +225,7 @@ impl Engine {
     /// Runs an exchange in a task, whose end is reported whatever happens.
     fn begin<F>(
         &mut self,
+        kind: &'static str,
         id: ExchangeId,
         peer: PeerId,
         about: About,
@@ -239,6 +244,8 @@ impl Engine {
             id,
             peer,
             about,
+            kind,
+            began: Instant::now(),
             is_reported: false,
         };
         let task = async move {
@@ -277,6 +284,9 @@ struct End {
     id: ExchangeId,
     peer: PeerId,
     about: About,
+    /// What metrics call it.
+    kind: &'static str,
+    began: Instant,
     is_reported: bool,
 }
 
@@ -290,6 +300,14 @@ impl End {
         if let Some(error) = &error {
             tracing::debug!(peer = %self.peer, %error, "an exchange failed");
         }
+        self.end(outcome, error);
+    }
+
+    fn end(&self, outcome: Outcome, error: Option<Arc<SyncError>>) {
+        let took = self.began.elapsed();
+        tracing::trace!(peer = %self.peer, kind = self.kind, ?took, ?outcome, "an exchange has ended");
+        #[cfg(feature = "metrics")]
+        crate::metrics::exchange_ended(self.kind, &outcome, took);
         self.shared
             .ended(self.id, self.peer, &self.about, outcome, error);
     }
@@ -302,8 +320,7 @@ impl Drop for End {
                 true => Outcome::Failed,
                 false => Outcome::Abandoned,
             };
-            self.shared
-                .ended(self.id, self.peer, &self.about, outcome, None);
+            self.end(outcome, None);
         }
     }
 }

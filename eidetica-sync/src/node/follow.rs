@@ -155,6 +155,18 @@ impl Node {
         })
     }
 
+    /// Records the gauges of [`metrics`](crate::metrics), before they are read. Looks at everything that
+    /// is followed.
+    #[cfg(feature = "metrics")]
+    pub fn record_gauges(&self) {
+        let shared = &*self.0.shared;
+        let (peers, duplicates) = (shared.dialer.book.count(), shared.duplicate_keys().len());
+        shared.look(|core, _| {
+            let states = core.coordinator.statuses().map(|(.., state)| state);
+            crate::metrics::gauges(states, peers, duplicates);
+        });
+    }
+
     /// Waits until a peer has confirmed that both sides have the same entries of a followed tree, at a
     /// moment after this call.
     ///

@@ -106,6 +106,8 @@ impl Server {
 
     fn refuse(&self, caller: &Caller, error: WireError) -> FrameStream {
         tracing::debug!(?caller, %error, "refused a request");
+        #[cfg(feature = "metrics")]
+        crate::metrics::refused(error.code);
         single_frame(ResponseHeader::encode(Err(error)))
     }
 
@@ -130,6 +132,8 @@ impl Server {
         parts: FrameStream,
     ) -> Result<FrameStream, Refused> {
         self.note_contact(caller, &request);
+        #[cfg(feature = "metrics")]
+        crate::metrics::requested(&request);
         match request {
             Request::Hello(hello) => {
                 learn(&self.news, caller, hello);

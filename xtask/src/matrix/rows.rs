@@ -65,13 +65,14 @@ const PACKAGES: &[(&str, &str, &str, Work)] = &[
     ("eidetica-sync", "http", "test-utils", Lint),
     ("eidetica-sync", "tls", "test-utils", Lint),
     ("eidetica-sync", "redb", "test-utils", Lint),
+    ("eidetica-sync", "metrics", "test-utils", Lint),
     ("eidetica-sync", "", "test-utils", Test),
     ("eidetica-transport-iroh", "", "", Lint),
     ("eidetica-transport-iroh", "mdns", "", TestDocs),
     ("eidetica-sync", "iroh", "test-utils", Lint),
     ("eidetica-sync", "mdns", "test-utils", Lint),
     ("eidetica-sync", "http,iroh", "test-utils", Lint),
-    // `cli` enables the other four: with the test helpers, this is everything.
+    // `cli` enables the others: with the test helpers, this is everything.
     ("eidetica-sync", "cli", "test-utils", TestDocs),
     ("eidetica-replicas", "", "", Program),
     ("eidetica-bench", "", "", Program),

@@ -104,6 +104,7 @@ impl Place {
             addresses: Vec::new(),
             tickets: Vec::new(),
             certificate: None,
+            metrics: None,
         };
         let stdout = server.child.stdout.take().expect("it is piped");
         for line in BufReader::new(stdout).lines() {
@@ -112,6 +113,7 @@ impl Place {
                 Some(("listening", address)) => server.addresses.push(address.to_owned()),
                 Some(("ticket", ticket)) => server.tickets.push(ticket.to_owned()),
                 Some(("certificate", file)) => server.certificate = Some(file.to_owned()),
+                Some(("metrics", url)) => server.metrics = Some(url.to_owned()),
                 _ if line == "ready" => return server,
                 _ => panic!("the server says {line:?}"),
             }
@@ -126,6 +128,7 @@ pub(crate) struct Server {
     pub(crate) addresses: Vec<String>,
     pub(crate) tickets: Vec<String>,
     pub(crate) certificate: Option<String>,
+    pub(crate) metrics: Option<String>,
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -25,6 +26,57 @@ fn a_server_takes_commands_on_a_store_with_a_long_path() {
     );
     server.stop();
     place.line(&store, &["append", "notes", "two"]);
+}
+
+/// Gets a path from a server of metrics: the status line and the text.
+fn get(url: &str, path: &str) -> (String, String) {
+    let host = url.strip_prefix("http://").expect("HTTP");
+    let host = host.strip_suffix("/metrics").expect("the path");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it ends");
+    let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.lines().next().expect("a status");
+    (status.to_owned(), text.to_owned())
+}
+
+#[test]
+fn metrics_are_served_on_this_machine() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let server = place.serve_with("a", &["--metrics", "127.0.0.1:0"]);
+    let url = server.metrics.clone().expect("it says where");
+    place.line("a", &["append", "notes", "one"]);
+    place.line("a", &["append", "notes", "two"]);
+    let ticket = place.line("a", &["invite", "notes"]);
+    place.line("b", &["join", &ticket, "--via", "http"]);
+    let (status, text) = get(&url, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let value = |name: &str| -> f64 {
+        let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let found = lines.filter(|(found, _)| *found == name);
+        let values: Vec<f64> = found.map(|(_, it)| it.parse().expect("a number")).collect();
+        assert_eq!(values.len(), 1, "{name} in {text}");
+        values[0]
+    };
+    // Two texts, and the grant of the invite.
+    assert_eq!(
+        value("eidetica_entries_stored_total{origin=\"local\"}"),
+        3.0
+    );
+    assert_eq!(value("eidetica_requests_total{kind=\"join\"}"), 1.0);
+    assert_eq!(value("eidetica_followed{state=\"syncing\"}"), 0.0);
+    assert_eq!(value("eidetica_duplicate_keys"), 0.0);
+    assert!(text.contains("# TYPE eidetica_followed gauge"), "{text}");
+    assert!(
+        !text.contains(&server.tickets[0][9..20]),
+        "no tree is named"
+    );
+    assert_eq!(get(&url, "/").0, "HTTP/1.1 404 Not Found");
+    let said = refusal(&place.run("b", &["serve", "--metrics", "0.0.0.0:0"]), 1);
+    assert!(said.contains("--metrics-anywhere"), "{said}");
+    server.stop();
 }
 
 #[test]

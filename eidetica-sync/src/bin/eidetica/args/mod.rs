@@ -319,6 +319,13 @@ pub(crate) struct Serve {
     pub(crate) no_iroh: bool,
     #[command(flatten)]
     pub(crate) net: Net,
+    /// Serves metrics for Prometheus at http://ADDR/metrics; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Allows an address for metrics that other machines can reach. Metrics name no keys, trees and
+    /// addresses, and are not authenticated
+    #[arg(long, requires = "metrics")]
+    pub(crate) metrics_anywhere: bool,
     /// Compares all trees with each peer this often, in seconds. Entries travel at once; this finds
     /// what was lost on the way
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true,

@@ -18,6 +18,7 @@ use crate::commands::session::Session;
 use crate::commands::status::duplicate;
 #[cfg(unix)]
 use crate::control::server::Control;
+use crate::network::metrics::Exporter;
 use crate::network::transports::{with_http, with_iroh};
 use crate::output::failure::{Context, Failure, Result};
 use crate::output::text::{count, one_line};
@@ -29,6 +30,11 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let dir = &session.dir;
     let mut opened = session.open()?;
     let mut interruption = Interruption::listen()?;
+    // Before anything is counted.
+    let exporter = match args.metrics {
+        Some(at) => Some(Exporter::listen(at, args.metrics_anywhere).await?),
+        None => None,
+    };
     let interval = Duration::from_secs(args.check_interval);
     let mut node = opened.node().follow_callers().check_interval(interval);
     let mut certificate = None;
@@ -47,6 +53,7 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     opened.server = Some(node.clone());
 
     let trees = trees::all(&*opened.store)?;
+    let metrics = exporter.as_ref().map(Exporter::url);
     #[cfg(unix)]
     let mut control = None;
     let run = async {
@@ -55,7 +62,14 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         {
             control = listen_for_commands(session);
         }
-        announce(session, &node, &trees, addresses, certificate.as_deref())?;
+        announce(
+            session,
+            &node,
+            &trees,
+            addresses,
+            certificate.as_deref(),
+            metrics,
+        )?;
         #[cfg(unix)]
         if let Some(control) = &control {
             tokio::join!(
@@ -67,10 +81,17 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         report_events(session, &opened, events).await;
         Ok(())
     };
+    let measure = async {
+        match exporter {
+            Some(exporter) => exporter.run(node.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
     // An interruption counts at any time: finding a relay can take a while.
     let served: Result<()> = tokio::select! {
         served = run => served,
         () = interruption.wait() => Ok(()),
+        never = measure => match never {},
     };
     dir.remove_serving();
     #[cfg(unix)]
@@ -98,13 +119,15 @@ async fn listen(node: &Node) -> Result<Vec<Address>> {
     Ok(addresses.into_iter().map(|(_, address)| address).collect())
 }
 
-/// Prints the addresses, the self-signed certificate if there is one, and a ticket for each tree.
+/// Prints the addresses, the self-signed certificate and the metrics if there are any, and a ticket for
+/// each tree.
 fn announce(
     session: &Session,
     node: &Node,
     trees: &[Named],
     addresses: Vec<Address>,
     certificate: Option<&Path>,
+    metrics: Option<String>,
 ) -> Result<()> {
     session.dir.write_serving(&Serving {
         pid: std::process::id(),
@@ -123,6 +146,9 @@ fn announce(
     }
     if let Some(certificate) = certificate {
         out.line(format_args!("certificate {}", certificate.display()))?;
+    }
+    if let Some(metrics) = metrics {
+        out.line(format_args!("metrics {metrics}"))?;
     }
     for Named { tree, .. } in trees {
         let mut ticket = Ticket::new(*tree);
