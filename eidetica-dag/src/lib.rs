@@ -64,6 +64,7 @@ pub mod access;
 mod admit;
 mod arrival;
 mod assembler;
+mod author;
 mod buffer;
 mod check;
 mod encoding;
@@ -88,6 +89,7 @@ pub use access::{
 pub use admit::{Admission, AppendOutcome, Changes, Refusal, Rule, admit};
 pub use arrival::Arrival;
 pub use assembler::Assembler;
+pub use author::{AuthorError, parents_above_tips, sign_above_tips, sign_root};
 pub use buffer::Buffer;
 pub use check::{Problem, check};
 pub use encoding::{EncodedBody, EncodedEntry};

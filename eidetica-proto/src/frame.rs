@@ -3,7 +3,11 @@
 //! A frame is its length (four bytes, little-endian) and that many bytes. Transports carry frames
 //! without looking into them.
 
+mod blocking;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+pub use blocking::{FrameReader, write_frame};
 
 /// Most bytes in one frame, its length prefix not counted: an entry of the largest size, and
 /// 4 KiB for what a batch puts around it.

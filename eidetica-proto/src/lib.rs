@@ -2,10 +2,10 @@
 //!
 //! Two peers compare **tips** and send each other only what the other lacks. The side that asks
 //! runs a [`SyncSession`]: it says what to do next ([`Step`]), and the driver does it and hands the
-//! result back. The side that answers keeps no state: [`answer::check_access`] checks access,
-//! [`answer::answer_sync`] chooses what the client lacks, and [`answer::acknowledge`] confirms what
-//! the client sent. Entries that arrive go through an [`EntryReceiver`] on either side, which says
-//! what to store when ([`ReceiveStep`]).
+//! result back. The side that answers keeps no state between exchanges: an [`AnswerSession`] answers
+//! one request, from the functions of [`answer`], which a server with limits of its own calls itself.
+//! Entries that arrive go through an [`EntryReceiver`] on either side, which says what to store when
+//! ([`ReceiveStep`]).
 //!
 //! A request lists the client's tips. Where the server does not know them all, because both have
 //! written, a [`Filter`] of the client's entries tells it how far back the two agree, so that one
@@ -26,17 +26,29 @@
 //! use std::collections::VecDeque;
 //!
 //! use eidetica_dag::testing::draw;
-//! use eidetica_dag::{MemoryDag, Role, tip_ids};
-//! use eidetica_proto::answer::{acknowledge, answer_sync, check_access};
-//! use eidetica_proto::message::{Request, RequestHeader};
+//! use eidetica_dag::{MemoryDag, tip_ids};
 //! use eidetica_proto::{
-//!     EntryReceiver, LogId, ReceiveStep, Received, Step, SyncFault, SyncOptions, SyncOutcome, SyncSession,
+//!     AnswerSession, AnswerStep, EntryReceiver, EntrySelection, LogId, ReceiveStep, Received, Step,
+//!     SyncFault, SyncOptions, SyncOutcome, SyncSession,
 //! };
+//!
+//! type Frames = VecDeque<bytes::Bytes>;
+//!
+//! /// Makes the frames of a message.
+//! fn send(header: bytes::Bytes, entries: Option<EntrySelection>, dag: &MemoryDag) -> Frames {
+//!     let mut frames = Frames::from([header]);
+//!     if let Some(mut outgoing) = entries.map(|entries| entries.outgoing()) {
+//!         while let Ok(Some((frame, _count))) = outgoing.poll_frame(dag) {
+//!             frames.push_back(frame);
+//!         }
+//!     }
+//!     frames
+//! }
 //!
 //! /// Receives the entries in these frames and stores them.
 //! fn receive(
 //!     receiver: &mut EntryReceiver,
-//!     frames: &mut VecDeque<bytes::Bytes>,
+//!     frames: &mut Frames,
 //!     dag: &mut MemoryDag,
 //! ) -> Result<(), SyncFault> {
 //!     loop {
@@ -56,44 +68,34 @@
 //!     }
 //! }
 //!
+//! /// Answers a request.
+//! fn answer(mut request: Frames, dag: &mut MemoryDag) -> Result<Frames, SyncFault> {
+//!     // Names the log of the answering store. The client has proved no key.
+//!     let mut session = AnswerSession::new(LogId::from_bytes(*b"8 random"), None);
+//!     session.handle_header(&request.pop_front().unwrap_or_default());
+//!     loop {
+//!         match session.poll_step() {
+//!             AnswerStep::View(_) => session.handle_view(dag).expect("memory does not fail"),
+//!             AnswerStep::Receive => {
+//!                 receive(session.receiver().expect("it receives"), &mut request, dag)?;
+//!             }
+//!             AnswerStep::Answer { header, entries } => return Ok(send(header, entries, dag)),
+//!         }
+//!     }
+//! }
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let drawn = draw("A-B-C    B-X");
 //! let (mut ours, mut theirs) = (drawn.replica(&["C"]), drawn.replica(&["X"]));
-//! let tree = drawn.tree();
-//! // Names the log of the answering store.
-//! let log = LogId::from_bytes(*b"8 random");
 //!
-//! let mut session = SyncSession::new(tree, SyncOptions::default(), *b"8 random");
-//! let mut response = VecDeque::new();
+//! let mut session = SyncSession::new(drawn.tree(), SyncOptions::default(), *b"8 random");
+//! let mut response = Frames::new();
 //! let report = loop {
 //!     match session.poll_step() {
 //!         Step::View => session.handle_view(&ours)??,
-//!         Step::Exchange { header, entries } => match RequestHeader::decode(&header)?.request {
-//!             Request::SyncTree(request) => {
-//!                 check_access(&theirs, None, Role::Read)?;
-//!                 let answer = answer_sync(&theirs, log, &request)?;
-//!                 response.push_back(answer.header);
-//!                 if let Some(selection) = answer.entries {
-//!                     let mut outgoing = selection.outgoing();
-//!                     while let Some((frame, _count)) = outgoing.poll_frame(&theirs)? {
-//!                         response.push_back(frame);
-//!                     }
-//!                 }
-//!             }
-//!             Request::SendEntries(send) => {
-//!                 check_access(&theirs, None, Role::Write)?;
-//!                 let mut outgoing = entries.expect("they follow this header").outgoing();
-//!                 let mut frames = VecDeque::new();
-//!                 while let Some((frame, _count)) = outgoing.poll_frame(&ours)? {
-//!                     frames.push_back(frame);
-//!                 }
-//!                 let mut receiver = EntryReceiver::new(tree);
-//!                 receiver.begin(send.entries);
-//!                 receive(&mut receiver, &mut frames, &mut theirs)?;
-//!                 response.push_back(acknowledge(&receiver, &theirs, log)?);
-//!             }
-//!             _ => unreachable!("a session sends no other requests"),
-//!         },
+//!         Step::Exchange { header, entries } => {
+//!             response = answer(send(header, entries, &ours), &mut theirs)?;
+//!         }
 //!         Step::ReceiveHeader => match response.pop_front() {
 //!             Some(frame) => session.handle_header(&frame)?,
 //!             None => session.handle_end()?,
@@ -112,6 +114,7 @@
 pub mod address;
 pub mod address_race;
 pub mod answer;
+pub mod answer_session;
 pub mod backoff;
 pub mod batch;
 mod batch_error;
@@ -150,6 +153,7 @@ pub use eidetica_dag::{PublicKey, SecretKey};
 
 pub use address::{Address, AddressError};
 pub use address_race::AddressRace;
+pub use answer_session::{AnswerSession, AnswerStep};
 pub use backoff::{Backoff, BackoffPolicy};
 pub use coordinator::Coordinator;
 pub use cursor::{Cursor, LogId};

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use eidetica_dag::testing::Drawn;
-use eidetica_dag::{AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, Role, VerifiedEntry};
+use eidetica_dag::{AppendOutcome, DagView, EntryId, MemoryDag, PublicKey, VerifiedEntry};
 
 use super::transcript::{describe_outcome, describe_part, describe_reply, describe_request};
-use crate::answer::{AnswerError, SyncAnswer, acknowledge, answer_sync, check_access, refusal_of};
+use crate::answer_session::{AnswerSession, AnswerStep};
 use crate::cursor::LogId;
-use crate::error::{ErrorCode, PeerFault, WireError};
+use crate::error::PeerFault;
 use crate::frame::{FrameDecoder, encode_frame};
-use crate::message::{Request, RequestHeader, ResponseHeader};
 use crate::outgoing::{EntrySelection, Outgoing};
 use crate::received::Received;
 use crate::receiver::{APPEND_AFTER_SILENCE_MS, EntryReceiver, ReceiveStep};
@@ -108,7 +107,7 @@ type Names<'a> = Box<dyn Fn(&EntryId) -> String + 'a>;
 type Tamper<'a> = Box<dyn FnMut(Way, usize, Bytes) -> Vec<Bytes> + 'a>;
 type Between<'a> = Box<dyn FnMut(usize, &mut MemoryDag, &mut MemoryDag) + 'a>;
 
-/// Drives a [`SyncSession`] of replica A against the answering functions of replica B, frame by
+/// Drives a [`SyncSession`] of replica A against the [`AnswerSession`]s of replica B, frame by
 /// frame.
 ///
 /// Every frame is encoded and decoded as on a real link, and a transcript records what happens, so
@@ -143,7 +142,7 @@ pub struct Link<'a> {
 /// What B is doing.
 enum ServerSide {
     Idle,
-    Receives(Box<EntryReceiver>),
+    Receives(Box<AnswerSession>),
     Answers {
         header: Option<Bytes>,
         entries: Option<Box<(MemoryDag, Outgoing)>>,
@@ -357,11 +356,12 @@ impl<'a> Link<'a> {
             self.storing = Some((entries, 0));
             let _known_already = self.finish_store();
         }
-        if let ServerSide::Receives(mut receiver) =
+        if let ServerSide::Receives(mut session) =
             std::mem::replace(&mut self.server, ServerSide::Idle)
+            && let Some(receiver) = session.receiver()
         {
             receiver.handle_break();
-            let _known_already = self.store_at_b(&mut receiver);
+            let _known_already = self.store_at_b(receiver);
         }
     }
 
@@ -433,9 +433,12 @@ impl<'a> Link<'a> {
                 self.run
                     .transcript
                     .push(describe_request(frame, &self.names));
-                self.server = self.answer_header(frame).unwrap_or_else(ServerSide::refuse);
+                let mut session = Box::new(AnswerSession::new(LINK_LOG, self.client_key));
+                session.handle_header(frame);
+                self.advance(session);
             }
-            ServerSide::Receives(mut receiver) => {
+            ServerSide::Receives(mut session) => {
+                let receiver = session.receiver().expect("it receives");
                 let tree = receiver.tree();
                 let line = describe_part("A -> B", tree, frame, &self.names);
                 self.run.transcript.push(line);
@@ -446,44 +449,41 @@ impl<'a> Link<'a> {
                 if taken.is_err() {
                     receiver.handle_break();
                 }
-                let stored = self.store_at_b(&mut receiver).map_err(SyncFault::from);
-                self.server = match stored.and(taken) {
-                    Ok(()) => ServerSide::Receives(receiver),
-                    Err(fault) => ServerSide::refuse(refusal_of(&fault)),
-                };
+                let stored = self.store_at_b(receiver).map_err(SyncFault::from);
+                match stored.and(taken) {
+                    Ok(()) => self.server = ServerSide::Receives(session),
+                    Err(fault) => {
+                        session.handle_fault(&fault);
+                        self.advance(session);
+                    }
+                }
             }
             // What the client sends after that is not read.
             answers @ ServerSide::Answers { .. } => self.server = answers,
         }
     }
 
-    fn answer_header(&mut self, frame: &[u8]) -> Result<ServerSide, WireError> {
-        let header = RequestHeader::decode(frame)?;
-        let client_key = self.client_key.as_ref();
-        let view_of = |tree, b: &MemoryDag| match b.tree() == tree {
-            true => b.clone(),
-            false => MemoryDag::new(tree),
+    /// Does at B what the session says, until it waits for entries or has answered.
+    fn advance(&mut self, mut session: Box<AnswerSession>) {
+        let mut view = MemoryDag::new(self.b.tree());
+        self.server = loop {
+            match session.poll_step() {
+                AnswerStep::View(tree) => {
+                    view = match self.b.tree() == tree {
+                        true => self.b.clone(),
+                        false => MemoryDag::new(tree),
+                    };
+                    let Ok(()) = session.handle_view(&view);
+                }
+                AnswerStep::Receive => break ServerSide::Receives(session),
+                AnswerStep::Answer { header, entries } => {
+                    break ServerSide::Answers {
+                        header: Some(header),
+                        entries: entries.map(|entries| Box::new((view, entries.outgoing()))),
+                    };
+                }
+            }
         };
-        match header.request {
-            Request::SyncTree(request) => {
-                let view = view_of(request.tree, self.b);
-                check_access(&view, client_key, Role::Read).map_err(refusal)?;
-                let SyncAnswer { header, entries } =
-                    answer_sync(&view, LINK_LOG, &request).map_err(refusal)?;
-                Ok(ServerSide::Answers {
-                    header: Some(header),
-                    entries: entries.map(|selection| Box::new((view, selection.outgoing()))),
-                })
-            }
-            Request::SendEntries(request) => {
-                let view = view_of(request.tree, self.b);
-                check_access(&view, client_key, Role::Write).map_err(refusal)?;
-                let mut receiver = Box::new(EntryReceiver::new(request.tree));
-                receiver.begin(request.entries);
-                Ok(ServerSide::Receives(receiver))
-            }
-            _ => Err(WireError::new(ErrorCode::Malformed, "a link only syncs")),
-        }
     }
 
     fn store_at_b(&mut self, receiver: &mut EntryReceiver) -> Result<(), PeerFault> {
@@ -498,19 +498,16 @@ impl<'a> Link<'a> {
 
     /// Ends the request at B.
     fn end_request(&mut self) {
-        let ServerSide::Receives(receiver) = &self.server else {
-            return;
-        };
-        self.server = match receiver.handle_end() {
-            Ok(()) => {
-                let Ok(header) = acknowledge(receiver, &*self.b, LINK_LOG);
-                ServerSide::Answers {
-                    header: Some(header),
-                    entries: None,
+        match std::mem::replace(&mut self.server, ServerSide::Idle) {
+            ServerSide::Receives(mut session) => {
+                let receiver = session.receiver().expect("it receives");
+                if let Err(fault) = receiver.handle_end() {
+                    session.handle_fault(&fault.into());
                 }
+                self.advance(session);
             }
-            Err(fault) => ServerSide::refuse(refusal_of(&fault.into())),
-        };
+            other => self.server = other,
+        }
     }
 
     /// Returns the next frame of the response at A, or `None` at its end.
@@ -545,22 +542,6 @@ impl<'a> Link<'a> {
                 self.inbox.push_back(frame);
             }
         }
-    }
-}
-
-impl ServerSide {
-    fn refuse(error: WireError) -> Self {
-        Self::Answers {
-            header: Some(ResponseHeader::encode(Err(error))),
-            entries: None,
-        }
-    }
-}
-
-fn refusal(error: AnswerError<std::convert::Infallible>) -> WireError {
-    match error {
-        AnswerError::Refuse(error) => error,
-        AnswerError::View(never) => match never {},
     }
 }
 

@@ -24,8 +24,7 @@ impl Node {
             name: name.into(),
             access,
         };
-        self.write(move |writer| writer.create(Body::Genesis(genesis)))
-            .await
+        self.write(move |writer| writer.create(genesis)).await
     }
 
     /// Appends an entry with `data`, whose parents are the tips of the tree, and returns its id.

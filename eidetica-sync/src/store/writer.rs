@@ -1,11 +1,10 @@
 //! Writes entries that are signed with this device's key.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eidetica_dag::{
-    AccessChange, Arrival, Body, Entry, EntryId, Outlook, PARENTS_MAX, PublicKey, Role, SecretKey,
-    Subject, TreeId, VerifiedEntry, current_access,
+    AccessChange, AuthorError, Body, EntryId, Genesis, Outlook, PublicKey, Role, SecretKey,
+    Subject, TreeId, VerifiedEntry, current_access, parents_above_tips, sign_above_tips, sign_root,
 };
 
 use crate::event::Origin;
@@ -50,16 +49,8 @@ impl Writer {
     }
 
     /// Writes the root of a new tree.
-    pub(crate) fn create(&self, genesis: Body) -> Result<TreeId, TreeError> {
-        let root = Entry {
-            tree: None,
-            parents: Vec::new(),
-            height: 0,
-            timestamp_ms: wall_clock_ms(),
-            author: self.key(),
-            body: genesis,
-        };
-        let root = VerifiedEntry::sign(root, &self.key)?;
+    pub(crate) fn create(&self, genesis: Genesis) -> Result<TreeId, TreeError> {
+        let root = sign_root(&self.key, wall_clock_ms(), genesis)?;
         let tree = root.get().tree();
         self.insert(tree, vec![root])?;
         Ok(tree)
@@ -125,7 +116,7 @@ impl Writer {
                 voids: Vec::new(),
             });
         }
-        let (_, height) = above_tips(snapshot)?;
+        let (_, height) = parents_above_tips(&**snapshot)?;
         Ok(current.outlook(&current, self.key(), height, changes))
     }
 
@@ -160,53 +151,11 @@ impl Writer {
         snapshot: &Snapshot,
         bodies: Vec<Body>,
     ) -> Result<Vec<VerifiedEntry>, TreeError> {
-        if snapshot.entry_count() == 0 {
-            return Err(TreeError::NoSuchTree(tree));
-        }
-        let timestamp_ms = wall_clock_ms();
-        let mut entries: Vec<VerifiedEntry> = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let (parents, height) = match entries.last() {
-                Some(last) => (vec![last.get().id()], last.get().entry().height + 1),
-                None => above_tips(snapshot)?,
-            };
-            let entry = Entry {
-                tree: Some(tree),
-                parents,
-                height,
-                timestamp_ms,
-                author: self.key(),
-                body,
-            };
-            entries.push(VerifiedEntry::sign(entry, &self.key)?);
-        }
-        Ok(entries)
+        let signed = sign_above_tips(&**snapshot, &self.key, wall_clock_ms(), bodies);
+        signed.map_err(|error| match error {
+            AuthorError::NoTree => TreeError::NoSuchTree(tree),
+            AuthorError::Entry(error) => error.into(),
+            AuthorError::View(error) => error.into(),
+        })
     }
-}
-
-/// Returns the parents and the height of an entry above all tips.
-///
-/// If there are more tips than an entry can have parents, the latest changes of access come first, so
-/// that a flood of tips hides no change from the entry; then the oldest tips. The next entry takes the
-/// rest.
-fn above_tips(snapshot: &Snapshot) -> Result<(Vec<EntryId>, u32), TreeError> {
-    let mut numbers = BTreeSet::new();
-    if snapshot.tip_count() as usize > PARENTS_MAX {
-        let ledger = snapshot.ledger()?;
-        let current = ledger.current();
-        // The root is below every tip.
-        let latest = current.heads().iter().filter(|head| **head > 0);
-        let latest = latest.filter_map(|head| ledger.get(*head));
-        numbers.extend(latest.take(PARENTS_MAX / 2).map(|entry| entry.at));
-    }
-    numbers.extend(snapshot.tips_from(Arrival(0), PARENTS_MAX - numbers.len())?);
-    let mut parents = Vec::with_capacity(numbers.len());
-    let mut highest = 0;
-    for at in numbers {
-        let node = snapshot.node(at)?;
-        parents.push(node.id);
-        highest = highest.max(node.height);
-    }
-    parents.sort_unstable();
-    Ok((parents, highest + 1))
 }

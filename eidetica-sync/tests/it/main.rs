@@ -10,6 +10,8 @@ mod joining;
 mod live;
 mod live_server;
 mod node;
+#[cfg(feature = "http")]
+mod own_io;
 mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]
 mod transports;

@@ -1,6 +1,7 @@
 //! Whole syncs between two replicas: each test draws them and asserts the conversation.
 
 mod access;
+mod answering;
 mod attacks;
 mod concurrent;
 mod conversations;

@@ -33,7 +33,7 @@ fn answering() -> Answering {
             Role::Read,
         )],
     };
-    let tree = writer.create(eidetica_dag::Body::Genesis(genesis));
+    let tree = writer.create(genesis);
     let tree = tree.expect("well formed");
     Answering {
         watches: WatchAnswerer::new(store.clone(), news.clone()),
