@@ -89,9 +89,8 @@ impl Shared {
         }
     }
 
-    /// Follows the peers of a tree whose records are known, until it is well connected.
-    ///
-    /// The follows are not remembered: after a restart, the records that still hold lead to them.
+    /// Follows the peers of a tree whose records are known, until it is well connected, and remembers
+    /// them: after a restart, the peer that told of them may be away.
     async fn follow_found(&self, tree: TreeId) -> Result<(), SyncError> {
         let records = self.records.clone();
         let found = blocking::run(move || records.keys(tree)).await?;
@@ -107,7 +106,9 @@ impl Shared {
                 && !follows::is_remembered(&self.store, peer, tree).await?
             {
                 tracing::debug!(%peer, %tree, "follows a peer that was found");
-                self.follow(peer, tree, FollowOptions::default()).await?;
+                let options = FollowOptions::default();
+                follows::remember(&self.store, peer, tree, options).await?;
+                self.follow(peer, tree, options).await?;
             }
         }
         Ok(())

@@ -28,8 +28,10 @@ fn memory() -> Arc<dyn Store> {
 #[tokio::test(start_paused = true)]
 async fn two_that_never_exchanged_tickets_follow_each_other() {
     let network = MemoryNetwork::new();
-    let [a, b, c] = ["a", "b", "c"].map(|name| serving(&network, name, name, memory()));
-    let (a, b, c) = (a.await, b.await, c.await);
+    let store = memory();
+    let a = serving(&network, "a", "a", store.clone()).await;
+    let [b, c] = ["b", "c"].map(|name| serving(&network, name, name, memory()));
+    let (b, c) = (b.await, c.await);
     let tree = tree(&b, &["one"]).await;
     a.follow(tree, peer(&b, "b")).await.expect("b serves");
     tokio::time::sleep(SETTLE).await;
@@ -44,6 +46,10 @@ async fn two_that_never_exchanged_tickets_follow_each_other() {
     let entry = write(&a, tree, "two").await;
     let took = until_has(&c, tree, entry).await;
     assert!(took < Duration::from_millis(10), "{took:?}");
+    // Nor after a restart.
+    a.shutdown().await.expect("nothing is left running");
+    let a = serving(&network, "a", "a", store).await;
+    until_state(&a, tree, &c, in_sync).await;
 }
 
 /// The follower makes no contact that would tell it, and the peer that moved does not know it.
