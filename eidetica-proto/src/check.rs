@@ -27,6 +27,13 @@ pub fn digest(seed: [u8; 8], tips: &TipDigest) -> [u8; 8] {
     *hash.first_chunk().expect("a hash is longer")
 }
 
+/// Lists the trees of a check, each with whether the client has anything of it.
+pub fn trees_of(request: &CheckTrees) -> impl Iterator<Item = (TreeId, bool)> {
+    let nothing = digest(request.seed, &TipDigest::of(&[]));
+    let trees = request.trees.iter();
+    trees.map(move |(tree, digest)| (*tree, *digest != nothing))
+}
+
 /// Answers a check for the client of this key: in the order of the request, until
 /// [`CHECK_TIPS_MAX`] tips were read.
 ///

@@ -107,8 +107,9 @@ impl Coordinator {
         if before == Reach::Proven {
             return;
         }
+        let was_away = of_peer.away.take().is_some();
         self.timers.clear(Timer::Retry(peer));
-        if let Reach::Unreachable { .. } = before {
+        if was_away {
             self.changed.insert((peer, None));
         }
         self.touch_watch(peer);
@@ -143,6 +144,7 @@ impl Coordinator {
             next_ms = next_ms.min(self.now_ms.max(spaced_ms));
         }
         of_peer.reach = Reach::Unreachable { reason, next_ms };
+        of_peer.away = Some(reason);
         of_peer.full_check = true;
         of_peer.full_after = None;
         self.timers.set(Timer::Retry(peer), next_ms);

@@ -258,8 +258,10 @@ impl Coordinator {
         self.probe_soon(peer);
     }
 
-    /// Notes that a peer asked about a tree or has news of it: if it lacked the tree, it is asked
-    /// for it. Costs O(log n).
+    /// Notes that a peer asked about a tree that it may have, or has news of it: if it lacked the
+    /// tree, it is asked for it. Report a question by a peer that lacks the tree with
+    /// [`Self::handle_heard`], or two peers that both lack it would ask each other without an end.
+    /// Costs O(log n).
     pub fn handle_heard_about(&mut self, peer: PeerId, tree: TreeId, now_ms: u64) {
         self.note_time(now_ms);
         self.note_heard(peer);
@@ -337,11 +339,14 @@ impl Coordinator {
         }
     }
 
-    /// Why the peer cannot be reached, if it cannot.
+    /// Why the peer cannot be reached, if it cannot, and when it is tried next: a probe that is due or
+    /// runs changes nothing until it is answered.
     pub(super) fn unreachable(&self, peer: PeerId) -> Option<(UnreachableReason, u64)> {
-        match self.peers.get(&peer)?.reach {
+        let of_peer = self.peers.get(&peer)?;
+        match of_peer.reach {
             Reach::Unreachable { reason, next_ms } => Some((reason, next_ms)),
-            Reach::Unproven | Reach::Probing(_) | Reach::Proven => None,
+            Reach::Unproven | Reach::Probing(_) => Some((of_peer.away?, self.now_ms)),
+            Reach::Proven => None,
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) lanes: usize,
     pub(super) reach: Reach,
     pub(super) failures: u32,
+    /// Why it could not be reached, until it answers again.
+    pub(super) away: Option<UnreachableReason>,
     /// Exchanges begun before this one do not count as further failures.
     pub(super) failed_before: ExchangeId,
     /// When a probe was last made after a failure.
@@ -91,6 +93,7 @@ impl Peer {
             lanes: 0,
             reach: Reach::Unproven,
             failures: 0,
+            away: None,
             failed_before: ExchangeId(0),
             heard_ms: None,
             heard_in_probe: false,

@@ -129,13 +129,9 @@ impl Coordinator {
         if let Reach::Probing(_) = of_peer.reach {
             of_peer.checking = None;
         }
-        let was_unreachable = matches!(of_peer.reach, Reach::Unreachable { .. });
         of_peer.reach = Reach::Unproven;
         of_peer.full_check = true;
         of_peer.full_after = None;
-        if was_unreachable {
-            self.changed.insert((peer, None));
-        }
         self.queue(peer);
     }
 

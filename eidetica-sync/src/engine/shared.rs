@@ -218,7 +218,7 @@ impl Shared {
             core.callers.handle_address_learned(peer);
         }
         if self.following == Following::CallersToo {
-            for (peer, tree) in &facts.heard_about {
+            for (peer, tree) in facts.heard_about.keys() {
                 if core.coordinator.status(*peer, *tree).is_none() {
                     let is_known = self.dialer.book.has_address(peer);
                     core.callers.handle_heard_about(*peer, *tree, is_known);
@@ -362,8 +362,10 @@ impl Core {
         for peer in facts.heard {
             coordinator.handle_heard(peer, now_ms);
         }
-        for (peer, tree) in facts.heard_about {
-            coordinator.handle_heard_about(peer, tree, now_ms);
+        for ((peer, tree), may_have) in facts.heard_about {
+            if may_have {
+                coordinator.handle_heard_about(peer, tree, now_ms);
+            }
         }
     }
 

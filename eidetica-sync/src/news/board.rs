@@ -41,8 +41,8 @@ pub(crate) struct Facts {
     pub(crate) watches: BTreeMap<u64, WatchChange>,
     /// Peers that made contact.
     pub(crate) heard: BTreeSet<PublicKey>,
-    /// Trees that peers asked about.
-    pub(crate) heard_about: BTreeSet<(PublicKey, TreeId)>,
+    /// Trees that peers asked about, and whether they may have anything of them.
+    pub(crate) heard_about: BTreeMap<(PublicKey, TreeId), bool>,
     /// Addresses of peers that were learned, and how.
     pub(crate) learned: BTreeMap<(PublicKey, Address), AddressOrigin>,
     /// Peers that said which start of theirs is alive, and when they last did.
@@ -139,11 +139,17 @@ impl Board {
         });
     }
 
-    pub(super) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
+    pub(super) fn heard_about(
+        &self,
+        peer: PublicKey,
+        trees: impl IntoIterator<Item = (TreeId, bool)>,
+    ) {
         self.add(|facts| {
             let room = HEARD_MAX.saturating_sub(facts.heard_about.len());
             let trees = trees.into_iter().take(room);
-            facts.heard_about.extend(trees.map(|tree| (peer, tree)));
+            for (tree, may_have) in trees {
+                *facts.heard_about.entry((peer, tree)).or_default() |= may_have;
+            }
         });
     }
 

@@ -74,8 +74,12 @@ impl InboundWatches {
         self.board.heard(peer);
     }
 
-    /// Tells that a peer asked about trees.
-    pub(crate) fn heard_about(&self, peer: PublicKey, trees: impl IntoIterator<Item = TreeId>) {
+    /// Tells that a peer asked about trees, and whether it may have anything of each.
+    pub(crate) fn heard_about(
+        &self,
+        peer: PublicKey,
+        trees: impl IntoIterator<Item = (TreeId, bool)>,
+    ) {
         self.board.heard_about(peer, trees);
     }
 

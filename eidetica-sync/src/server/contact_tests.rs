@@ -59,7 +59,7 @@ async fn heard(request: Request) -> (usize, Vec<TreeId>) {
     let _refused = answer.next().await;
     let facts = news.board().take();
     assert!(facts.heard.iter().all(|peer| *peer == key(1).public()));
-    let about = facts.heard_about.into_iter().map(|(_, tree)| tree);
+    let about = facts.heard_about.into_keys().map(|(_, tree)| tree);
     (facts.heard.len(), about.collect())
 }
 

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
+use eidetica_proto::check::trees_of;
 use eidetica_proto::joining::unproven_join;
 use eidetica_proto::message::{Alive, Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
+use eidetica_proto::tips::TipSet;
 use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{
     Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind,
@@ -215,8 +217,8 @@ impl Server {
         .await
     }
 
-    /// Tells the engine which peer makes contact, and about which trees: a tree that the peer lacked
-    /// may have come to it. That a tree is absent here makes no difference.
+    /// Tells the engine which peer makes contact, about which trees, and whether it may have them: a
+    /// tree that the peer lacked may have come to it. That a tree is absent here makes no difference.
     fn note_contact(&self, caller: &Caller, request: &Request) {
         let Some(key) = caller.key else {
             return;
@@ -224,16 +226,17 @@ impl Server {
         let inbound = self.news.inbound();
         inbound.heard(key);
         match request {
-            Request::SyncTree(sync) => inbound.heard_about(key, [sync.tree]),
-            Request::SendEntries(send) => inbound.heard_about(key, [send.tree]),
-            Request::Join(join) => inbound.heard_about(key, [join.tree]),
-            Request::Peers(peers) => inbound.heard_about(key, [peers.tree]),
+            Request::SyncTree(sync) => {
+                let lacks = matches!(&sync.tips, TipSet::Listed(tips) if tips.is_empty());
+                inbound.heard_about(key, [(sync.tree, !lacks)]);
+            }
+            Request::SendEntries(send) => inbound.heard_about(key, [(send.tree, true)]),
+            Request::Join(join) => inbound.heard_about(key, [(join.tree, false)]),
+            Request::Peers(peers) => inbound.heard_about(key, [(peers.tree, true)]),
             Request::Watch(watch) => {
-                inbound.heard_about(key, watch.trees.iter().map(|(tree, _)| *tree));
+                inbound.heard_about(key, watch.trees.iter().map(|(tree, _)| (*tree, true)));
             }
-            Request::CheckTrees(check) => {
-                inbound.heard_about(key, check.trees.iter().map(|(tree, _)| *tree));
-            }
+            Request::CheckTrees(check) => inbound.heard_about(key, trees_of(check)),
             Request::Hello(_) | Request::ListTrees(_) | Request::Alive(_) | Request::Unknown(_) => {
             }
         }

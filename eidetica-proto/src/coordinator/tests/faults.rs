@@ -60,6 +60,30 @@ fn contact_from_a_peer_ends_its_backoff() {
     assert_eq!(sim.delivered[&(1, entry)] - before_ms, 20);
 }
 
+/// A probe is no sign that the peer is there.
+#[test]
+fn a_peer_stays_unreachable_while_it_is_probed() {
+    let mut sim = with(1..2, 0..1);
+    sim.at(1).mode = Mode::Suspended;
+    sim.write(0);
+    sim.run_for(60_000);
+    let from_ms = sim.now_ms;
+    for _ in 0..600 {
+        sim.run_for(1_000);
+        let status = sim.status(1, 0);
+        assert!(
+            matches!(status, LaneStatus::Unreachable { .. }),
+            "{status:?}"
+        );
+    }
+    assert!(sim.begun(from_ms) > 2);
+    sim.at(1).mode = Mode::Up;
+    sim.coordinator.handle_retry_now(peer(1), None, sim.now_ms);
+    assert!(!sim.is_in_sync(1, 0));
+    sim.run_for(100);
+    assert!(sim.is_in_sync(1, 0));
+}
+
 /// A probe that was sent to where the peer is not any more says nothing about where it is.
 #[test]
 fn contact_during_a_probe_that_hangs_or_fails_leads_to_another_one() {

@@ -84,3 +84,27 @@ fn a_runtime_that_ends_takes_the_engine_along() {
     drop(runtime);
     drop(nodes);
 }
+
+/// Two that follow each other and both lack a tree ask each other rarely, and have it at once when
+/// one of them gets it.
+#[tokio::test(start_paused = true)]
+async fn a_tree_that_both_lack_is_asked_for_rarely() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let source = node(&network, "source").await;
+    let tree = tree(&source, &["one"]).await;
+    a.follow(tree, peer(&b, "b")).await.expect("a runs");
+    b.follow(tree, peer(&a, "a")).await.expect("b runs");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let exchanges = network.exchanges();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let checks = network.exchanges() - exchanges;
+    // Each asks three to four times a minute, and not because the other asked.
+    assert!(checks <= 100, "{checks}");
+    a.sync(tree, peer(&source, "source"))
+        .await
+        .expect("it serves");
+    let entry = source.tips(tree).await.expect("in memory")[0];
+    let took = super::until_has(&b, tree, entry).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
