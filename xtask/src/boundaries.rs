@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cargo_metadata::{DependencyKind, Metadata, Node, NodeDep, PackageId};
+use cargo_metadata::{DependencyKind, Metadata, Node, NodeDep, Package, PackageId};
 
 use crate::matrix::gaps;
 
@@ -55,7 +55,7 @@ const IO: &[&str] = &[
     "tokio*",
 ];
 
-/// The packages that each package depends on, by name.
+/// The packages that each package depends on, by name, or `name@version` where there are several.
 type Edges<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// Returns every broken rule, with the reason for it.
@@ -83,11 +83,7 @@ pub fn check(metadata: &Metadata) -> Vec<String> {
     });
     broken.extend(gaps(&features.collect()));
 
-    let names: BTreeMap<&PackageId, &str> = metadata
-        .packages
-        .iter()
-        .map(|it| (&it.id, it.name.as_str()))
-        .collect();
+    let names = labels(metadata);
     // Build scripts run on the machine that builds, not in programs.
     let is_built = |dep: &&NodeDep| {
         dep.dep_kinds
@@ -96,8 +92,11 @@ pub fn check(metadata: &Metadata) -> Vec<String> {
     };
     let mut below = Edges::new();
     for Node { id, deps, .. } in metadata.resolve.iter().flat_map(|resolve| &resolve.nodes) {
-        let deps = deps.iter().filter(is_built).map(|dep| names[&dep.pkg]);
-        below.entry(names[id]).or_default().extend(deps);
+        let deps = deps
+            .iter()
+            .filter(is_built)
+            .map(|dep| names[&dep.pkg].as_str());
+        below.entry(names[id].as_str()).or_default().extend(deps);
     }
     let own_tests = members.iter().map(|it| {
         let tests = it
@@ -110,6 +109,21 @@ pub fn check(metadata: &Metadata) -> Vec<String> {
     });
     broken.extend(check_rules(&below, &own_tests.collect()));
     broken
+}
+
+/// Returns the name of each package, with its version where there are several: what one version
+/// depends on says nothing about another.
+fn labels(metadata: &Metadata) -> BTreeMap<&PackageId, String> {
+    let mut versions = BTreeMap::<&str, usize>::new();
+    for package in &metadata.packages {
+        *versions.entry(package.name.as_str()).or_default() += 1;
+    }
+    let label = |it: &Package| match versions[it.name.as_str()] {
+        1 => it.name.to_string(),
+        _ => format!("{}@{}", it.name, it.version),
+    };
+    let packages = metadata.packages.iter();
+    packages.map(|it| (&it.id, label(it))).collect()
 }
 
 /// Checks what packages are built from, and the workspace's crates that their tests depend on.
@@ -142,7 +156,8 @@ fn path_down(below: &Edges<'_>, from: &str, never: &[&str]) -> Option<String> {
     None
 }
 
-fn fits(patterns: &[&str], name: &str) -> bool {
+fn fits(patterns: &[&str], label: &str) -> bool {
+    let name = label.split('@').next().unwrap_or(label);
     patterns
         .iter()
         .any(|pattern| match pattern.strip_suffix('*') {
