@@ -118,6 +118,7 @@ pub mod answer_session;
 pub mod backoff;
 pub mod batch;
 mod batch_error;
+pub mod body_limit;
 pub mod check;
 mod compression;
 pub mod coordinator;

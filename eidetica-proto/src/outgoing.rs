@@ -11,6 +11,10 @@ use crate::cursor::Cursor;
 use crate::message::Part;
 use crate::tips::{EndTips, TIPS_MAX};
 
+/// The most bytes that an entry has on the wire beside its encoding: a signature of 64, its length, and
+/// its share of what a batch has once.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+
 /// Entries that were chosen on a view, to be sent with the tips that follow them.
 ///
 /// It is cheap to clone, and [`EntrySelection::outgoing`] makes the frames from the first one on as
@@ -34,6 +38,50 @@ impl EntrySelection {
     /// Returns how many entries there are to send in all.
     pub fn entry_count(&self) -> u32 {
         self.entries.len() as u32
+    }
+
+    /// Splits off the entries that come first and have at most `bytes_max` bytes on the wire, or one
+    /// entry if that is larger. Returns them, and the rest if there is one.
+    ///
+    /// # Errors
+    /// Those of the view, which must be the one that the entries were selected on.
+    pub fn split<V: EntryView + ?Sized>(
+        &self,
+        view: &V,
+        bytes_max: u32,
+    ) -> Result<(Self, Option<Self>), V::Error> {
+        let (mut first, mut bytes) = (ArrivalSet::new(), 0);
+        let mut is_full = false;
+        let mut next = self.entries.next_from(Arrival(0));
+        while let Some(start) = next.filter(|_| !is_full) {
+            let end = self.entries.gap_from(start);
+            let mut at = start;
+            view.visit_encoded(start.0..end.0, &mut |_, entry| {
+                bytes += entry.bytes.len() + ENTRY_OVERHEAD_BYTES;
+                is_full = bytes > bytes_max as usize && !first.is_empty();
+                if is_full {
+                    return ControlFlow::Break(());
+                }
+                first.insert(at);
+                at.0 += 1;
+                ControlFlow::Continue(())
+            })?;
+            next = self.entries.next_from(at);
+        }
+        let Some(next) = next else {
+            return Ok((self.clone(), None));
+        };
+        let mut rest = ArrivalSet::new();
+        let later = |at: &Arrival| *at >= next;
+        self.entries.iter().filter(later).for_each(|at| {
+            rest.insert(at);
+        });
+        let end = (EndTips::Untold, Cursor::NONE);
+        let piece = |entries, end| Self {
+            entries: Arc::new(entries),
+            end,
+        };
+        Ok((piece(first, end), Some(piece(rest, self.end.clone()))))
     }
 
     /// Begins to send the entries.
@@ -104,4 +152,58 @@ pub(crate) fn listed_tips<V: EntryView + ?Sized>(view: &V) -> Result<Vec<EntryId
     let mut ids = tip_ids(view)?;
     ids.truncate(TIPS_MAX);
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::{draw, key, shapes::sign_on_top};
+    use eidetica_dag::{Body, MemoryDag};
+
+    use super::*;
+
+    /// Returns the size in bytes of the frames of a selection.
+    fn size(selection: &EntrySelection, view: &MemoryDag) -> usize {
+        let (mut outgoing, mut bytes) = (selection.outgoing(), 0);
+        while let Some((frame, _)) = outgoing.poll_frame(view).expect("it is in memory") {
+            bytes += frame.len();
+        }
+        bytes
+    }
+
+    #[test]
+    fn pieces_keep_the_limit_and_the_order() {
+        let drawn = draw("A");
+        let mut chain = drawn.entries(&["A"]);
+        for n in 0..40_u32 {
+            let last = &chain[chain.len() - 1..];
+            let payload: Vec<u8> = (0..n * 100).map(|at| (at * 7 + n) as u8).collect();
+            let body = Body::Data(payload.into());
+            chain.push(sign_on_top(Some(drawn.tree()), last, &key(0), 0, body));
+        }
+        let mut view = MemoryDag::new(drawn.tree());
+        view.append(chain);
+        // With gaps, as after a peer brought some of them.
+        let mut chosen = ArrivalSet::new();
+        (0..41).filter(|n| n % 5 != 3).for_each(|n| {
+            chosen.insert(Arrival(n));
+        });
+        let whole = EntrySelection::new(chosen.clone(), EndTips::Untold, Cursor::NONE);
+        let mut rest = Some(whole);
+        let (mut pieces, mut seen) = (0, ArrivalSet::new());
+        while let Some(selection) = rest {
+            let (first, after) = selection.split(&view, 8_000).expect("it is in memory");
+            assert!(size(&first, &view) <= 8_000);
+            for at in first.entries.iter() {
+                assert!(seen.iter().all(|before| before < at));
+                seen.insert(at);
+            }
+            (pieces, rest) = (pieces + 1, after);
+        }
+        assert_eq!(seen, chosen);
+        assert!((8..20).contains(&pieces), "{pieces}");
+        // An entry is never split.
+        let whole = EntrySelection::new(chosen, EndTips::Untold, Cursor::NONE);
+        let (first, _) = whole.split(&view, 1).expect("it is in memory");
+        assert_eq!(first.entry_count(), 1);
+    }
 }

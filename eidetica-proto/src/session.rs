@@ -364,8 +364,14 @@ impl SyncSession {
         Ok(())
     }
 
+    /// Takes that the peer stored this many entries of those to send, in requests before the one whose
+    /// answer follows. Entries that are too many for one request are sent in several.
+    pub fn handle_stored_before(&mut self, stored: u32) {
+        self.stats.peer_stored += u64::from(stored);
+    }
+
     fn handle_stored(&mut self, stored: Stored) {
-        self.stats.peer_stored = stored.stored.into();
+        self.stats.peer_stored += u64::from(stored.stored);
         self.state = State::Acknowledged {
             peer_tips: stored.tips,
             peer_lacks: !stored.missing.is_empty(),

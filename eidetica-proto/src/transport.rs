@@ -185,7 +185,8 @@ pub enum TransportErrorKind {
     ConnectionLost,
     /// A frame is larger than [`FRAME_BYTES_MAX`](crate::frame::FRAME_BYTES_MAX).
     FrameTooLarge,
-    /// A proxy on the path refuses requests of this size: raise its limit.
+    /// A proxy on the path refuses requests of this size: send less at once
+    /// ([`BodyLimit`](crate::body_limit::BodyLimit)), or raise its limit.
     RequestTooLarge,
     /// The peer has no room for this exchange: retry later, after [`TransportError::retry_after`] if
     /// it is given.
@@ -205,6 +206,7 @@ impl TransportErrorKind {
             | Self::TimedOut
             | Self::ConnectionLost
             | Self::Busy
+            | Self::RequestTooLarge
             | Self::Local => true,
             Self::AddressInUse
             | Self::AlreadyRunning
@@ -212,7 +214,6 @@ impl TransportErrorKind {
             | Self::ProtocolMismatch
             | Self::WrongPeer
             | Self::FrameTooLarge
-            | Self::RequestTooLarge
             | Self::Closed => false,
         }
     }

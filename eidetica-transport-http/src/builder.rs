@@ -34,8 +34,9 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Adds an address at which others reach the server, such as the public name of a proxy. Once
-    /// there is one, only such addresses are advertised, in the order of the calls.
+    /// Adds an address at which others reach the server, such as the public name of a proxy, with the
+    /// path below which the proxy serves it. The server itself takes requests with and without that
+    /// path. Once there is one, only such addresses are advertised, in the order of the calls.
     pub fn advertise(mut self, address: Address) -> Self {
         self.settings.advertised.push(address);
         self
@@ -46,6 +47,14 @@ impl HttpTransportBuilder {
     /// and, like them, instead of its own address.
     pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
         self.settings.hosts.push(host.into());
+        self
+    }
+
+    /// Adds a name to which the server answers, as requests have it in their `Host`. It always answers
+    /// to IP addresses, to `localhost`, and to the hosts that it advertises. Any other name is
+    /// refused: a web page could have its own name lead to this server, and then read from it.
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        self.settings.allowed_hosts.push(host.into());
         self
     }
 

@@ -14,12 +14,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::response::Parts;
-use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::address::Scheme;
+use crate::address::Target;
 use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, Sending, is_frames};
 use crate::clock::Refill;
 use crate::limits::REFUSAL_TEXT_BYTES_MAX;
@@ -67,13 +66,13 @@ impl Client {
         address: &Address,
         request: FrameStream,
     ) -> Result<Response, TransportError> {
-        let (scheme, authority) = address::parse(address)?;
+        let target = address::parse(address)?;
         let mut closing = self.closing.subscribe();
         let sending = CancelOnDrop(Arc::default());
         sending.0.clock.handed_over();
         let body = OutgoingBody::frames(request, Arc::clone(&sending.0), None);
-        let request = post(scheme, &authority, body)?;
-        let (pool, place) = self.pools.take(&authority);
+        let request = post(&target, body)?;
+        let (pool, place) = self.pools.take(&target.authority);
         let answer = pool.request(request);
         let answer = tokio::select! {
             biased;
@@ -138,20 +137,21 @@ impl Client {
     }
 }
 
-fn post(
-    scheme: Scheme,
-    authority: &Authority,
-    body: OutgoingBody,
-) -> Result<Request<OutgoingBody>, TransportError> {
+fn post(target: &Target, body: OutgoingBody) -> Result<Request<OutgoingBody>, TransportError> {
+    let Target {
+        scheme,
+        authority,
+        prefix,
+    } = target;
     let uri = format!(
-        "{}://{authority}/eidetica/v{PROTOCOL_VERSION}/exchange",
+        "{}://{authority}{prefix}/eidetica/v{PROTOCOL_VERSION}/exchange",
         scheme.as_str()
     );
     Request::post(uri)
         .header(CONTENT_TYPE, FRAMES_MEDIA_TYPE)
         .body(body)
         .map_err(|error| {
-            let text = format!("{authority} cannot be part of a URL");
+            let text = format!("{authority}{prefix} cannot be part of a URL");
             TransportError::new(TransportErrorKind::UnusableAddress, text).with_source(error)
         })
 }

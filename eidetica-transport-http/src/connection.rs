@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::body::Sending;
+use crate::hosts::Hosts;
 use crate::json_api::JsonApi;
 use crate::options::Deadlines;
 use crate::quota::{Quota, Share};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Quota>,
     /// What answers people and scripts, if anything does.
     pub(crate) json_api: JsonApiSlot,
+    /// The names of the server.
+    pub(crate) hosts: Arc<Hosts>,
 }
 
 /// Where the implementation of the JSON interface is kept. It can be set at any time.
@@ -127,6 +130,11 @@ impl Connection {
     /// Returns what answers people and scripts, if anything does.
     pub(crate) fn json_api(&self) -> Option<Arc<dyn JsonApi>> {
         lock(&self.shared.json_api).clone()
+    }
+
+    /// Returns the names of the server.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.shared.hosts
     }
 
     /// Returns what counts the memory for one request's frames.

@@ -9,6 +9,8 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER};
 use hyper::http::response::Parts;
 
+use crate::address::address_of_url;
+
 /// Returns an error and its causes.
 fn chain<'a>(
     error: &'a (dyn StdError + 'static),
@@ -107,13 +109,22 @@ pub(crate) fn refusal(address: &Address, head: &Parts, text: &str) -> TransportE
             Kind::TimedOut,
             format!("the proxy at {address} got no answer from the server in time (504)"),
         ),
-        _ if status.is_redirection() => {
-            let to = header(head, LOCATION).unwrap_or("an unnamed place");
-            let why = format!(
-                "it redirects to {to} ({status}). Redirects are not followed: use the final address"
+        StatusCode::MISDIRECTED_REQUEST => {
+            let text = format!(
+                "the server at {address} does not answer to this name (421): start it with \
+                 `--allow-host` or `--advertise` and the name"
             );
-            return mismatch(address, &why);
+            return TransportError::new(Kind::UnusableAddress, text);
         }
+        // The server itself reports its failures in frames.
+        _ if status.is_server_error() => (
+            Kind::Unreachable,
+            format!(
+                "a proxy at {address} failed ({}); retry later",
+                status.as_u16()
+            ),
+        ),
+        _ if status.is_redirection() => return redirected(address, head),
         _ => {
             let media_type = header(head, CONTENT_TYPE).unwrap_or("no");
             let why = format!("it answers {status} with {media_type} content {text:?}");
@@ -125,6 +136,21 @@ pub(crate) fn refusal(address: &Address, head: &Parts, text: &str) -> TransportE
         Some(wait) => error.with_retry_after(wait),
         None => error,
     }
+}
+
+/// Returns the error of an address that leads to another. Redirects are not followed: a request is
+/// signed for one peer, and a push must not be sent twice.
+fn redirected(address: &Address, head: &Parts) -> TransportError {
+    let status = head.status;
+    let to = header(head, LOCATION).unwrap_or("an unnamed place");
+    let exchange = format!("/eidetica/v{}/exchange", eidetica_proto::PROTOCOL_VERSION);
+    let server = to.strip_suffix(&exchange);
+    let advice = match server.and_then(|server| address_of_url(server).ok()) {
+        Some(address) => format!("use the address {address}"),
+        None => "use the final address".to_owned(),
+    };
+    let text = format!("{address} redirects to {to} ({status}), which is not followed: {advice}");
+    TransportError::new(TransportErrorKind::ProtocolMismatch, text)
 }
 
 /// Returns the text of a header, if it has one.

@@ -17,7 +17,8 @@
 //!
 //! # Secrecy
 //!
-//! Addresses are `http:host:port`, and with the feature `tls` also `https:host:port`.
+//! Addresses are `http:host:port`, and with the feature `tls` also `https:host:port`. A path may
+//! follow, for servers below a path of a proxy.
 //!
 //! **Over `http`, anyone on the path reads everything**: the signatures of entries and requests
 //! prove who speaks, they hide nothing. Use `https` or iroh, unless all that is sent is public or
@@ -60,6 +61,7 @@ mod clock;
 mod connection;
 mod drain;
 mod error;
+mod hosts;
 mod json;
 mod json_api;
 pub mod limits;
@@ -78,6 +80,7 @@ mod tasks;
 mod tls;
 mod transport;
 
+pub use address::address_of_url;
 pub use builder::HttpTransportBuilder;
 pub use json_api::{JsonApi, JsonApiError};
 pub use options::{Deadlines, HttpVersion};

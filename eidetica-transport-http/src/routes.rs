@@ -30,7 +30,11 @@ pub(crate) async fn answer(
 ) -> Response<OutgoingBody> {
     let under_way = connection.begin();
     let drain = Arc::new(Drain::new(connection.tasks.clone()));
-    let json = match unversioned(request.uri().path()) {
+    let hosts = connection.hosts();
+    let path = hosts
+        .check(&request)
+        .and_then(|()| unversioned(hosts.without_prefix(request.uri().path())));
+    let json = match path {
         Err(refusal) => refusal,
         Ok("exchange") if request.method() != Method::POST => Json::wrong_method("POST"),
         Ok("exchange") if !is_frames(request.headers()) => Json::error(

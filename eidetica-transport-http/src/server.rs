@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Scheme;
 use crate::connection::{Connection, JsonApiSlot, Shared};
+use crate::hosts::Hosts;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
 use crate::options::Deadlines;
 use crate::quota::Quota;
@@ -50,6 +51,7 @@ impl Server {
                 answered: Arc::new(Semaphore::new(settings.connections_max)),
                 memory: Quota::new(settings.unfinished_bytes_max),
                 json_api,
+                hosts: Arc::new(Hosts::new(settings)),
             },
             service,
             deadlines: settings.deadlines,

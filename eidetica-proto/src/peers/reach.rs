@@ -35,10 +35,11 @@ impl Reach {
     }
 }
 
-/// Returns from where an address can be used. Only values of the form `host:port` are understood;
-/// any other is a matter of its transport and counts as usable.
+/// Returns from where an address can be used. Only values of the form `host:port` or `host:port/path`
+/// are understood; any other is a matter of its transport and counts as usable.
 pub fn reach(address: &Address) -> Reach {
     let value = address.value();
+    let value = value.split('/').next().unwrap_or(value);
     if let Ok(socket) = value.parse::<SocketAddr>() {
         return match socket.port() {
             0 => Reach::Nowhere,
@@ -117,6 +118,7 @@ mod tests {
         for here in [
             "http:127.0.0.1:80",
             "http:127.9.9.9:80",
+            "http:127.0.0.1:80/path",
             "https:[::1]:80",
             "http:[::ffff:127.0.0.1]:80",
             "http:localhost:80",
@@ -129,6 +131,7 @@ mod tests {
             "http:192.168.1.2:80",
             "http:[2001:db8::1]:80",
             "https:example.org:443",
+            "https:example.org:443/path",
             "iroh:endpointabc",
             "http:notlocalhost:80",
         ] {

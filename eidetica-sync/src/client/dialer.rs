@@ -206,15 +206,40 @@ impl Dialer {
         peer: PeerId,
         request: &OutgoingMessage,
     ) -> Result<Reached, SyncError> {
-        let mut addresses = self.addresses(&peer);
-        let entries = request.entries.as_ref();
-        let is_large = entries.is_some_and(|(it, _)| it.entry_count() > RACED_ENTRIES_MAX);
-        if is_large && addresses.len() > 1 {
-            let hello = |address| self.greet(Some(peer), address).boxed();
-            let (race, result) = race(addresses, hello).await;
-            self.book.note_race(peer, &race);
-            addresses = vec![result?.0];
+        self.exchange_at_one_of(peer, self.addresses(&peer), request)
+            .await
+    }
+
+    /// Returns the addresses for a request with so many entries: one of them, chosen by a greeting, if
+    /// it would cost too much to send the request to several.
+    ///
+    /// # Errors
+    /// As [`Dialer::exchange`].
+    pub(super) async fn addresses_for(
+        &self,
+        peer: PeerId,
+        entries: u32,
+    ) -> Result<Vec<Address>, SyncError> {
+        let addresses = self.addresses(&peer);
+        if entries <= RACED_ENTRIES_MAX || addresses.len() <= 1 {
+            return Ok(addresses);
         }
+        let hello = |address| self.greet(Some(peer), address).boxed();
+        let (race, result) = race(addresses, hello).await;
+        self.book.note_race(peer, &race);
+        Ok(vec![result?.0])
+    }
+
+    /// Sends a request to a peer at one of these addresses.
+    ///
+    /// # Errors
+    /// As [`Dialer::exchange`].
+    pub(super) async fn exchange_at_one_of(
+        &self,
+        peer: PeerId,
+        addresses: Vec<Address>,
+        request: &OutgoingMessage,
+    ) -> Result<Reached, SyncError> {
         let (race, result) = race(addresses, |address| {
             self.exchange_at(peer, address, request).boxed()
         })
@@ -353,9 +378,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Orders errors by what they say about the peer: a busy one is there, a wrong one says nothing.
+/// Orders errors by what they say about the peer: a busy one is there, a wrong one says nothing. What a
+/// proxy takes no request of some size for can be sent in smaller ones.
 fn telling(kind: TransportErrorKind) -> u8 {
     match kind {
+        TransportErrorKind::RequestTooLarge => 5,
         TransportErrorKind::Busy => 4,
         TransportErrorKind::TimedOut | TransportErrorKind::ConnectionLost => 3,
         TransportErrorKind::Refused | TransportErrorKind::Unreachable => 2,

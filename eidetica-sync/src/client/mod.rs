@@ -1,6 +1,6 @@
 //! Asking peers: [`dialer`] reaches a peer at one of its addresses, which [`book`] keeps;
 //! [`peer_client`] carries one exchange with both sides authenticated, [`session_driver`] a whole
-//! sync and [`watch_driver`] a watch. What to say is decided by [`eidetica_proto::session`].
+//! sync and [`watch_driver`] a watch; [`upload`] sends entries in requests that fit through proxies. What to say is decided by [`eidetica_proto::session`].
 
 pub(crate) mod book;
 pub(crate) mod dialer;
@@ -8,4 +8,5 @@ pub(crate) mod error;
 pub(crate) mod peer;
 pub(crate) mod peer_client;
 pub(crate) mod session_driver;
+pub(crate) mod upload;
 pub(crate) mod watch_driver;

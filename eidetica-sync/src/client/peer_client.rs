@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use eidetica_dag::{PublicKey, SecretKey};
+use eidetica_proto::body_limit::BodyLimit;
 use eidetica_proto::message::{Hello, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::{KnownPeer, ProofFault, Proving, REQUEST_AHEAD_MAX_MS};
 use eidetica_proto::{
@@ -32,6 +33,12 @@ const CACHED_PEERS_MAX: usize = 1_024;
 /// How much a peer's clock may have drifted before it is stored again: well within what a server
 /// tolerates.
 const DRIFT_MAX_MS: u64 = REQUEST_AHEAD_MAX_MS / 2;
+
+/// Where the keys of peers at addresses are stored.
+const ACQUAINTANCE: &str = "acquaintance";
+
+/// Where the limits of requests at addresses are stored.
+const BODY_LIMIT: &str = "body-limit";
 
 /// Sends requests to peers.
 pub(crate) struct PeerClient {
@@ -232,7 +239,7 @@ impl PeerClient {
         if let Some(known) = lock(&self.cached).get(address) {
             return Some(*known);
         }
-        let (store, key) = (self.store.clone(), meta_key(address));
+        let (store, key) = (self.store.clone(), meta_key(ACQUAINTANCE, address));
         let read = blocking::run(move || store.get(&key)).await;
         let bytes = read.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read which peer an address leads to; greeting the peer again");
@@ -253,7 +260,7 @@ impl PeerClient {
             return;
         }
         self.cache(address, met);
-        let (store, key) = (self.store.clone(), meta_key(address));
+        let (store, key) = (self.store.clone(), meta_key(ACQUAINTANCE, address));
         let value = postcard::to_stdvec(&(address.as_str(), met)).expect("a vector takes all");
         if let Err(error) = blocking::run(move || store.put(&key, Some(&value))).await {
             tracing::warn!(%error, "cannot store which peer an address leads to");
@@ -271,8 +278,33 @@ impl PeerClient {
     /// Forgets which peer was at an address. The next peer that answers there will be trusted.
     pub(crate) async fn forget(&self, address: &Address) -> Result<(), StoreError> {
         lock(&self.cached).remove(address);
-        let (store, key) = (self.store.clone(), meta_key(address));
-        blocking::run(move || store.put(&key, None)).await
+        let keys = [ACQUAINTANCE, BODY_LIMIT].map(|kind| meta_key(kind, address));
+        let store = self.store.clone();
+        blocking::run(move || keys.iter().try_for_each(|key| store.put(key, None))).await
+    }
+
+    /// Returns how large a request with entries may be at an address, as far as it is known.
+    pub(crate) async fn body_limit(&self, address: &Address) -> BodyLimit {
+        let (store, key) = (self.store.clone(), meta_key(BODY_LIMIT, address));
+        let read = blocking::run(move || store.get(&key)).await;
+        let bytes = read.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read how large a request may be; trying a large one");
+            None
+        });
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        BodyLimit::remembered(bytes.map(u32::from_le_bytes))
+    }
+
+    /// Remembers how large a request with entries may be at an address.
+    pub(crate) async fn remember_body_limit(&self, address: &Address, limit: BodyLimit) {
+        let Some(bytes) = limit.bytes_max() else {
+            return;
+        };
+        let (store, key) = (self.store.clone(), meta_key(BODY_LIMIT, address));
+        let put = move || store.put(&key, Some(&bytes.to_le_bytes()));
+        if let Err(error) = blocking::run(put).await {
+            tracing::warn!(%error, "cannot store how large a request may be");
+        }
     }
 }
 
@@ -297,9 +329,9 @@ fn is_stale(header: &[u8]) -> bool {
 
 /// Returns the key of the metadata about an address, hashed, because addresses are longer than keys
 /// may be.
-fn meta_key(address: &Address) -> String {
+fn meta_key(kind: &str, address: &Address) -> String {
     let hash: [u8; 32] = Sha256::digest(address.as_str()).into();
-    format!("acquaintance/{}", HEXLOWER.encode(&hash))
+    format!("{kind}/{}", HEXLOWER.encode(&hash))
 }
 
 fn wrong_peer(address: &Address, wanted: &PublicKey, proved: &PublicKey) -> TransportError {

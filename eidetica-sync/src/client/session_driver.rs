@@ -76,9 +76,20 @@ impl SessionDriver<'_> {
                 }
                 Step::Exchange { header, entries } => {
                     open.sent = entries.is_some().then_some(open.viewed).or(open.sent);
-                    let entries = entries.zip(open.snapshot.take());
-                    let request = OutgoingMessage { header, entries };
-                    let reached = self.dialer.exchange(self.peer, &request).await?;
+                    let reached = match entries.zip(open.snapshot.take()) {
+                        Some((entries, view)) => {
+                            let uploaded = self.dialer.upload(self.peer, tree, entries, view);
+                            let uploaded = uploaded.await?;
+                            session.handle_stored_before(uploaded.stored_before);
+                            let (entries, bytes) = uploaded.sent_before;
+                            session.handle_sent(entries, bytes);
+                            uploaded.reached
+                        }
+                        None => {
+                            let request = OutgoingMessage::header_only(header);
+                            self.dialer.exchange(self.peer, &request).await?
+                        }
+                    };
                     answered();
                     session.handle_peer(Some(reached.answer.peer));
                     open.address = Some(reached.address.clone());

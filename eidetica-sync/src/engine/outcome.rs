@@ -50,10 +50,9 @@ fn of_transport(kind: TransportErrorKind, retry_ms: u64) -> Outcome {
         TransportErrorKind::ProtocolMismatch | TransportErrorKind::FrameTooLarge => {
             Outcome::Unreachable(Reason::BrokenPeer)
         }
-        // A proxy on the way has a limit of its own.
-        TransportErrorKind::RequestTooLarge => refused(ErrorCode::TooLarge),
         TransportErrorKind::Closed => Outcome::Abandoned,
-        // The fault of this machine, or of a kind that this version does not know.
+        // A proxy takes not even the smallest request, until its limit is raised; or it is the fault of
+        // this machine, or of a kind that this version does not know.
         _ => Outcome::Failed,
     }
 }

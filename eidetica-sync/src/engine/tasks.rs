@@ -120,7 +120,7 @@ impl Exchange {
             Ok::<_, StoreError>((start, view))
         };
         let (start, view) = blocking::run(begin).await.map_err(SyncError::from)?;
-        self.send(start, view).await
+        self.send(tree, start, view).await
     }
 
     /// Offers a whole tree to a peer that lacks it.
@@ -132,19 +132,17 @@ impl Exchange {
             Ok::<_, StoreError>((start, view))
         };
         let (start, view) = blocking::run(begin).await.map_err(SyncError::from)?;
-        self.send(start, view).await
+        self.send(tree, start, view).await
     }
 
-    async fn send(self, start: PushStart, view: crate::store::Snapshot) -> Ended {
+    async fn send(self, tree: TreeId, start: PushStart, view: crate::store::Snapshot) -> Ended {
         let session = match start {
             PushStart::Send(session) => session,
             PushStart::Done(outcome) => return Ok(push_outcome(outcome)),
         };
-        let request = OutgoingMessage {
-            header: session.header(),
-            entries: Some((session.entries().clone(), view)),
-        };
-        let reached = self.shared.dialer.exchange(self.peer, &request).await?;
+        let entries = session.entries().clone();
+        let uploaded = self.shared.dialer.upload(self.peer, tree, entries, view);
+        let reached = uploaded.await?.reached;
         self.answered();
         let address = reached.address.clone();
         let outcome = session

@@ -16,6 +16,7 @@ mod store;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -23,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::commands::session::Session;
 use crate::output::console::Console;
-use crate::output::failure::{Context, Result};
+use crate::output::failure::{Context, Result, Stop};
 use crate::store::dir::StoreDir;
 
 /// What is logged by default: our own warnings, and the errors of dependencies. iroh logs its orderly
@@ -56,7 +57,7 @@ fn start_log() {
 }
 
 fn run(args: Args) -> Result<u8> {
-    let dir = StoreDir::choose(args.store)?;
+    let dir = Arc::new(StoreDir::choose(args.store, args.wait.into())?);
     let is_server = matches!(args.command, Command::Serve(_));
     #[cfg(unix)]
     if !is_server && let Some(served) = control::client::run(&dir, &args.command) {
@@ -72,12 +73,20 @@ fn run(args: Args) -> Result<u8> {
     };
     let runtime = runtime.enable_all().build();
     let runtime = runtime.context("could not start the runtime")?;
-    let session = Session::own(dir);
+    let session = Session::own(dir.clone());
     let result = runtime.block_on(async {
         match args.command {
             Command::Serve(args) => commands::serve::serve(&session, args).await,
             command => commands::dispatch(&session, command).await,
         }
     });
+    // A command opens the store before it does anything else, so it can begin anew in the server.
+    #[cfg(unix)]
+    if !is_server
+        && matches!(result, Err(Stop::ServerBegan))
+        && let Some(served) = control::client::run(&dir, &Args::parse().command)
+    {
+        return served;
+    }
     Ok(session.console.conclude(result))
 }

@@ -265,7 +265,10 @@ fn where_a_socket_cannot_be_made_the_server_goes_without() {
     fs::write(place.path("a").join("control"), "not a folder").expect("room");
     let (server, mut heard) = place.serve_heard(store);
     hear(&mut heard, "must wait until the server ends");
-    let said = refusal(&place.run(store, &["append", "notes", "no"]), 1);
+    let said = refusal(
+        &place.run(store, &["--wait", "0", "append", "notes", "no"]),
+        1,
+    );
     assert!(said.contains("is open already"), "{said}");
     assert!(
         said.contains(&format!("process {}", server.child.id())),
@@ -294,17 +297,87 @@ fn what_makes_no_sense_is_not_answered() {
 }
 
 #[test]
-fn commands_beyond_a_number_are_told_so() {
+fn commands_beyond_a_number_wait_for_a_place() {
     let place = Place::new();
     place.line("a", &["new", "notes"]);
     let server = place.serve("a");
-    let socket = place.path("a").join("control").join("socket");
-    let idle: Vec<UnixStream> = (0..16)
-        .map(|_| UnixStream::connect(&socket).expect("it listens"))
+    let followers: Vec<_> = (0..16)
+        .map(|_| {
+            let mut follower = place.begin("a", &["log", "notes", "--follow"]);
+            hear(&mut follower.stdout(), "notes");
+            follower
+        })
         .collect();
-    let said = refusal(&place.run("a", &["ls"]), 1);
-    assert!(said.contains("already runs 16 commands"), "{said}");
-    drop(idle);
+    let said = refusal(&place.run("a", &["--wait", "0", "ls"]), 1);
+    assert!(said.contains("did not start the command"), "{said}");
+    let ls = place.begin("a", &["--wait", "60", "ls"]);
+    drop(followers);
+    assert_eq!(lines(&ls.finish()).len(), 1);
     server.stop();
     place.line("a", &["ls"]);
+}
+
+/// Runs many appends at once, and returns their ids in no order.
+fn append_at_once(place: &Place, count: usize) -> Vec<String> {
+    let begun: Vec<_> = (0..count)
+        .map(|n| {
+            place.begin(
+                "a",
+                &["--wait", "120", "append", "notes", &format!("entry {n}")],
+            )
+        })
+        .collect();
+    let ids = begun.into_iter().map(|it| lines(&it.finish()).concat());
+    ids.collect()
+}
+
+#[test]
+fn commands_side_by_side_wait_for_each_other() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let mut ids = append_at_once(&place, 12);
+    // A command that begins before the server takes commands is carried out all the same.
+    let serving = std::thread::scope(|scope| {
+        let server = scope.spawn(|| place.serve("a"));
+        ids.extend(append_at_once(&place, 24));
+        server.join().expect("it starts")
+    });
+    ids.extend(append_at_once(&place, 24));
+    let said = refusal(&place.run("a", &["serve"]), 1);
+    assert!(said.contains("is open already"), "{said}");
+    serving.stop();
+    let log = place.lines("a", &["log", "notes", "--json"]);
+    assert_eq!((ids.len(), log.len()), (60, 61));
+    for id in ids {
+        assert!(log.iter().any(|line| line.contains(&id)), "{id} is lost");
+    }
+    assert_eq!(place.line("a", &["verify", "notes"]), "ok 61 entries");
+    let queue = fs::read_dir(place.path("a").join("queue")).expect("it is there");
+    assert_eq!(queue.count(), 0);
+}
+
+#[test]
+fn a_store_that_stays_open_is_reported_after_the_wait() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    let mut reader = place.command("a", &["append", "notes", "--lines"]);
+    let reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut reader = reader.expect("it starts");
+    let mut stdin = reader.stdin.take().expect("it is piped");
+    stdin.write_all(b"one\n").expect("it reads");
+    let mut stdout = BufReader::new(reader.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut String::new()).expect("text");
+    for seconds in ["0", "0.2"] {
+        let said = refusal(&place.run("a", &["--wait", seconds, "ls"]), 1);
+        assert!(said.contains("is open already"), "{said}");
+        assert!(said.contains("--wait SECONDS"), "{said}");
+    }
+    let waiting = place.begin("a", &["--wait", "60", "ls"]);
+    drop(stdin);
+    assert!(reader.wait().expect("it ends").success());
+    assert_eq!(lines(&waiting.finish()).len(), 1);
+    for seconds in ["-1", "NaN", "1e9", "soon"] {
+        let wait = format!("--wait={seconds}");
+        refusal(&place.run("a", &[&wait, "ls"]), 2);
+    }
 }

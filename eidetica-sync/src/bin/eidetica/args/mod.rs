@@ -6,10 +6,13 @@ mod live;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use eidetica_sync::dag::Role;
-use eidetica_sync::proto::{Address, Ticket, TicketError};
+use eidetica_sync::http::address_of_url;
+use eidetica_sync::proto::{Address, AddressError, Ticket, TicketError};
 
 pub(crate) use self::access::{
     Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
@@ -54,8 +57,32 @@ pub(crate) struct Args {
     /// The store's folder, with this device's key and its trees
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+    /// How long to wait for other commands on the same store; give it before the command
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    pub(crate) wait: Wait,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How long a command waits for others: at most a day.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait(Duration);
+
+impl From<Wait> for Duration {
+    fn from(wait: Wait) -> Self {
+        wait.0
+    }
+}
+
+impl FromStr for Wait {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let seconds = text.parse::<f64>().ok();
+        let seconds = seconds.filter(|it| (0.0..=86_400.0).contains(it));
+        let wait = seconds.map(|it| Self(Duration::from_secs_f64(it)));
+        wait.ok_or("expected a number of seconds, from 0 to 86400")
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -309,6 +336,14 @@ pub(crate) struct Serve {
     /// connections from other machines
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
+    /// An address at which others reach this server, such as a proxy's: https://sync.example.org/team.
+    /// Tickets and invites name it instead of the address that the server listens on; may be repeated
+    #[arg(long, value_name = "URL", value_parser = address_of_url, conflicts_with = "no_http")]
+    pub(crate) advertise: Vec<Address>,
+    /// Answers HTTP requests for this name too. Others than IP addresses, localhost and advertised names
+    /// are refused, so that no web page can read from this server; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "no_http")]
+    pub(crate) allow_host: Vec<String>,
     /// Disables HTTP
     #[arg(long, conflicts_with_all = ["http", "no_iroh"])]
     pub(crate) no_http: bool,
@@ -339,7 +374,7 @@ pub(crate) struct Sync {
     #[arg(value_name = "TREE|TICKET", value_parser = parse_target)]
     pub(crate) target: Target,
     /// Tries this address instead of the remembered ones, and remembers it; may be repeated
-    #[arg(long = "at", value_name = "ADDRESS")]
+    #[arg(long = "at", value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) addresses: Vec<Address>,
     #[command(flatten)]
     pub(crate) how: How,
@@ -350,6 +385,16 @@ pub(crate) struct Sync {
 pub(crate) enum Target {
     Tree(String),
     Ticket(Box<Ticket>),
+}
+
+/// Reads the address of a peer, or the URL of its server.
+fn parse_address(text: &str) -> Result<Address, String> {
+    match text.contains("://") {
+        true => address_of_url(text).map_err(|error| error.to_string()),
+        false => text
+            .parse()
+            .map_err(|error: AddressError| error.to_string()),
+    }
 }
 
 fn parse_target(text: &str) -> Result<Target, TicketError> {

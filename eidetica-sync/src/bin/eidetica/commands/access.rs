@@ -10,10 +10,15 @@ use crate::args::{Approve, Grant, OfTree, Reject, Requests, Revoke};
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Result};
 use crate::output::text::{count, first_line, one_line, utc};
+use crate::store::peers;
 use crate::store::trees::{self, Named, PREFIX_DIGITS_MIN};
 
 /// How many characters of a requester's note are shown: all that a note can have.
 const NOTE_CHARS_MAX: usize = 256;
+
+/// The least number of leading digits that identify a key where several ask. It costs about 2^40 tries
+/// to make a key that begins like another.
+const CONTESTED_DIGITS_MIN: usize = 10;
 
 /// The subject that stands for everyone, on the command line and in output.
 const ANYONE: &str = "anyone";
@@ -103,11 +108,12 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
     let Named { tree, name } = trees::find(&*opened.store, &args.tree)?;
     let requests = all_requests(&node).await?;
     let asking = of_tree(&requests, tree);
-    let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
+    let has = access(&node, tree).await?;
+    let key = choose_known(&node, &requests, keys(&has), &args.key).await?;
     let wanted = asking.iter().find(|it| it.key == key);
     let wanted = wanted.map(|it| it.waiting.role);
     // Approval must not lower a role that was granted elsewhere meanwhile.
-    let has = role_in(&access(&node, tree).await?, &Subject::Key(key));
+    let has = role_in(&has, &Subject::Key(key));
     let role = match args.role {
         Some(role) => Some(role.into()),
         None => has.filter(|has| Some(*has) > wanted.min(Some(Role::Write))),
@@ -124,7 +130,7 @@ pub(crate) async fn approve(session: &Session, args: Approve) -> Result<()> {
         console.note(format_args!(
             "it asked to be admin; to grant that: eidetica grant {} {} admin",
             tree.short(),
-            key.short()
+            distinct(&key, keys(&access(&node, tree).await?))
         ));
     }
     Ok(())
@@ -136,8 +142,7 @@ pub(crate) async fn reject(session: &Session, args: Reject) -> Result<()> {
     let requests = all_requests(&node).await?;
     let trees = with_absent(trees::all(&*opened.store)?, &requests);
     let tree = trees::choose(trees, &args.tree)?.tree;
-    let asking = of_tree(&requests, tree);
-    let key = choose_key(asking.iter().map(|it| it.key), &args.key)?;
+    let key = choose_known(&node, &requests, std::iter::empty(), &args.key).await?;
     let rejected = node.reject(tree, key).await;
     rejected.map_err(|error| failed("could not reject the request", error))?;
     session
@@ -158,8 +163,10 @@ pub(crate) async fn grant(session: &Session, args: Grant) -> Result<()> {
     let requests = all_requests(&node).await?;
     let asking = of_tree(&requests, tree);
     let access = access(&node, tree).await?;
-    let known = keys(&access).chain(asking.iter().map(|it| it.key));
-    let subject = choose_subject(known, &args.subject)?;
+    let subject = match &args.subject[..] {
+        ANYONE => Subject::Anyone,
+        text => Subject::Key(choose_known(&node, &requests, keys(&access), text).await?),
+    };
     let role = Role::from(args.role);
     if subject == Subject::Anyone && role == Role::Admin {
         return Err(Failure::new("`anyone` cannot be admin")
@@ -307,6 +314,47 @@ fn named(subject: &Subject) -> String {
     }
 }
 
+/// Finds the key that is to be let in or kept out. A stranger can make keys until one begins like
+/// another's, so digits must identify one key among all that are known and all that ask, and there must
+/// be enough of them where several ask.
+async fn choose_known(
+    node: &Node,
+    requests: &[JoinRequest],
+    members: impl Iterator<Item = PublicKey>,
+    text: &str,
+) -> Result<PublicKey> {
+    let asking: BTreeSet<PublicKey> = requests.iter().map(|request| request.key).collect();
+    let digits_min = match asking.len() {
+        0 | 1 => PREFIX_DIGITS_MIN,
+        _ => CONTESTED_DIGITS_MIN,
+    };
+    let is_named = choose_key(asking.iter().copied(), text).is_ok();
+    if is_named && text.len() < digits_min {
+        let text = format!(
+            "{} keys ask to join, so {digits_min} digits of a key are needed",
+            asking.len()
+        );
+        return Err(Failure::new(text)
+            .hint("compare all of the key with what its owner tells you: `eidetica requests`")
+            .into());
+    }
+    let known = peers::keys(node).await?;
+    choose_key(asking.into_iter().chain(known).chain(members), text)
+}
+
+/// Returns the leading digits of a key that identify it among others, and at least ten.
+pub(crate) fn distinct(key: &PublicKey, others: impl Iterator<Item = PublicKey>) -> String {
+    let text = key.to_string();
+    let shared = |other: PublicKey| {
+        let other = other.to_string();
+        let pairs = text.bytes().zip(other.bytes());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let others = others.filter(|other| other != key);
+    let digits = others.map(shared).max().map_or(0, |shared| shared + 1);
+    text[..digits.clamp(CONTESTED_DIGITS_MIN, text.len())].to_owned()
+}
+
 fn choose_subject(known: impl Iterator<Item = PublicKey>, text: &str) -> Result<Subject> {
     match text {
         ANYONE => Ok(Subject::Anyone),
@@ -373,6 +421,19 @@ mod tests {
         near[31] = 0;
         let known = [key(0xab), PublicKey::from_bytes(near)].into_iter();
         assert!(choose_key(known, "abab").is_err(), "two keys start with it");
+    }
+
+    #[test]
+    fn enough_of_a_key_is_shown_to_tell_it_from_others() {
+        let mut near = [0xab; 32];
+        near[10] = 0xaf;
+        let near = PublicKey::from_bytes(near);
+        let shown = |others: &[PublicKey]| distinct(&key(0xab), others.iter().copied());
+        assert_eq!(shown(&[]).len(), CONTESTED_DIGITS_MIN);
+        assert_eq!(shown(&[key(0xab), key(1)]).len(), CONTESTED_DIGITS_MIN);
+        let shown = shown(&[near, key(0xab)]);
+        assert_eq!(shown, "ab".repeat(11));
+        assert!(!near.to_string().starts_with(&shown));
     }
 
     #[test]

@@ -13,14 +13,14 @@ use eidetica_sync::{Event, Events, Node, Origin};
 use futures::StreamExt;
 
 use crate::args::Serve;
-use crate::commands::access::{quoted, role_name};
+use crate::commands::access::{distinct, quoted, role_name};
 use crate::commands::session::Session;
 use crate::commands::status::duplicate;
 #[cfg(unix)]
 use crate::control::server::Control;
 use crate::network::metrics::Exporter;
 use crate::network::transports::{with_http, with_iroh};
-use crate::output::failure::{Context, Failure, Result};
+use crate::output::failure::{Context, Failure, Result, Stop};
 use crate::output::text::{count, one_line};
 use crate::signals::Interruption;
 use crate::store::dir::{Opened, ServedTree, Serving};
@@ -28,7 +28,11 @@ use crate::store::trees::{self, Named};
 
 pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let dir = &session.dir;
-    let mut opened = session.open()?;
+    let mut opened = match session.open() {
+        // A server gives no commands to another.
+        Err(Stop::ServerBegan) => return Err(dir.in_use(None).into()),
+        opened => opened?,
+    };
     let mut interruption = Interruption::listen()?;
     // Before anything is counted.
     let exporter = match args.metrics {
@@ -40,6 +44,14 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let mut certificate = None;
     if !args.no_http {
         let http = HttpTransport::builder().bind(args.http);
+        let http = args
+            .advertise
+            .into_iter()
+            .fold(http, |http, it| http.advertise(it));
+        let http = args
+            .allow_host
+            .into_iter()
+            .fold(http, |http, it| http.allow_host(it));
         let http = args.net.tls.apply(session, http)?;
         let (http, to_give) = args.tls.apply(dir, http)?;
         node = with_http(node, http)?;
@@ -225,6 +237,7 @@ async fn describe_request(
     let requests = opened.server.as_ref()?.join_requests(Some(tree)).await;
     let requests = requests.unwrap_or_default();
     let request = requests.iter().find(|request| request.key == key);
+    let others = requests.iter().map(|request| request.key);
     let note = request.map(|request| quoted(&request.waiting.note));
     Some(format!(
         "{key} asks to {role} {name:?} {note}\n  \
@@ -233,6 +246,6 @@ async fn describe_request(
         name = one_line(&name),
         note = note.unwrap_or_default(),
         tree = tree.short(),
-        short = key.short()
+        short = distinct(&key, others)
     ))
 }

@@ -20,9 +20,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// Returns the session of a command in its own process.
-    pub(crate) fn own(dir: StoreDir) -> Self {
+    pub(crate) fn own(dir: Arc<StoreDir>) -> Self {
         Self {
-            dir: Arc::new(dir),
+            dir,
             console: Console::Own,
             server: None,
             folder: PathBuf::new(),

@@ -17,8 +17,9 @@ use crate::output::out::note;
 use crate::output::progress::Progress;
 use crate::store::dir::StoreDir;
 
-/// How long the server may take to start a command. It does so at once, unless it is suspended.
-const BEGIN_WAIT: Duration = Duration::from_secs(10);
+/// The least time that a server gets to start a command. It does so at once, if it has a place and the
+/// machine is not busy.
+const BEGIN_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// How much is read and sent at once in bytes.
 const INPUT_BYTES: usize = 256 << 10;
@@ -27,10 +28,10 @@ const INPUT_BYTES: usize = 256 << 10;
 /// listens.
 pub(crate) fn run(dir: &StoreDir, command: &Command) -> Option<Result<u8>> {
     let stream = with_short_path(&dir.control_socket(), UnixStream::connect).ok()?;
-    Some(converse(stream, command))
+    Some(converse(stream, command, dir.wait().max(BEGIN_WAIT_MIN)))
 }
 
-fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
+fn converse(mut stream: UnixStream, command: &Command, wait: Duration) -> Result<u8> {
     let input: Option<(Box<dyn Read + Send>, String)> = match command.input() {
         None => None,
         Some(Input::Stdin) => {
@@ -56,13 +57,21 @@ fn converse(mut stream: UnixStream, command: &Command) -> Result<u8> {
                 .hint("pass long text to `append` in a file or on stdin")
                 .into());
         }
-        // A busy server answers without reading the whole request.
+        // A server that ends answers without reading the whole request.
         sent => sent,
     };
-    let timeout = stream.set_read_timeout(Some(BEGIN_WAIT));
+    let timeout = stream.set_read_timeout(Some(wait));
     timeout.context(failed)?;
     let mut answer = match (read::<Answer>(&mut stream), sent) {
         (Ok(answer), _) => answer,
+        (Err(error), Ok(())) if error.kind() == io::ErrorKind::WouldBlock => {
+            let text = format!("the server did not start the command within {wait:?}");
+            let busy = "other commands have all its places, or it is suspended";
+            return Err(Failure::new(text)
+                .caused_by(busy)
+                .hint("run the command again later, or wait for longer: `eidetica --wait SECONDS`")
+                .into());
+        }
         (Err(error), Ok(())) | (Err(_), Err(error)) => {
             return Err(Failure::new(failed)
                 .caused_by(error)

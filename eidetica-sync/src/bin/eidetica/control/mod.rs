@@ -11,10 +11,14 @@ use std::io::{self, Read, Write};
 #[cfg(unix)]
 use std::os::fd::AsRawFd;
 #[cfg(unix)]
+use std::os::unix::net::UnixStream;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::store::dir::StoreDir;
 
 #[cfg(unix)]
 pub(crate) mod client;
@@ -49,6 +53,18 @@ fn with_short_path<T>(socket: &Path, f: impl FnOnce(PathBuf) -> io::Result<T>) -
     let folder = File::open(folder)?;
     let number = folder.as_raw_fd().to_string();
     f(Path::new("/proc/self/fd").join(number).join(name))
+}
+
+/// Tells whether a server on this store takes commands.
+#[cfg(unix)]
+pub(crate) fn is_served(dir: &StoreDir) -> bool {
+    with_short_path(&dir.control_socket(), UnixStream::connect).is_ok()
+}
+
+/// Other systems than Unix have no such server.
+#[cfg(not(unix))]
+pub(crate) fn is_served(_: &StoreDir) -> bool {
+    false
 }
 
 /// A message from the client.

@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{Answer, Order, Request, read, with_short_path, write};
+use super::{Answer, Order, Request, read, with_short_path};
 use crate::args::Args;
 use crate::commands::session::Session;
 use crate::output::console::Console;
@@ -31,7 +31,7 @@ use crate::store::dir::{Opened, StoreDir, create_private_folder};
 /// attempt would fail at once.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// How many commands run at a time: more than a person starts. Each has two threads.
+/// How many commands run at a time: more than a person starts. Each has two threads. Others wait.
 const COMMANDS_MAX: u32 = 16;
 
 /// How long a client may take to send its request.
@@ -85,6 +85,10 @@ impl Control {
     /// Runs commands until it is dropped.
     pub(crate) async fn run(&self, dir: &Arc<StoreDir>, opened: &Opened) {
         for number in 0_u64.. {
+            // The system keeps the commands that wait, in order of arrival.
+            let Ok(permit) = self.free.clone().acquire_owned().await else {
+                return;
+            };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -93,7 +97,7 @@ impl Control {
                     continue;
                 }
             };
-            let begun = self.begin(number, stream, dir, opened);
+            let begun = self.begin(number, stream, permit, dir, opened);
             if let Err(error) = begun {
                 tracing::warn!(%error, "could not start a command");
             }
@@ -104,20 +108,13 @@ impl Control {
         &self,
         number: u64,
         stream: tokio::net::UnixStream,
+        permit: OwnedSemaphorePermit,
         dir: &Arc<StoreDir>,
         opened: &Opened,
     ) -> io::Result<()> {
-        let mut stream = stream.into_std()?;
+        let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(ANSWER_WAIT))?;
-        let Ok(permit) = self.free.clone().try_acquire_owned() else {
-            let text = format!("the server already runs {COMMANDS_MAX} commands");
-            let failure =
-                Failure::new(text).hint("run the command again when one of them has ended");
-            // Both messages fit into the socket's buffer.
-            write(&mut stream, &Answer::Note(failure.to_string()))?;
-            return write(&mut stream, &Answer::Exit(failure.code()));
-        };
         let guest = Guest::new(number, &stream, self.open.clone(), permit)?;
         let (dir, opened, handle) = (dir.clone(), opened.clone(), Handle::current());
         // A command blocks as it would in its own process, so it gets its own thread.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::control::Answer;
-use crate::output::failure::{Context, Hint, Result, Stop};
+use crate::output::failure::{Context, Failure, Hint, Result, Stop};
 use crate::output::out::{self, Out};
 use crate::output::progress::Progress;
 use crate::output::remote::{Remote, RemoteOut};
@@ -75,6 +75,12 @@ impl Console {
         match result {
             // The reader of our output has seen enough.
             Ok(()) | Err(Stop::OutputClosed) => 0,
+            // The server has ended again since.
+            Err(Stop::ServerBegan) => {
+                let failure = Failure::new("the server on this store has ended");
+                self.note(failure.hint("run the command again"));
+                1
+            }
             Err(Stop::Failed(failure)) => {
                 self.note(&failure);
                 failure.code()

@@ -16,6 +16,8 @@ pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
 pub(crate) enum Stop {
     /// The reader of stdout has closed it.
     OutputClosed,
+    /// A server has opened the store, and takes commands.
+    ServerBegan,
     /// It failed.
     Failed(Box<Failure>),
 }

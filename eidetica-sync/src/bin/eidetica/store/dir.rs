@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use eidetica_sync::dag::{PublicKey, SecretKey};
@@ -12,8 +13,9 @@ use eidetica_sync::store::{RedbStore, Store, StoreError};
 use eidetica_sync::{Node, NodeBuilder, generate_key};
 use serde::{Deserialize, Serialize};
 
-use crate::output::failure::{Context, Failure, Hint, Result};
+use crate::output::failure::{Context, Failure, Hint, Result, Stop};
 use crate::output::out::note;
+use crate::store::queue::{Deadline, Turn, pause};
 
 const KEY_FILE: &str = "key";
 const DATABASE_FILE: &str = "eidetica.redb";
@@ -31,6 +33,8 @@ const CACHE_BYTES: usize = 8 << 20;
 /// The folder, which may not exist yet.
 pub(crate) struct StoreDir {
     path: PathBuf,
+    /// How long to wait for another process that has the store open.
+    wait: Duration,
 }
 
 /// An open store and the device's key. No other process can open the store meanwhile.
@@ -59,14 +63,15 @@ pub(crate) struct ServedTree {
 
 impl StoreDir {
     /// Chooses the folder: `asked` (`--store`), else `EIDETICA_STORE`, else the platform's data folder.
-    pub(crate) fn choose(asked: Option<PathBuf>) -> Result<Self> {
+    /// Opening the store waits this long for other processes.
+    pub(crate) fn choose(asked: Option<PathBuf>, wait: Duration) -> Result<Self> {
         let from_env = || std::env::var_os("EIDETICA_STORE").filter(|path| !path.is_empty());
         let custom = || Some(directories::BaseDirs::new()?.data_dir().join("eidetica"));
         let path = asked
             .or_else(|| from_env().map(PathBuf::from))
             .or_else(custom);
         match path {
-            Some(path) => Ok(Self { path }),
+            Some(path) => Ok(Self { path, wait }),
             None => Err(
                 Failure::new("there is no default folder for a store on this system")
                     .hint("name a folder with --store")
@@ -144,7 +149,7 @@ impl StoreDir {
         };
         // A server that was killed leaves the file. Opening the store fails while a server runs, and
         // removes the file otherwise.
-        match self.open_database() {
+        match self.open_database_at_once() {
             Ok(_) => Ok(None),
             Err(_) => Ok(Some(serving)),
         }
@@ -165,6 +170,11 @@ impl StoreDir {
     /// Returns the path of the socket on which a server listens for commands.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.file(CONTROL_FOLDER).join(CONTROL_SOCKET)
+    }
+
+    /// Returns how long a command waits for others on the same store.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// Returns the path of a file in the folder.
@@ -213,28 +223,67 @@ impl StoreDir {
         Ok(Some(Failure::new(text)))
     }
 
+    /// Opens the database once the processes that came before have closed it.
+    ///
+    /// # Errors
+    /// [`Stop::ServerBegan`] if one of them is a server that takes commands; that the store is in use
+    /// if the wait is over; and those of the store.
     fn open_or_create_database(&self) -> Result<Arc<dyn Store>> {
-        let file = self.file(DATABASE_FILE);
-        let store = RedbStore::builder()
-            .cache_bytes(CACHE_BYTES)
-            .open(&file)
-            .map_err(|error| {
-                let in_use = matches!(error, StoreError::InUse { .. });
-                let text = format!("could not open the store in {}", self.path.display());
-                let failure = Failure::new(text).caused_by(error);
-                match self.read_serving() {
-                    Ok(Some(serving)) if in_use => failure.hint(format!(
-                        "stop the server that runs on it (process {}), or name another --store",
-                        serving.pid
-                    )),
-                    _ if in_use => failure.hint(
-                        "wait until the other eidetica command has ended, or name another --store",
-                    ),
-                    _ => failure.hint("if this is the wrong folder, name another with --store"),
+        let deadline = Deadline::after(self.wait);
+        let mut turn = None;
+        if Turn::others_wait(&self.path) {
+            turn = Turn::take(&self.path).ok();
+        }
+        loop {
+            let is_first = turn.as_ref().is_none_or(Turn::is_first);
+            let opened = is_first.then(|| self.open_database_at_once());
+            match opened {
+                Some(Ok(store)) => return Ok(store),
+                Some(Err(error)) if !matches!(error, StoreError::InUse { .. }) => {
+                    let text = format!("could not open the store in {}", self.path.display());
+                    return Err(Failure::new(text)
+                        .caused_by(error)
+                        .hint("if this is the wrong folder, name another with --store")
+                        .into());
                 }
-            })?;
+                _ => {}
+            }
+            if crate::control::is_served(self) {
+                return Err(Stop::ServerBegan);
+            }
+            if deadline.has_passed() {
+                return Err(self.in_use(opened.and_then(Result::err)).into());
+            }
+            if turn.is_none() {
+                turn = Turn::take(&self.path).ok();
+            }
+            pause();
+        }
+    }
+
+    /// Opens the database, or creates it, if no process has it open.
+    fn open_database_at_once(&self) -> Result<Arc<dyn Store>, StoreError> {
+        let file = self.file(DATABASE_FILE);
+        let store = RedbStore::builder().cache_bytes(CACHE_BYTES).open(&file)?;
         self.remove_serving();
         Ok(Arc::new(store))
+    }
+
+    /// Describes that other processes have the store open, or wait for it.
+    pub(crate) fn in_use(&self, error: Option<StoreError>) -> Failure {
+        let text = format!("could not open the store in {}", self.path.display());
+        let path = self.file(DATABASE_FILE);
+        let failure = Failure::new(text).caused_by(error.unwrap_or(StoreError::InUse { path }));
+        match self.read_serving() {
+            Ok(Some(serving)) => failure.hint(format!(
+                "stop the server that runs on it (process {}), or name another --store",
+                serving.pid
+            )),
+            _ => failure.hint(
+                "wait until the other eidetica command has ended, for longer with `eidetica --wait \
+                 SECONDS`, or name another --store",
+            ),
+        }
     }
 
     fn read_serving(&self) -> Result<Option<Serving>> {
@@ -330,7 +379,7 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
 
 /// Creates a folder and its parents; access is inherited.
 #[cfg(not(unix))]
-fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 

@@ -4,4 +4,5 @@
 pub(crate) mod asked;
 pub(crate) mod dir;
 pub(crate) mod peers;
+mod queue;
 pub(crate) mod trees;
