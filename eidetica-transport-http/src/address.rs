@@ -104,7 +104,7 @@ pub fn address_of_url(text: &str) -> Result<Address, TransportError> {
     let unusable = |why: String| TransportError::new(TransportErrorKind::UnusableAddress, why);
     let address = match text.parse::<Uri>() {
         Ok(url) if text.contains("://") => {
-            if url.query().is_some() || text.contains('#') {
+            if url.query().is_some() || text.contains(['#', '@']) {
                 return Err(unusable(format!(
                     "{text:?} has more than a host and a path"
                 )));
