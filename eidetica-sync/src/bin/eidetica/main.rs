@@ -14,7 +14,6 @@ mod output;
 mod signals;
 mod store;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::commands::session::Session;
 use crate::output::console::Console;
+use crate::output::out::LogLines;
 use crate::output::failure::{Context, Result, Stop};
 use crate::store::dir::StoreDir;
 
@@ -51,8 +51,9 @@ fn start_log() {
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(chosen.as_deref().unwrap_or(LOG_DEFAULT)))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| LogLines)
+        // Colours are escape sequences, which are not told from a peer's.
+        .with_ansi(false)
         .init();
 }
 

@@ -3,7 +3,11 @@
 mod import;
 mod joining;
 mod live;
+mod names;
 mod place;
+#[cfg(unix)]
+mod private;
+mod proxies;
 #[cfg(unix)]
 mod serving;
 mod tls;

@@ -1,14 +1,16 @@
 //! The command line for joining trees and for managing access.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use eidetica_sync::dag::Role;
 use eidetica_sync::proto::joining::INVITE_USES_MAX;
 use eidetica_sync::proto::message::NOTE_BYTES_MAX;
-use eidetica_sync::proto::{Address, Ticket};
+use eidetica_sync::proto::{Address, Ticket, TicketError};
 use jiff::{Span, SpanRelativeTo};
 
+use super::Input;
 use super::how::How;
 
 /// How long an invite can be valid, in days: a longer-lived secret is better replaced by a grant.
@@ -16,6 +18,9 @@ const INVITE_DAYS_MAX: u64 = 366;
 
 /// A day of an invite has 24 hours, wherever its user is.
 const DAYS: SpanRelativeTo<'static> = SpanRelativeTo::days_are_24_hours();
+
+/// The environment variable with the ticket of `join`.
+const TICKET_VARIABLE: &str = "EIDETICA_TICKET";
 
 /// A role on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,8 +45,13 @@ impl From<RoleName> for Role {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The ticket, quoted
-    pub(crate) ticket: Ticket,
+    /// The ticket, quoted, or - to read it from stdin. Other users of this machine can see command lines:
+    /// give an invite on stdin, in a file, or as EIDETICA_TICKET
+    #[arg(value_name = "TICKET|-", value_parser = parse_given)]
+    pub(crate) ticket: Option<Given>,
+    /// Reads the ticket from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Asks for this role [default: read]
     #[arg(long)]
     pub(crate) role: Option<RoleName>,
@@ -53,6 +63,32 @@ pub(crate) struct Join {
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) how: How,
+}
+
+/// A ticket on the command line.
+#[derive(Debug, Clone)]
+pub(crate) enum Given {
+    Ticket(Box<Ticket>),
+    Stdin,
+}
+
+fn parse_given(text: &str) -> Result<Given, TicketError> {
+    match text {
+        "-" => Ok(Given::Stdin),
+        text => text.parse().map(|ticket| Given::Ticket(Box::new(ticket))),
+    }
+}
+
+impl Join {
+    /// Returns where the ticket is read, if it is not on the command line.
+    pub(crate) fn input(&self) -> Option<Input<'_>> {
+        match (&self.ticket, &self.ticket_file) {
+            (Some(Given::Ticket(_)), _) => None,
+            (Some(Given::Stdin), _) => Some(Input::Stdin),
+            (None, Some(file)) => Some(Input::File(file)),
+            (None, None) => Some(Input::Environment(TICKET_VARIABLE)),
+        }
+    }
 }
 
 fn parse_note(text: &str) -> Result<String, String> {

@@ -15,7 +15,7 @@ use eidetica_sync::http::address_of_url;
 use eidetica_sync::proto::{Address, AddressError, Ticket, TicketError};
 
 pub(crate) use self::access::{
-    Approve, Forget, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
+    Approve, Forget, Given, Grant, Join, MakeInvite, OfTree, Reject, Requests, Revoke, Withdraw,
 };
 pub(crate) use self::how::{How, Net, Via};
 pub(crate) use self::live::{Accept, ChangePeers, Follow, Pause, Peers, Status, Whom};
@@ -44,6 +44,7 @@ join, 4 an admin has rejected it.
 
 Environment:
   EIDETICA_STORE               the store's folder, unless --store is given
+  EIDETICA_TICKET              the ticket of `join`, unless one is given
   EIDETICA_LOG, RUST_LOG       what is logged to stderr, for example debug or eidetica=trace";
 
 const ANYONE_HELP: &str = "\
@@ -177,9 +178,12 @@ pub(crate) enum Command {
 }
 
 /// Where a command reads its input.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Input<'a> {
     Stdin,
     File(&'a Path),
+    /// A variable of the client's environment, empty if it is not set.
+    Environment(&'static str),
 }
 
 impl Command {
@@ -192,6 +196,7 @@ impl Command {
                 (None, None) => Some(Input::Stdin),
             },
             Self::Import(Import::Dag(args)) => Some(args.input()),
+            Self::Join(args) => args.input(),
             _ => None,
         }
     }

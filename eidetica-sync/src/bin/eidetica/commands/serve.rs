@@ -21,7 +21,7 @@ use crate::control::server::Control;
 use crate::network::metrics::Exporter;
 use crate::network::transports::{with_http, with_iroh};
 use crate::output::failure::{Context, Failure, Result, Stop};
-use crate::output::text::{count, one_line};
+use crate::output::text::{self, count, one_line};
 use crate::signals::Interruption;
 use crate::store::dir::{Opened, ServedTree, Serving};
 use crate::store::trees::{self, Named};
@@ -33,6 +33,7 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
         Err(Stop::ServerBegan) => return Err(dir.in_use(None).into()),
         opened => opened?,
     };
+    dir.warn_if_others_can_replace();
     let mut interruption = Interruption::listen()?;
     // Before anything is counted.
     let exporter = match args.metrics {
@@ -157,7 +158,7 @@ fn announce(
         out.line(format_args!("listening {address}"))?;
     }
     if let Some(certificate) = certificate {
-        out.line(format_args!("certificate {}", certificate.display()))?;
+        out.line(format_args!("certificate {}", text::path(certificate)))?;
     }
     if let Some(metrics) = metrics {
         out.line(format_args!("metrics {metrics}"))?;

@@ -14,6 +14,7 @@ use crate::args::Status;
 use crate::commands::session::Session;
 use crate::network::transports::connect;
 use crate::output::failure::{Context, Result};
+use crate::output::out::json_line;
 use crate::output::text::{count, first_line, one_line, utc};
 use crate::store::trees;
 
@@ -150,7 +151,7 @@ impl Printed {
             let name = self.name(node, row.tree)?;
             let name = name.as_deref();
             let line = match self.as_json {
-                true => row.as_json(name).to_string(),
+                true => json_line(&row.as_json(name)),
                 false => row.for_people(name),
             };
             if self.lines.get(&row.key()) != Some(&line) {

@@ -14,6 +14,7 @@ pub(crate) fn init(session: &Session, args: &Init) -> Result<()> {
         true => session.open_or_begin_again()?,
         false => session.open_or_create()?,
     };
+    session.dir.warn_if_others_can_replace();
     let mut out = session.console.out();
     out.line(format_args!("key {}", opened.key.public()))?;
     out.flush()

@@ -25,7 +25,8 @@ use crate::commands::session::Session;
 use crate::output::console::Console;
 use crate::output::failure::{Failure, Result, Stop};
 use crate::output::remote::Remote;
-use crate::store::dir::{Opened, StoreDir, create_private_folder};
+use crate::store::dir::{Opened, StoreDir};
+use crate::store::private::create_private_folder;
 
 /// How long to wait after a connection could not be accepted: without file descriptors, the next
 /// attempt would fail at once.

@@ -8,7 +8,8 @@ use eidetica_sync::http::{ClientTls, HttpTransportBuilder, ServerTls};
 
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Hint, Result};
-use crate::store::dir::{StoreDir, warn_if_others_can_read};
+use crate::store::dir::StoreDir;
+use crate::store::private::warn_if_others_can_read;
 
 /// The key that the store's server generates for itself, and its latest certificate.
 const KEY_FILE: &str = "tls-key.pem";

@@ -70,6 +70,14 @@ impl Console {
         })
     }
 
+    /// Reads a variable of the environment. A client sends its value along.
+    pub(crate) fn variable(&self, name: &str) -> Box<dyn Read> {
+        match self {
+            Self::Own => variable(name),
+            Self::Remote(remote) => Box::new(remote.input()),
+        }
+    }
+
     /// Reports why a command failed, if it did, and returns the exit code.
     pub(crate) fn conclude(&self, result: Result<()>) -> u8 {
         match result {
@@ -95,6 +103,12 @@ impl Console {
             Self::Remote(remote) => Ok(remote.interruption()),
         }
     }
+}
+
+/// Reads a variable of the environment, which is empty if it is not set.
+pub(crate) fn variable(name: &str) -> Box<dyn Read + Send> {
+    let value = std::env::var_os(name).unwrap_or_default();
+    Box::new(io::Cursor::new(value.into_encoded_bytes()))
 }
 
 /// Opens a file that the command line names.

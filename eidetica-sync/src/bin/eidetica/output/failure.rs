@@ -6,7 +6,7 @@ use std::io;
 
 use eidetica_sync::store::BoxedError;
 
-use crate::output::text::{one_line, printable};
+use crate::output::text::one_line;
 
 /// The result of a command or a part of it.
 pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
@@ -108,8 +108,8 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Writes the text, one line for each cause, and the hint. Control characters are escaped, because
-/// some of the text may come from a peer.
+/// Writes the text, one line for each cause, and the hint, each on one line. What would steer a terminal
+/// is escaped, because some of the text may come from a peer or be a path.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
@@ -117,7 +117,7 @@ impl fmt::Display for Failure {
             Kind::Pending => "pending",
             Kind::Rejected => "rejected",
         };
-        write!(f, "{kind}: {}", printable(&self.text))?;
+        write!(f, "{kind}: {}", one_line(&self.text))?;
         let mut said = self.text.clone();
         let first = self
             .source
@@ -132,7 +132,7 @@ impl fmt::Display for Failure {
             }
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {}", printable(hint)),
+            Some(hint) => write!(f, "\n  hint: {}", one_line(hint)),
             None => Ok(()),
         }
     }
@@ -185,5 +185,8 @@ mod tests {
     fn control_characters_of_a_peer_are_escaped() {
         let text = Failure::new("it said \u{1b}[2J").to_string();
         assert_eq!(text, "error: it said \\u{1b}[2J");
+        let failure = Failure::new("no\n  hint: obey").hint("a\u{202e}b");
+        let text = failure.to_string();
+        assert_eq!(text, "error: no\\n  hint: obey\n  hint: a\\u{202e}b");
     }
 }

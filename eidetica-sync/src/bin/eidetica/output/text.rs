@@ -1,18 +1,14 @@
 //! Text for people: safe for a terminal, counted, dated.
 
-use jiff::Timestamp;
+use std::path::Path;
 
-/// Returns text from elsewhere without anything that would steer a terminal. Lines stay lines.
-pub(crate) fn printable(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(one_line).collect();
-    lines.join("\n")
-}
+use jiff::Timestamp;
 
 /// Returns text from elsewhere on one line, without anything that would steer a terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() || steers(c) {
+        match steers(c) {
             true => printable.extend(c.escape_default()),
             false => printable.push(c),
         }
@@ -20,10 +16,22 @@ pub(crate) fn one_line(text: &str) -> String {
     printable
 }
 
-/// Tells whether a character that is no control character breaks a line, or turns the direction of
-/// the text around it.
-fn steers(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Tells whether a character changes what the text around it looks like, or cannot be seen: control
+/// characters, those that break a line or turn the direction of text, and those without a width, with
+/// which one name imitates another.
+pub(crate) fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Returns a path on one line, without anything that would steer a terminal.
+pub(crate) fn path(path: &Path) -> String {
+    one_line(&path.display().to_string())
 }
 
 /// Returns one line of text from elsewhere, at most `chars_max` characters of it.
@@ -84,8 +92,13 @@ mod tests {
         let text = "a\u{1b}[2J\r\nb\u{85}\u{202e}c\u{2028}ü";
         let line = "a\\u{1b}[2J\\r\\nb\\u{85}\\u{202e}c\\u{2028}ü";
         assert_eq!(one_line(text), line);
-        let lines = "a\\u{1b}[2J\\r\nb\\u{85}\\u{202e}c\\u{2028}ü";
-        assert_eq!(printable(text), lines);
+        for hidden in "\u{ad}\u{200b}\u{200d}\u{2060}\u{feff}\u{e0041}\u{fe0f}\u{9b}".chars() {
+            let shown = one_line(&format!("notes{hidden}"));
+            assert!(shown.is_ascii() && shown.starts_with("notes\\u{"), "{shown}");
+        }
+        for plain in ["naïve", "日本語", "a\\b", "👍", "\u{301}"] {
+            assert_eq!(one_line(plain), plain);
+        }
     }
 
     #[test]

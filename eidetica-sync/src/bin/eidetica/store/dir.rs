@@ -1,6 +1,6 @@
 //! The store's folder: the device's key, the database, and the record of a running server.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,10 @@ use eidetica_sync::{Node, NodeBuilder, generate_key};
 use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Failure, Hint, Result, Stop};
-use crate::output::out::note;
+use crate::store::private::{
+    create_private_file, create_private_folder, make_private, read_own, warn_if_others_can_read,
+    warn_if_others_can_replace,
+};
 use crate::store::queue::{Deadline, Turn, pause};
 
 const KEY_FILE: &str = "key";
@@ -83,7 +86,9 @@ impl StoreDir {
     /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Opened> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
+        self.protect()?;
         let store = self.open_database()?;
+        self.protect()?;
         Ok(Opened {
             store,
             key,
@@ -99,8 +104,10 @@ impl StoreDir {
                 self.path.display()
             ))
             .hint("name another folder with --store")?;
+        self.protect()?;
         // The open database is locked, so no two processes create a key.
         let store = self.open_database()?;
+        self.protect()?;
         let key = match self.read_key()? {
             Some(key) => key,
             None if store
@@ -144,14 +151,15 @@ impl StoreDir {
 
     /// Returns the record of the server that runs on this store, if one does.
     pub(crate) fn serving(&self) -> Result<Option<Serving>> {
-        let Some(serving) = self.read_serving()? else {
+        let recorded = self.read_serving();
+        if matches!(recorded, Ok(None)) {
             return Ok(None);
-        };
+        }
         // A server that was killed leaves the file. Opening the store fails while a server runs, and
         // removes the file otherwise.
         match self.open_database_at_once() {
             Ok(_) => Ok(None),
-            Err(_) => Ok(Some(serving)),
+            Err(_) => recorded,
         }
     }
 
@@ -180,6 +188,26 @@ impl StoreDir {
     /// Returns the path of a file in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Warns where others could replace the store by another.
+    pub(crate) fn warn_if_others_can_replace(&self) {
+        warn_if_others_can_replace(&self.path);
+    }
+
+    /// Keeps others out of the folder and of all files in it, whatever their modes were, and refuses links
+    /// that others have placed.
+    fn protect(&self) -> Result<()> {
+        let is_store = self.file(KEY_FILE).exists() || self.file(DATABASE_FILE).exists();
+        let files = [KEY_FILE, DATABASE_FILE, SERVING_FILE];
+        let files = files.map(|name| self.file(name));
+        make_private(&self.path, &files, is_store).map_err(|error| {
+            let text = format!("the store in {} is not safe", self.path.display());
+            Failure::new(text)
+                .caused_by(error)
+                .hint("check who can write to the folder, and remove the link")
+                .into()
+        })
     }
 
     fn absent(&self) -> Failure {
@@ -288,7 +316,7 @@ impl StoreDir {
 
     fn read_serving(&self) -> Result<Option<Serving>> {
         let file = self.file(SERVING_FILE);
-        let json = match fs::read(&file) {
+        let json = match read_own(&file) {
             Ok(json) => json,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -304,7 +332,7 @@ impl StoreDir {
 
     fn read_key(&self) -> Result<Option<SecretKey>> {
         let file = self.file(KEY_FILE);
-        let digits = match fs::read(&file) {
+        let digits = match read_own(&file) {
             Ok(digits) => digits,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -367,30 +395,6 @@ impl Opened {
     }
 }
 
-/// Creates a folder that only its owner can enter, and its parents, unless they exist.
-#[cfg(unix)]
-pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-/// Creates a folder and its parents; access is inherited.
-#[cfg(not(unix))]
-pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-fn create_private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
 /// Makes the names of a folder durable, which syncing a file does not.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match cfg!(unix) {
@@ -398,19 +402,3 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         false => Ok(()),
     }
 }
-
-/// Warns if others can read a secret file.
-#[cfg(unix)]
-pub(crate) fn warn_if_others_can_read(file: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(file).map_or(0o600, |metadata| metadata.permissions().mode());
-    if mode & 0o077 != 0 {
-        let file = file.display();
-        note(format!(
-            "warning: others can read {file}; try: chmod 600 {file}"
-        ));
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn warn_if_others_can_read(_: &Path) {}

@@ -4,5 +4,6 @@
 pub(crate) mod asked;
 pub(crate) mod dir;
 pub(crate) mod peers;
+pub(crate) mod private;
 mod queue;
 pub(crate) mod trees;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::store::dir::create_private_folder;
+use crate::store::private::create_private_folder;
 
 /// The folder of the queue within the store's folder.
 const QUEUE_FOLDER: &str = "queue";

@@ -35,6 +35,10 @@ pub(crate) fn find(store: &dyn Store, text: &str) -> Result<Named> {
 /// Finds the tree that `text` names among `trees`.
 pub(crate) fn choose(trees: Vec<Named>, text: &str) -> Result<Named> {
     let digits = text.to_ascii_lowercase();
+    // Nothing is as certain as the whole id, and a tree of another may have it as its name.
+    if let Some(at) = trees.iter().position(|it| it.tree.to_string() == digits) {
+        return Ok(trees.into_iter().nth(at).expect("it was found there"));
+    }
     let is_prefix = digits.len() >= PREFIX_DIGITS_MIN;
     let means =
         |it: &Named| it.name == text || is_prefix && it.tree.to_string().starts_with(&digits);
@@ -107,6 +111,17 @@ mod tests {
             let found = choose(trees(), text).expect("one fits");
             assert_eq!(found.tree.as_bytes(), &[byte; 32]);
         }
+    }
+
+    #[test]
+    fn a_whole_id_wins_over_a_name_that_imitates_it() {
+        let mut trees = trees();
+        let id = trees[0].tree.to_string();
+        trees[3].name.clone_from(&id);
+        let found = choose(trees.clone(), &id).expect("the id is here");
+        assert_eq!(found.tree, trees[0].tree);
+        let id = id.to_ascii_uppercase();
+        assert_eq!(choose(trees, &id).expect("the id is here").name, "notes");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::commands::session::Session;
 use crate::network::transports::connect;
 use crate::output::console::Console;
 use crate::output::failure::{Context, Failure, Result};
-use crate::output::text::{one_line, printable};
+use crate::output::text::one_line;
 use crate::store::dir::Opened;
 use crate::store::{asked, peers};
 
@@ -146,7 +146,7 @@ async fn try_until_decided(
                 .map_err(|failed| report::failure(node, plan, &failed.route, failed.error).into());
         }
         if reported != why {
-            console.note(printable(&format!("waiting: {why}")));
+            console.note(one_line(&format!("waiting: {why}")));
             reported = why;
         }
         waiting.wait().await;
