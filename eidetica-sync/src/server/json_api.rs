@@ -218,8 +218,9 @@ mod tests {
     /// Returns the status and the body of a `GET`.
     async fn get(server: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(server).await.expect("connects");
-        let request =
-            format!("GET /eidetica/v2/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "GET /eidetica/v2/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("ends");

@@ -42,7 +42,7 @@ impl Hand {
 
     /// Asks for what is not there, and reads the answer, which leaves the connection open.
     async fn is_answered(&mut self) -> bool {
-        let asked = b"GET /eidetica/v2/x HTTP/1.1\r\nhost: x\r\n\r\n";
+        let asked = b"GET /eidetica/v2/x HTTP/1.1\r\nhost: localhost\r\n\r\n";
         let mut answer = Vec::new();
         let mut asked = self.0.write_all(asked).await;
         // The body is a JSON object on a line.

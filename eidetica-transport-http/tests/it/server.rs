@@ -33,7 +33,7 @@ async fn say(address: &str, bytes: &[u8]) -> String {
 
 /// Sends a request without a body, and returns the status and the whole answer.
 async fn ask(address: &str, method: &str, path: &str) -> (u16, String) {
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let answer = say(address, head.as_bytes()).await;
     let status = answer.split(' ').nth(1).expect("a status line");
     (status.parse().expect("a status"), answer)

@@ -7,7 +7,7 @@ use eidetica_proto::{Address, Service, SyncTransport};
 use eidetica_transport_http::{HttpTransport, HttpTransportBuilder};
 
 /// The head of an exchange whose body comes in chunks.
-pub(crate) const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
+pub(crate) const EXCHANGE_HEAD: &str = "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: localhost\r\n\
     content-type: application/vnd.eidetica.frames\r\ntransfer-encoding: chunked\r\n\r\n";
 
 pub(crate) fn loopback() -> HttpTransportBuilder {

@@ -23,8 +23,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::commands::session::Session;
 use crate::output::console::Console;
-use crate::output::out::LogLines;
 use crate::output::failure::{Context, Result, Stop};
+use crate::output::out::LogLines;
 use crate::store::dir::StoreDir;
 
 /// What is logged by default: our own warnings, and the errors of dependencies. iroh logs its orderly

@@ -8,7 +8,11 @@ use std::process::Stdio;
 use super::place::{Place, lines, refusal};
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+    fs::metadata(path)
+        .expect("it is there")
+        .permissions()
+        .mode()
+        & 0o7777
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -56,7 +60,10 @@ fn a_parent_that_others_can_write_is_reported() {
     set_mode(&parent, 0o777);
     let output = place.run("open/a", &["init"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("others can replace the store"), "{said}");
+    assert!(
+        output.status.success() && said.contains("others can replace the store"),
+        "{said}"
+    );
     set_mode(&parent, 0o1777);
     let output = place.run("open/a", &["init"]);
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -97,8 +104,13 @@ fn a_ticket_need_not_be_on_the_command_line() {
         assert_eq!(lines(&from_stdin), [&tree[..]]);
         assert_eq!(place.line("b", &by_file), tree);
         let mut by_variable = place.command("b", &["join"]);
-        by_variable.env("EIDETICA_TICKET", &ticket).stdin(Stdio::null());
-        assert_eq!(lines(&by_variable.output().expect("it starts")), [&tree[..]]);
+        by_variable
+            .env("EIDETICA_TICKET", &ticket)
+            .stdin(Stdio::null());
+        assert_eq!(
+            lines(&by_variable.output().expect("it starts")),
+            [&tree[..]]
+        );
         let said = refusal(&place.run("b", &["join"]), 1);
         assert!(said.contains("EIDETICA_TICKET"), "{said}");
         let said = refusal(&place.run_with("b", &["join", "-"], b"nonsense"), 1);

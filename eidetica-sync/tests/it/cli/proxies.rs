@@ -59,7 +59,8 @@ fn pass(
         from.read_line(&mut String::new()).ok()?;
         if body.len() > limit {
             if let TooLarge::Answer413 = too_large {
-                let head = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close";
+                let head =
+                    "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close";
                 write!(client, "{head}\r\n\r\n").ok()?;
                 client.shutdown(Shutdown::Write).ok()?;
                 client.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
@@ -77,7 +78,12 @@ fn pass(
     for line in lines.filter(|it| !it.to_ascii_lowercase().starts_with("transfer-encoding")) {
         write!(to, "{line}\r\n").ok()?;
     }
-    write!(to, "content-length: {}\r\nconnection: close\r\n\r\n", body.len()).ok()?;
+    write!(
+        to,
+        "content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .ok()?;
     to.write_all(&body).ok()?;
     std::io::copy(&mut to, &mut client).ok()?;
     count.fetch_add(1, Ordering::Relaxed);
@@ -102,22 +108,37 @@ fn entries_get_through(too_large: TooLarge) {
     let mut input = Vec::new();
     for _ in 0..2_000 {
         let line = (0..1_000).map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             b'!' + (state >> 33) as u8 % 90
         });
         input.extend(line);
         input.push(b'\n');
     }
-    assert_eq!(lines(&place.run_with("b", &["append", "notes", "--lines"], &input)).len(), 2_000);
+    assert_eq!(
+        lines(&place.run_with("b", &["append", "notes", "--lines"], &input)).len(),
+        2_000
+    );
     let before = passed.load(Ordering::Relaxed);
     let synced = place.json("b", &["sync", "notes", "--json"]);
     assert_eq!(synced["outcome"], "equal");
     assert_eq!(synced["stats"]["peer_stored"], 2_000);
     assert!(passed.load(Ordering::Relaxed) - before >= 8);
-    assert_eq!(place.lines("a", &["tips", "notes"]), place.lines("b", &["tips", "notes"]));
+    assert_eq!(
+        place.lines("a", &["tips", "notes"]),
+        place.lines("b", &["tips", "notes"])
+    );
     // The limit is remembered: another megabyte needs no request that is too large.
-    lines(&place.run_with("b", &["append", "notes", "--lines"], &input[..input.len() / 2]));
-    assert_eq!(place.json("b", &["sync", "notes", "--json"])["outcome"], "equal");
+    lines(&place.run_with(
+        "b",
+        &["append", "notes", "--lines"],
+        &input[..input.len() / 2],
+    ));
+    assert_eq!(
+        place.json("b", &["sync", "notes", "--json"])["outcome"],
+        "equal"
+    );
     server.stop();
 }
 
@@ -141,7 +162,10 @@ fn tickets_and_invites_name_the_advertised_address() {
     let ticket = place.line("a", &["ticket", "notes"]);
     let invite = place.line("a", &["invite", "notes"]);
     for ticket in [&server.tickets[0], &ticket, &invite] {
-        assert!(ticket.contains("at=http:sync.example.org:80/team"), "{ticket}");
+        assert!(
+            ticket.contains("at=http:sync.example.org:80/team"),
+            "{ticket}"
+        );
     }
     server.stop();
     // A path leads through to the server.
@@ -151,10 +175,16 @@ fn tickets_and_invites_name_the_advertised_address() {
     let server = place.serve_with("a", &["--no-iroh", "--http", &bind, "--advertise", &url]);
     assert_eq!(place.line("b", &["join", &server.tickets[0]]), tree);
     lines(&place.run("b", &["sync", "notes", "--at", &url]));
-    let said = refusal(&place.run("b", &["sync", "notes", "--at", &format!("{url}s")]), 1);
+    let said = refusal(
+        &place.run("b", &["sync", "notes", "--at", &format!("{url}s")]),
+        1,
+    );
     assert!(said.contains("404"), "{said}");
     server.stop();
-    refusal(&place.run("a", &["serve", "--advertise", "http://h/?query"]), 2);
+    refusal(
+        &place.run("a", &["serve", "--advertise", "http://h/?query"]),
+        2,
+    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn get(url: &str, path: &str) -> (String, String) {
     let host = url.strip_prefix("http://").expect("HTTP");
     let host = host.strip_suffix("/metrics").expect("the path");
     let mut stream = TcpStream::connect(host).expect("it listens");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").expect("it reads");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it ends");
     let (head, text) = answer.split_once("\r\n\r\n").expect("a head");

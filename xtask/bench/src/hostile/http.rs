@@ -11,7 +11,7 @@ use crate::nodes::Transport;
 /// The head of an exchange.
 fn head(body_bytes: usize) -> Vec<u8> {
     format!(
-        "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: x\r\n\
+        "POST /eidetica/v2/exchange HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/vnd.eidetica.frames\r\ncontent-length: {body_bytes}\r\n\r\n"
     )
     .into_bytes()

@@ -36,7 +36,9 @@ fn ticket(session: &Session, args: &Join) -> Result<Ticket> {
             (console.stdin(), "stdin".to_owned())
         }
     };
-    let read = (&mut from).take(TICKET_BYTES_MAX as u64 + 1).read_to_string(&mut text);
+    let read = (&mut from)
+        .take(TICKET_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text);
     read.context(format!("could not read a ticket from {name}"))?;
     let parsed: Result<Ticket, _> = text.parse();
     Ok(parsed

@@ -41,9 +41,7 @@ fn converse(mut stream: UnixStream, command: &Command, wait: Duration) -> Result
         Some(Input::File(path)) => {
             Some((Box::new(console::open(path)?), path.display().to_string()))
         }
-        Some(Input::Environment(name)) => {
-            Some((console::variable(name), name.to_owned()))
-        }
+        Some(Input::Environment(name)) => Some((console::variable(name), name.to_owned())),
     };
     let failed = "could not talk to the server on this store";
     let folder =

@@ -94,7 +94,10 @@ mod tests {
         assert_eq!(one_line(text), line);
         for hidden in "\u{ad}\u{200b}\u{200d}\u{2060}\u{feff}\u{e0041}\u{fe0f}\u{9b}".chars() {
             let shown = one_line(&format!("notes{hidden}"));
-            assert!(shown.is_ascii() && shown.starts_with("notes\\u{"), "{shown}");
+            assert!(
+                shown.is_ascii() && shown.starts_with("notes\\u{"),
+                "{shown}"
+            );
         }
         for plain in ["naïve", "日本語", "a\\b", "👍", "\u{301}"] {
             assert_eq!(one_line(plain), plain);

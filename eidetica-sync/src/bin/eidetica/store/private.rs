@@ -120,9 +120,8 @@ pub(crate) fn warn_if_others_can_replace(folder: &Path) {
     let Ok(folder) = folder.canonicalize() else {
         return;
     };
-    let is_shared = |parent: &&Path| {
-        mode(parent).is_some_and(|mode| mode & 0o022 != 0 && mode & 0o1000 == 0)
-    };
+    let is_shared =
+        |parent: &&Path| mode(parent).is_some_and(|mode| mode & 0o022 != 0 && mode & 0o1000 == 0);
     if let Some(parent) = folder.ancestors().skip(1).find(is_shared) {
         note(format!(
             "warning: others can replace the store, because they can write to {}",
@@ -147,12 +146,18 @@ fn refuse_link_of_others(path: &Path) -> io::Result<()> {
     // A target that does not exist yet would be created in its folder.
     let owner = match fs::metadata(path) {
         Ok(target) => Some(target.uid()),
-        Err(_) => path.parent().and_then(|it| fs::metadata(it).ok()).map(|it| it.uid()),
+        Err(_) => path
+            .parent()
+            .and_then(|it| fs::metadata(it).ok())
+            .map(|it| it.uid()),
     };
     match link.uid() == 0 || owner == Some(link.uid()) {
         true => Ok(()),
         false => {
-            let text = format!("{} is a link that another user has placed", text::path(path));
+            let text = format!(
+                "{} is a link that another user has placed",
+                text::path(path)
+            );
             Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
         }
     }

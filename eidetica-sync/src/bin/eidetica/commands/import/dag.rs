@@ -25,6 +25,7 @@ pub(crate) async fn run(session: &Session, args: ImportDag) -> Result<()> {
     let lines = BufReader::new(match args.input() {
         Input::Stdin => console.stdin(),
         Input::File(path) => console.file(path)?,
+        Input::Environment(name) => console.variable(name),
     });
     let opened = session.open_or_create()?;
     let node = opened.start();
