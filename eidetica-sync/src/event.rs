@@ -113,6 +113,20 @@ impl Origin {
             Self::Local | Self::Caller { .. } => None,
         }
     }
+
+    /// Returns the name that metrics have for it.
+    #[cfg(feature = "metrics")]
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Peer { how, .. } => match how {
+                Transfer::Pulled => "pulled",
+                Transfer::Pushed => "pushed",
+                Transfer::Watched => "watched",
+            },
+            Self::Caller { .. } => "caller",
+        }
+    }
 }
 
 /// How entries came from a peer.
@@ -149,7 +163,7 @@ impl Publisher {
     pub(crate) fn stored(&self, tree: TreeId, arrivals: Range<u32>, origin: Origin) {
         if !arrivals.is_empty() {
             #[cfg(feature = "metrics")]
-            crate::metrics::stored(arrivals.len(), &origin);
+            crate::metrics::stored(arrivals.len(), origin.label());
             self.publish(Event::Stored {
                 tree,
                 arrivals,

@@ -26,8 +26,6 @@ use eidetica_proto::ErrorCode;
 use eidetica_proto::coordinator::{LaneStatus, Outcome};
 use eidetica_proto::message::Request;
 
-use crate::event::{Origin, Transfer};
-
 /// Counts entries that were stored, by how they came.
 pub const ENTRIES_STORED: &str = "eidetica_entries_stored_total";
 
@@ -99,16 +97,7 @@ pub fn describe() {
 }
 
 /// Counts entries that were stored.
-pub(crate) fn stored(entries: usize, origin: &Origin) {
-    let origin = match origin {
-        Origin::Local => "local",
-        Origin::Peer { how, .. } => match how {
-            Transfer::Pulled => "pulled",
-            Transfer::Pushed => "pushed",
-            Transfer::Watched => "watched",
-        },
-        Origin::Caller { .. } => "caller",
-    };
+pub(crate) fn stored(entries: usize, origin: &'static str) {
     counter!(ENTRIES_STORED, "origin" => origin).increment(entries as u64);
 }
 

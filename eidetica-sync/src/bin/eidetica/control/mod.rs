@@ -12,13 +12,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 #[cfg(unix)]
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-
-use crate::store::dir::StoreDir;
 
 #[cfg(unix)]
 pub(crate) mod client;
@@ -55,15 +54,15 @@ fn with_short_path<T>(socket: &Path, f: impl FnOnce(PathBuf) -> io::Result<T>) -
     f(Path::new("/proc/self/fd").join(number).join(name))
 }
 
-/// Tells whether a server on this store takes commands.
+/// Tells whether a server takes commands at this socket.
 #[cfg(unix)]
-pub(crate) fn is_served(dir: &StoreDir) -> bool {
-    with_short_path(&dir.control_socket(), UnixStream::connect).is_ok()
+pub(crate) fn is_served(socket: &Path) -> bool {
+    with_short_path(socket, UnixStream::connect).is_ok()
 }
 
 /// Other systems than Unix have no such server.
 #[cfg(not(unix))]
-pub(crate) fn is_served(_: &StoreDir) -> bool {
+pub(crate) fn is_served(_: &Path) -> bool {
     false
 }
 

@@ -276,7 +276,7 @@ impl StoreDir {
                 }
                 _ => {}
             }
-            if crate::control::is_served(self) {
+            if crate::control::is_served(&self.control_socket()) {
                 return Err(Stop::ServerBegan);
             }
             if deadline.has_passed() {
