@@ -56,6 +56,17 @@ impl Invite {
     pub fn is_good(&self, key: &PublicKey, now_ms: u64) -> bool {
         now_ms < self.expires_ms && self.uses_left > 0 && !self.used_by.contains(key)
     }
+
+    /// Returns the invite as it is after `key` has used it, or `None` if the key may not use it now.
+    #[must_use]
+    pub fn after_use(&self, key: &PublicKey, now_ms: u64) -> Option<Self> {
+        self.is_good(key, now_ms).then(|| {
+            let mut after = self.clone();
+            after.uses_left -= 1;
+            after.used_by.push(*key);
+            after
+        })
+    }
 }
 
 /// A request that an admin has not approved.
@@ -100,8 +111,8 @@ pub struct Known<'a> {
 pub enum Verdict {
     /// Answer this.
     Reply(JoinReply),
-    /// Remember the invite like this, durably; then grant the role, and answer so.
-    Grant(Role, Invite),
+    /// Count the use of the invite, durably ([`Invite::after_use`]); then grant the role, and answer so.
+    Grant(Role),
     /// Keep the request, and answer that it is pending.
     Keep(Waiting),
     /// Refuse.
@@ -122,12 +133,7 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
             (Some(invite), Some(role)) if role >= invite.role => {
                 Verdict::Reply(JoinReply::Granted(role))
             }
-            (Some(invite), _) => {
-                let mut invite = invite.clone();
-                invite.uses_left -= 1;
-                invite.used_by.push(*known.key);
-                Verdict::Grant(invite.role, invite)
-            }
+            (Some(invite), _) => Verdict::Grant(invite.role),
             (None, _) => Verdict::Refuse(WireError::not_found()),
         };
     }
@@ -228,9 +234,9 @@ mod tests {
                 ..known(key)
             };
             // Asking for more does not bring more.
-            let Verdict::Grant(Role::Write, after) = judge(&join(Role::Admin, true), known) else {
-                panic!("it is good");
-            };
+            let granted = judge(&join(Role::Admin, true), known);
+            assert_eq!(granted, Verdict::Grant(Role::Write));
+            let after = invite.after_use(key, NOW_MS).unwrap();
             assert_eq!(after.uses_left, uses_left);
             assert!(after.used_by.contains(key));
             // A key that was revoked since does not come in again.

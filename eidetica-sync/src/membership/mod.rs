@@ -4,6 +4,8 @@
 
 pub(crate) mod accepted;
 pub(crate) mod records;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +23,7 @@ use crate::news::News;
 use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::{Revocation, Writer};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, remove_seen};
 
 /// A request to join that is pending or was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +52,8 @@ pub(crate) struct Membership {
     store: Arc<dyn Store>,
     writer: Arc<Writer>,
     news: News,
-    /// Held from reading to writing, so that concurrent uses of an invite are counted.
+    /// Held from reading to writing. What other servers on the same store must not get between is an
+    /// update of one record.
     one_at_a_time: Mutex<()>,
 }
 
@@ -97,14 +100,27 @@ impl Membership {
             Verdict::Reply(reply) => Ok(Ok(reply)),
             Verdict::Refuse(error) => Ok(Err(error)),
             Verdict::Keep(waiting) => {
-                self.write(&request_key(join.tree, key), Some(&waiting))?;
+                // Another server on this store may have kept or rejected one meanwhile.
+                self.update(&request_key(join.tree, key), |earlier: Option<Waiting>| {
+                    let earlier = earlier.filter(|earlier| !earlier.is_expired(now_ms));
+                    Some(earlier.unwrap_or_else(|| waiting.clone()))
+                })?;
                 self.news.join_requested(join.tree, *key, waiting.role);
                 Ok(Ok(JoinReply::Pending))
             }
-            Verdict::Grant(role, after) => {
+            Verdict::Grant(role) => {
                 let shown = shown.expect("only an invite that is shown grants");
                 // Count the use first: after a crash, a lost use is better than a free one.
-                self.write(&invite_key(join.tree, &shown), Some(&after))?;
+                let mut is_counted = false;
+                self.update(&invite_key(join.tree, &shown), |invite: Option<Invite>| {
+                    let after = invite.as_ref().and_then(|it| it.after_use(key, now_ms));
+                    is_counted = after.is_some();
+                    after.or(invite)
+                })?;
+                if !is_counted {
+                    // Another server on this store has counted its last use meanwhile.
+                    return Ok(Err(WireError::not_found()));
+                }
                 Ok(match self.grant(join.tree, key, role) {
                     Ok(()) => Ok(JoinReply::Granted(role)),
                     Err(TreeError::Store(error)) => return Err(error),
@@ -148,11 +164,15 @@ impl Membership {
     /// Marks a request as rejected, until it expires.
     pub(crate) fn reject(&self, tree: TreeId, key: &PublicKey) -> Result<(), TreeError> {
         let _lock = self.lock();
-        let waiting = Waiting {
-            rejected: true,
-            ..self.waiting(tree, key)?
+        self.waiting(tree, key)?;
+        // If it was granted meanwhile, it stays so.
+        let reject = |waiting: Option<Waiting>| {
+            waiting.map(|waiting| Waiting {
+                rejected: true,
+                ..waiting
+            })
         };
-        Ok(self.write(&request_key(tree, key), Some(&waiting))?)
+        Ok(self.update(&request_key(tree, key), reject)?)
     }
 
     fn waiting(&self, tree: TreeId, key: &PublicKey) -> Result<Waiting, TreeError> {
@@ -182,7 +202,7 @@ impl Membership {
                 (Some((tree, key)), Some(waiting)) if !waiting.is_expired(now_ms) => {
                     requests.push(JoinRequest { tree, key, waiting });
                 }
-                _ => self.store.put(&meta_key, None)?,
+                _ => remove_seen(&*self.store, &meta_key, &bytes)?,
             }
         }
         Ok(requests)
@@ -199,8 +219,10 @@ impl Membership {
         if all.len() >= REQUESTS_MAX {
             // Rejected requests make room.
             for request in all.iter().filter(|request| request.waiting.rejected) {
-                self.store
-                    .put(&request_key(request.tree, &request.key), None)?;
+                let key = request_key(request.tree, &request.key);
+                self.update(&key, |waiting: Option<Waiting>| {
+                    waiting.filter(|waiting| !waiting.rejected)
+                })?;
             }
         }
         all.retain(|request| !request.waiting.rejected);
@@ -235,7 +257,8 @@ impl Membership {
         if self.read_invites(tree, wall_clock_ms())?.len() >= INVITES_PER_TREE_MAX {
             return Err(TreeError::TooManyInvites(tree));
         }
-        Ok(self.write(&invite_key(tree, invite), Some(terms))?)
+        let key = invite_key(tree, invite);
+        Ok(self.store.put(&key, Some(&to_bytes(terms)))?)
     }
 
     /// Returns the open invites of a tree, and removes the others.
@@ -259,7 +282,7 @@ impl Membership {
                         terms,
                     });
                 }
-                _ => self.store.put(&meta_key, None)?,
+                _ => remove_seen(&*self.store, &meta_key, &bytes)?,
             }
         }
         Ok(invites)
@@ -270,16 +293,15 @@ impl Membership {
         let _lock = self.lock();
         let revocation = self.writer.revoke(tree, subject)?;
         if let Subject::Key(key) = subject {
-            for InviteInfo {
-                invite, mut terms, ..
-            } in self.read_invites(tree, wall_clock_ms())?
-            {
-                if !terms.used_by.contains(&key) {
-                    terms.used_by.push(key);
-                }
-                // An invite that cannot record another barred key is withdrawn.
-                let kept = (terms.used_by.len() <= INVITE_KEYS_MAX).then_some(&terms);
-                self.write(&invite_key(tree, &invite), kept)?;
+            for InviteInfo { invite, .. } in self.read_invites(tree, wall_clock_ms())? {
+                self.update(&invite_key(tree, &invite), |terms: Option<Invite>| {
+                    let mut terms = terms?;
+                    if !terms.used_by.contains(&key) {
+                        terms.used_by.push(key);
+                    }
+                    // An invite that cannot record another barred key is withdrawn.
+                    (terms.used_by.len() <= INVITE_KEYS_MAX).then_some(terms)
+                })?;
             }
         }
         Ok(revocation)
@@ -300,11 +322,21 @@ impl Membership {
         Ok(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()))
     }
 
-    fn write<T: Serialize>(&self, key: &str, value: Option<&T>) -> Result<(), StoreError> {
-        let bytes = value
-            .map(|value| postcard::to_stdvec(value).expect("serializing to a vector succeeds"));
-        self.store.put(key, bytes.as_deref())
+    /// Changes a record atomically. A damaged one counts as absent.
+    fn update<T: DeserializeOwned + Serialize>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> Option<T>,
+    ) -> Result<(), StoreError> {
+        self.store.update(key, &mut |bytes| {
+            let value = bytes.and_then(|bytes| postcard::from_bytes(bytes).ok());
+            change(value).map(|value| to_bytes(&value))
+        })
     }
+}
+
+fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("a vector takes every byte")
 }
 
 fn request_key(tree: TreeId, key: &PublicKey) -> String {

@@ -16,7 +16,7 @@ use eidetica_proto::peers::{
 use super::two_names;
 use crate::news::News;
 use crate::platform::clock::wall_clock_ms;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, remove_seen};
 
 /// How long this node's own record is valid, in milliseconds: a week, within which a peer that is off
 /// for some days comes back.
@@ -147,12 +147,13 @@ impl Records {
         let record = match signed.as_mut().filter(is_current) {
             Some(own) => own.record.clone(),
             None => {
-                let last = self.store.get(SEQUENCE)?;
-                let last = last.and_then(|bytes| postcard::from_bytes::<u64>(&bytes).ok());
-                // The clock may have been set back.
-                let sequence = now_ms.max(last.map_or(0, |last| last.saturating_add(1)));
-                let bytes = postcard::to_stdvec(&sequence).expect("a vector takes every byte");
-                self.store.put(SEQUENCE, Some(&bytes))?;
+                let mut sequence = now_ms;
+                self.store.update(SEQUENCE, &mut |last| {
+                    let last = last.and_then(|bytes| postcard::from_bytes::<u64>(bytes).ok());
+                    // The clock may have been set back.
+                    sequence = now_ms.max(last.map_or(0, |last| last.saturating_add(1)));
+                    Some(postcard::to_stdvec(&sequence).expect("a vector takes every byte"))
+                })?;
                 let expires_ms = now_ms + OWN_LIFETIME_MS;
                 let record = AddressRecord::sign(&self.key, sequence, expires_ms, addresses);
                 *signed = Some(Own {
@@ -178,11 +179,11 @@ impl Records {
 
     /// Removes the stored records of a tree that the book does not keep.
     fn remove_displaced(&self, book: &RecordBook, tree: TreeId) -> Result<(), StoreError> {
-        for (meta_key, _) in self.store.list(&format!("record/{tree}/"))? {
+        for (meta_key, bytes) in self.store.list(&format!("record/{tree}/"))? {
             let is_kept =
                 two_names(&meta_key).is_some_and(|(tree, key)| book.record(tree, key).is_some());
             if !is_kept {
-                self.store.put(&meta_key, None)?;
+                remove_seen(&*self.store, &meta_key, &bytes)?;
             }
         }
         Ok(())
@@ -220,7 +221,7 @@ impl Records {
                 _ => false,
             };
             if !taken {
-                self.store.put(&meta_key, None)?;
+                remove_seen(&*self.store, &meta_key, &bytes)?;
             }
         }
         Ok(book)

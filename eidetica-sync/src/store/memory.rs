@@ -12,7 +12,7 @@ use eidetica_dag::{
 };
 use eidetica_proto::LogId;
 
-use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
+use super::{Change, Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Keeps trees for as long as the process lives.
 #[derive(Debug)]
@@ -98,6 +98,17 @@ impl Store for MemoryStore {
         let mut meta = self.meta.write().expect(UNPOISONED);
         match value {
             Some(value) => meta.insert(key.to_owned(), value.to_owned()),
+            None => meta.remove(key),
+        };
+        Ok(())
+    }
+
+    fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
+        let mut meta = self.meta.write().expect(UNPOISONED);
+        let next = change(meta.get(key).map(Vec::as_slice));
+        check_meta(key, next.as_deref())?;
+        match next {
+            Some(next) => meta.insert(key.to_owned(), next),
             None => meta.remove(key),
         };
         Ok(())

@@ -46,6 +46,16 @@ pub trait TreeSnapshot: EntryView<Error = StoreError> + Send + Sync {}
 
 impl<V: EntryView<Error = StoreError> + Send + Sync> TreeSnapshot for V {}
 
+/// Makes the next metadata value of a key from the present one: see [`Store::update`].
+pub type Change<'a> = dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>> + 'a;
+
+/// Removes the metadata value of a key, unless it has become another one than was `seen`.
+pub(crate) fn remove_seen(store: &dyn Store, key: &str, seen: &[u8]) -> Result<(), StoreError> {
+    store.update(key, &mut |value| {
+        value.filter(|value| *value != seen).map(<[u8]>::to_vec)
+    })
+}
+
 /// Stores trees and small metadata.
 ///
 /// Every call blocks; asynchronous callers run it on a blocking thread. Concurrent calls are
@@ -87,6 +97,17 @@ pub trait Store: Send + Sync + 'static {
     /// Returns [`StoreError::LimitExceeded`] beyond [`META_KEY_BYTES_MAX`] or
     /// [`META_VALUE_BYTES_MAX`], or an error if writing fails.
     fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError>;
+
+    /// Changes the metadata value of a key atomically and durably: `change` gets the present value and
+    /// returns the next one. Returning the same value writes nothing.
+    ///
+    /// `change` may be called several times, each time with a newer value; the last call counts. It must
+    /// not use the store.
+    ///
+    /// # Errors
+    /// Returns [`StoreError::LimitExceeded`] as [`Self::put`] does, or an error if reading or writing
+    /// fails.
+    fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError>;
 
     /// Returns the metadata whose keys start with `prefix`, ascending by key.
     ///

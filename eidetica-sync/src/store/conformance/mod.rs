@@ -50,6 +50,8 @@ macro_rules! store_conformance {
             unknown_extensions_are_kept
             metadata_is_kept
             metadata_has_limits
+            updates_see_the_present_value
+            threads_update_one_value
             everything_survives_reopening
             the_log_keeps_its_identity
             threads_append_to_one_tree
@@ -500,6 +502,60 @@ pub fn metadata_has_limits(subject: impl Subject) {
         assert!(matches!(error, StoreError::LimitExceeded { .. }), "{error}");
     }
     assert_eq!(store.list("").unwrap(), [(key, value)]);
+}
+
+/// An update gets the present value, and sets, keeps or removes it.
+pub fn updates_see_the_present_value(subject: impl Subject) {
+    let store = subject.store();
+    let update = |key: &str, expected: Option<&[u8]>, next: Option<&[u8]>| {
+        store.update(key, &mut |value| {
+            assert_eq!(value, expected);
+            next.map(<[u8]>::to_vec)
+        })
+    };
+    update("a", None, None).unwrap();
+    assert_eq!(store.get("a").unwrap(), None);
+    update("a", None, Some(b"1")).unwrap();
+    update("a", Some(b"1"), Some(b"1")).unwrap();
+    update("a", Some(b"1"), Some(b"2")).unwrap();
+    update("b", None, Some(b"")).unwrap();
+    update("b", Some(b""), Some(b"3")).unwrap();
+    update("a", Some(b"2"), None).unwrap();
+    assert_eq!(store.list("").unwrap(), [("b".into(), b"3".to_vec())]);
+
+    let large = vec![0; META_VALUE_BYTES_MAX + 1];
+    let long = "k".repeat(META_KEY_BYTES_MAX + 1);
+    let refused = [
+        update("b", Some(b"3"), Some(&large)),
+        update(&long, None, Some(b"")),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, StoreError::LimitExceeded { .. }), "{error}");
+    }
+    assert_eq!(store.list("").unwrap(), [("b".into(), b"3".to_vec())]);
+}
+
+/// Several threads count in one value, and no count is lost.
+pub fn threads_update_one_value(subject: impl Subject) {
+    const THREADS: u8 = 4;
+    const COUNTS: u8 = 10;
+    let store = subject.store();
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..COUNTS {
+                    let mut count = |value: Option<&[u8]>| {
+                        let before = value.map_or(0, |value| value[0]);
+                        Some(vec![before + 1])
+                    };
+                    store.update("count", &mut count).unwrap();
+                }
+            });
+        }
+    });
+    let count = store.get("count").unwrap().unwrap();
+    assert_eq!(count, [THREADS * COUNTS]);
 }
 
 /// A durable store that is opened again shows what it showed before, and goes on from there.

@@ -25,7 +25,7 @@ use self::layout::{
     LOG_ID_HIGH_KEY, LOG_ID_LOW_KEY, META, RECENT, SETTLED, TIPS, TREES,
 };
 use self::snapshot::RedbSnapshot;
-use super::{Snapshot, Store, StoreError, check_meta, draw_log_id};
+use super::{Change, Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Memory for pages of the file in bytes, unless the builder says otherwise: a quarter of what one
 /// side of a sync may take. Beyond it the pages come from the system's own cache. Measured, twice as
@@ -283,6 +283,28 @@ impl Store for RedbStore {
         };
         self.disk
             .write(|tx| put(tx).map_err(|error| self.disk.fault(error)))
+    }
+
+    fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
+        // A commit costs two flushes, so what changes nothing is found out without one.
+        let seen = self.get(key)?;
+        if change(seen.as_deref()) == seen {
+            return check_meta(key, seen.as_deref());
+        }
+        self.disk.write(|tx| {
+            let mut meta = tx
+                .open_table(META)
+                .map_err(|error| self.disk.fault(error))?;
+            let seen = meta.get(key).map_err(|error| self.disk.fault(error))?;
+            let next = change(seen.as_ref().map(|seen| seen.value()));
+            drop(seen);
+            check_meta(key, next.as_deref())?;
+            match next {
+                Some(next) => meta.insert(key, next.as_slice()).map(drop),
+                None => meta.remove(key).map(drop),
+            }
+            .map_err(|error| self.disk.fault(error))
+        })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

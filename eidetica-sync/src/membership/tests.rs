@@ -1,0 +1,118 @@
+//! Two servers on one store.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use eidetica_dag::testing::key;
+use eidetica_dag::{AccessRule, AppendOutcome, Genesis, VerifiedEntry};
+use eidetica_proto::LogId;
+use eidetica_proto::message::InviteProof;
+
+use super::*;
+use crate::event::Publisher;
+use crate::store::{Change, MemoryStore, Snapshot};
+
+/// A store on which two servers read an invite at the same instant.
+struct Together {
+    store: MemoryStore,
+    both_have_read: Barrier,
+}
+
+impl Store for Together {
+    fn log_id(&self) -> LogId {
+        self.store.log_id()
+    }
+
+    fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
+        self.store.trees()
+    }
+
+    fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
+        self.store.snapshot(tree)
+    }
+
+    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError> {
+        self.store.append(tree, batch)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.store.get(key);
+        if key.starts_with("invite/") {
+            self.both_have_read.wait();
+        }
+        value
+    }
+
+    fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+        self.store.put(key, value)
+    }
+
+    fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
+        self.store.update(key, change)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.list(prefix)
+    }
+}
+
+#[test]
+fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
+    let (admin, invite) = (key(0), key(9));
+    let store: Arc<dyn Store> = Arc::new(Together {
+        store: MemoryStore::new(),
+        both_have_read: Barrier::new(2),
+    });
+    let server = || {
+        let news = News::new(Publisher::new());
+        let writer = Arc::new(Writer::new(store.clone(), admin.clone(), news.clone()));
+        Membership::new(store.clone(), writer, news)
+    };
+    let servers = [server(), server()];
+    let genesis = Genesis {
+        access_rule: AccessRule::SENIORITY,
+        nonce: [0; 16],
+        name: "tree".into(),
+        access: Vec::new(),
+    };
+    let tree = servers[0].writer.create(genesis).unwrap();
+    let terms = Invite {
+        role: Role::Write,
+        expires_ms: u64::MAX,
+        uses_left: 1,
+        used_by: Vec::new(),
+    };
+    servers[0].invite(tree, &invite.public(), &terms).unwrap();
+
+    let joiners = [key(1).public(), key(2).public()];
+    let ask = |server: &Membership, joiner: &PublicKey| {
+        let join = Join {
+            tree,
+            role: Role::Write,
+            note: String::new(),
+            invite: Some(InviteProof::new(&invite, tree, joiner)),
+        };
+        server.join(joiner, &join).unwrap()
+    };
+    let answers = thread::scope(|scope| {
+        let asked = servers.iter().zip(&joiners);
+        let asked: Vec<_> = asked
+            .map(|(server, joiner)| scope.spawn(move || ask(server, joiner)))
+            .collect();
+        asked
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+
+    let granted = answers.iter().filter(|it| it.is_ok()).count();
+    assert_eq!(granted, 1, "{answers:?}");
+    assert!(answers.contains(&Ok(JoinReply::Granted(Role::Write))));
+    assert!(answers.contains(&Err(WireError::not_found())));
+    let access = current_access(&*store.snapshot(tree).unwrap()).unwrap();
+    let members = joiners
+        .iter()
+        .filter(|it| access.role_of(Some(it)).is_some());
+    assert_eq!(members.count(), 1);
+    assert_eq!(servers[1].invites(tree).unwrap(), []);
+}
