@@ -63,6 +63,12 @@ impl VerifiedEntry {
         SignedEntry::sign(entry, key).map(Self)
     }
 
+    /// Takes an entry out of a store. Only for stores, about entries that came into the same store by
+    /// [`admit`](crate::admit()): nothing is checked.
+    pub fn stored(entry: SignedEntry) -> Self {
+        Self(entry)
+    }
+
     /// Returns the entry.
     pub fn get(&self) -> &SignedEntry {
         &self.0

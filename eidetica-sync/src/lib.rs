@@ -10,8 +10,8 @@
 //! it. This crate reads, writes, sends and waits.
 //!
 //! The features `http` and `iroh` add transports, `tls` adds HTTPS, `mdns` adds local discovery,
-//! `redb` adds the durable store `store::RedbStore`, `metrics` counts and measures, and `cli` adds the `eidetica` program with all of
-//! them. Without features, a node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
+//! `redb` adds the durable store `store::RedbStore`, `postgres` adds `store::PostgresStore`, which several
+//! servers share, `metrics` counts and measures, and `cli` adds the `eidetica` program with all of them. Without features, a node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
 //!
 //! ```
 //! use eidetica_sync::dag::{AccessChange, Role, Subject};

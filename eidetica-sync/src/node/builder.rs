@@ -72,8 +72,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers,
-    /// and the node does not tell the peers it knows when it starts to serve.
+    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers.
     pub fn without_following(mut self) -> Self {
         self.following = Following::Nothing;
         self

@@ -111,7 +111,7 @@ impl Node {
             SubscribeFrom::After(entries) => entries,
             SubscribeFrom::Now => {
                 let store = store.clone();
-                blocking::run(move || Ok(store.snapshot(tree)?.entry_count())).await?
+                blocking::run(move || store.snapshot(tree).map(|view| view.entry_count())).await?
             }
         };
         Ok(Subscription::new(store, tree, next, events))

@@ -30,6 +30,29 @@ pub enum StoreError {
         /// What was found.
         what: String,
     },
+    /// The database cannot be reached at the moment.
+    #[error(
+        "the database cannot be reached: {source}; see that it runs and takes connections from here. \
+         Whether an interrupted change was stored shows when it is made again"
+    )]
+    Unreachable {
+        /// The cause.
+        source: BoxedError,
+    },
+    /// The database refuses what this program asks of it.
+    #[error(
+        "the database refuses: {source}; see that its user may use the database and the schema"
+    )]
+    Database {
+        /// The cause.
+        source: BoxedError,
+    },
+    /// The database cannot be used as it was named.
+    #[error("the database cannot be used: {why}")]
+    Address {
+        /// What is wrong. It shows no password.
+        why: String,
+    },
     /// A key or a value exceeds its limit.
     #[error("{what} has at most {bytes_max} bytes; this one has {bytes}")]
     LimitExceeded {
@@ -71,8 +94,12 @@ impl StoreError {
     /// Tells whether the same call may succeed later without repairing the store.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } => true,
+            Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } | Self::Unreachable { .. } => {
+                true
+            }
             Self::Damaged { .. }
+            | Self::Database { .. }
+            | Self::Address { .. }
             | Self::LimitExceeded { .. }
             | Self::TooNew { .. }
             | Self::TooOld { .. } => false,
@@ -80,7 +107,7 @@ impl StoreError {
     }
 
     /// Says that something stored is not what was written.
-    #[cfg(feature = "redb")]
+    #[cfg(any(feature = "postgres", feature = "redb"))]
     pub(super) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
     }

@@ -3,13 +3,15 @@
 //! A [`Store`] holds any number of trees and some small metadata. It judges entries
 //! ([`eidetica_dag::admit()`]) in the step that writes them, so no caller can store an entry that
 //! breaks a rule. [`MemoryStore`] is not durable and serves as the reference; `RedbStore` (feature
-//! `redb`) keeps trees in one file.
+//! `redb`) keeps trees in one file; `PostgresStore` (feature `postgres`) lets several servers share them.
 //!
 //! Reads go through a [`Snapshot`], which shows one tree at one moment. Readers do not block appends.
 
 pub(crate) mod append_worker;
 mod error;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres_store;
 #[cfg(feature = "redb")]
 mod redb_store;
 pub(crate) mod writer;
@@ -26,6 +28,10 @@ use crate::platform::random::Random;
 
 pub use error::{BoxedError, StoreError};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres_store::{
+    POOL_SIZE_DEFAULT, PostgresStore, PostgresStoreBuilder, SCHEMA_VERSION, VIEW_BYTES_DEFAULT,
+};
 #[cfg(feature = "redb")]
 pub use redb_store::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder};
 

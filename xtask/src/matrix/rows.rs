@@ -27,6 +27,8 @@ pub enum Step {
     Cargo(String),
     /// The tests of a selection of packages and features.
     Tests(String),
+    /// The ignored tests of a selection whose names contain a text: what they need is not everywhere.
+    IgnoredTests(String, &'static str),
     /// The same for tests in documentation.
     DocTests(String),
     /// The rules of the `boundaries` module.
@@ -65,6 +67,7 @@ const PACKAGES: &[(&str, &str, &str, Work)] = &[
     ("eidetica-sync", "http", "test-utils", Lint),
     ("eidetica-sync", "tls", "test-utils", Lint),
     ("eidetica-sync", "redb", "test-utils", Lint),
+    ("eidetica-sync", "postgres", "test-utils", Lint),
     ("eidetica-sync", "metrics", "test-utils", Lint),
     ("eidetica-sync", "", "test-utils", Test),
     ("eidetica-transport-iroh", "", "", Lint),
@@ -77,6 +80,9 @@ const PACKAGES: &[(&str, &str, &str, Work)] = &[
     ("eidetica-replicas", "", "", Program),
     ("eidetica-bench", "", "", Program),
 ];
+
+/// The row of tests that start PostgreSQL. It reuses the build of the row with everything.
+const POSTGRES: &str = "postgres";
 
 /// A platform without threads, clocks or files.
 const WASM: &str = "wasm32-unknown-unknown";
@@ -96,7 +102,16 @@ pub fn rows() -> Vec<Row> {
         cargo("advisories", format!("{DENY} --disable-fetch advisories")),
         cargo("wasm", format!("check --locked --target {WASM} {pure}")),
     ];
-    rows.extend(PACKAGES.iter().map(package_row));
+    for package in PACKAGES {
+        rows.push(package_row(package));
+        if package.1 == "cli" {
+            let everything = "-p eidetica-sync --features cli,test-utils".into();
+            rows.push(row(
+                POSTGRES,
+                vec![Step::IgnoredTests(everything, POSTGRES)],
+            ));
+        }
+    }
     rows.push(cargo(
         "clippy",
         format!("clippy {everything} -- -D warnings"),
@@ -122,6 +137,9 @@ pub fn rows() -> Vec<Row> {
                 Some("crates of other platforms are not here; run `cargo fetch --locked`")
             }
             "advisories" if !has_advisories => Some("no local copy; run `cargo deny fetch`"),
+            POSTGRES if !has_postgres() => Some(
+                "PostgreSQL or PgBouncer is not installed; run `apt-get install postgresql pgbouncer`",
+            ),
             "wasm" if !workspace::has_target(WASM) => {
                 Some("no standard library; run `rustup target add wasm32-unknown-unknown`")
             }
@@ -129,6 +147,21 @@ pub fn rows() -> Vec<Row> {
         };
     }
     rows
+}
+
+/// Tells whether the programs of a PostgreSQL server and of PgBouncer are where the tests look for them.
+fn has_postgres() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = env::split_paths(&path).collect();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let mut servers = versions
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .chain(folders.iter().cloned());
+    let mut poolers = folders.iter().cloned().chain(["/usr/sbin".into()]);
+    servers.any(|folder| folder.join("initdb").is_file())
+        && poolers.any(|folder| folder.join("pgbouncer").is_file())
 }
 
 fn row(name: &str, steps: Vec<Step>) -> Row {
@@ -192,13 +225,26 @@ impl Step {
             Self::Tests(selection) => {
                 format!("test --locked --no-fail-fast --lib --bins --tests {selection}")
             }
+            Self::IgnoredTests(selection, name) if nextest => {
+                format!(
+                    "nextest run --locked --no-fail-fast --run-ignored only -E test({name}) {selection}"
+                )
+            }
+            Self::IgnoredTests(selection, name) => {
+                format!(
+                    "test --locked --no-fail-fast --lib --bins --tests {selection} -- --ignored {name}"
+                )
+            }
             Self::DocTests(selection) => format!("test --locked --doc {selection}"),
         })
     }
 
     /// Returns whether the output ends in a count of tests.
     pub fn counts(&self) -> bool {
-        matches!(self, Self::Tests(_) | Self::DocTests(_))
+        matches!(
+            self,
+            Self::Tests(_) | Self::IgnoredTests(..) | Self::DocTests(_)
+        )
     }
 }
 

@@ -4,6 +4,8 @@
 //! a module of tests: it makes one test of each case.
 
 mod authors;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 
 use std::ops::ControlFlow;
 use std::thread;
@@ -30,11 +32,11 @@ pub trait Subject: Sized {
 }
 
 /// Makes a test of each case of the conformance suite, for a type that implements
-/// [`Subject`](crate::store::conformance::Subject).
+/// [`Subject`](crate::store::conformance::Subject). An attribute after the type goes to each test.
 #[macro_export]
 macro_rules! store_conformance {
-    ($subject:ty) => {
-        $crate::store_conformance! { @ $subject:
+    ($subject:ty $(, #[$attribute:meta])?) => {
+        $crate::store_conformance! { @ $subject, ($(#[$attribute])?):
             an_absent_tree_is_empty
             entries_come_back_in_order
             orphans_wait_and_leave_nothing
@@ -58,15 +60,17 @@ macro_rules! store_conformance {
             threads_append_to_their_own_trees
         }
     };
-    (@ $subject:ty: $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::store::conformance::$case(
-                    <$subject as $crate::store::conformance::Subject>::create(),
-                );
-            }
-        )*
+    (@ $subject:ty, $attributes:tt: $($case:ident)*) => {
+        $($crate::store_conformance! { @@ $subject, $attributes, $case })*
+    };
+    (@@ $subject:ty, ($($attribute:tt)*), $case:ident) => {
+        #[test]
+        $($attribute)*
+        fn $case() {
+            $crate::store::conformance::$case(
+                <$subject as $crate::store::conformance::Subject>::create(),
+            );
+        }
     };
 }
 
