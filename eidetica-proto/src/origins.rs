@@ -38,6 +38,21 @@ struct Appending {
     ahead: BTreeMap<u32, (u32, Option<PublicKey>)>,
 }
 
+impl Appending {
+    /// Takes the arrivals before which no append under way can leave a gap.
+    fn take_passable(&mut self) -> Vec<Arrived> {
+        let mut passable = Vec::new();
+        while let Some(first) = self.ahead.first_entry()
+            && (self.appends == 0 || *first.key() <= self.noted)
+        {
+            let (start, (end, peer)) = first.remove_entry();
+            self.noted = self.noted.max(end);
+            passable.push((start..end, peer));
+        }
+        passable
+    }
+}
+
 impl Origins {
     /// Makes a memory of nothing.
     pub fn new() -> Self {
@@ -102,19 +117,26 @@ impl Origins {
             appending.ahead.insert(arrivals.start, (arrivals.end, peer));
         }
         appending.appends -= 1;
-        let is_last = appending.appends == 0;
-        let mut passable = Vec::new();
-        while let Some(first) = appending.ahead.first_entry()
-            && (is_last || *first.key() <= appending.noted)
-        {
-            let (start, (end, peer)) = first.remove_entry();
-            appending.noted = appending.noted.max(end);
-            passable.push((start..end, peer));
-        }
-        if is_last {
+        let passable = appending.take_passable();
+        if appending.appends == 0 {
             self.appending.remove(&tree);
         }
         passable
+    }
+
+    /// Takes that arrivals came by way of another server on the same store. Returns the arrivals that may
+    /// be passed on from here on, as [`Self::handle_append_ended`] does.
+    pub fn handle_stored_elsewhere(&mut self, tree: TreeId, arrivals: Range<u32>) -> Vec<Arrived> {
+        if arrivals.is_empty() {
+            return Vec::new();
+        }
+        let Some(appending) = self.appending.get_mut(&tree) else {
+            return vec![(arrivals, None)];
+        };
+        let ahead = appending.ahead.entry(arrivals.start);
+        let (end, _) = ahead.or_insert((arrivals.end, None));
+        *end = arrivals.end.max(*end);
+        appending.take_passable()
     }
 
     /// Returns how many of the first `count` arrivals of a tree may be passed on: those of which
@@ -201,6 +223,27 @@ mod tests {
         assert_eq!(origins.next_for(tree(1), 2..6, Some(&p)), None);
         assert_eq!(origins.next_for(tree(1), 2..6, None), Some(2..6));
         assert_eq!(origins.next_for(tree(1), 5..5, None), None);
+    }
+
+    #[test]
+    fn what_another_server_stored_fills_the_gap_before_an_append() {
+        let p = key(1).public();
+        let mut origins = Origins::new();
+        assert_eq!(
+            origins.handle_stored_elsewhere(tree(1), 0..2),
+            [(0..2, None)]
+        );
+        // Two appends, between which another server stores.
+        origins.handle_append(tree(1), 2);
+        origins.handle_append(tree(1), 2);
+        let stored = Some((5..6, Some(p)));
+        assert_eq!(origins.handle_append_ended(tree(1), stored), []);
+        assert_eq!(origins.passable(tree(1), 6), 2);
+        let passable = origins.handle_stored_elsewhere(tree(1), 2..5);
+        assert_eq!(passable, [(2..5, None), (5..6, Some(p))]);
+        assert_eq!(origins.passable(tree(1), 6), 6);
+        assert_eq!(origins.handle_append_ended(tree(1), None), []);
+        assert!(!origins.is_appending(tree(1)));
     }
 
     #[test]

@@ -356,9 +356,16 @@ impl Claim {
     }
 }
 
-fn stale() -> WireError {
+/// The answer to a request that was signed for another epoch or moment.
+pub fn stale() -> WireError {
     let text = "the request was signed too long ago, for the future, or before this peer started";
     WireError::new(ErrorCode::StaleProof, text)
+}
+
+/// The answer to a request that was made before.
+pub fn replayed() -> WireError {
+    let text = "this request was made before; sign another one";
+    WireError::new(ErrorCode::Unproven, text)
 }
 
 /// A client whose signature verifies. It may be a replay.
@@ -367,6 +374,26 @@ pub struct Proved {
     key: PublicKey,
     timestamp_ms: u64,
     nonce: Nonce,
+}
+
+impl Proved {
+    /// Returns the client's key.
+    pub fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// Returns when the request was made, in milliseconds since 1970, by the server's clock.
+    pub fn made_ms(&self) -> u64 {
+        self.timestamp_ms
+    }
+
+    /// Returns bytes that differ for each request, for a memory that several servers share.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.timestamp_ms.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.nonce);
+        bytes.extend_from_slice(self.key.as_bytes());
+        bytes
+    }
 }
 
 #[cfg(any(test, feature = "test-utils"))]
@@ -406,8 +433,7 @@ impl NonceMemory {
             return Err(stale());
         }
         if !(self.used).insert((proved.timestamp_ms, proved.nonce, proved.key)) {
-            let text = "this request was made before; sign another one";
-            return Err(WireError::new(ErrorCode::Unproven, text));
+            return Err(replayed());
         }
         if self.used.len() > NONCES_MAX
             && let Some((oldest, ..)) = self.used.pop_first()

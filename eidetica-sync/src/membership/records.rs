@@ -34,7 +34,7 @@ pub(crate) struct Records {
     store: Arc<dyn Store>,
     key: SecretKey,
     news: News,
-    /// Read from the store when it is needed first.
+    /// Read from the store when it is needed first; each time, if the store is shared.
     known: Mutex<Option<Known>>,
 }
 
@@ -69,7 +69,7 @@ impl Records {
     ) -> Result<(), StoreError> {
         let access = current_access(&*self.store.snapshot(tree)?)?;
         let now_ms = wall_clock_ms();
-        let mut known = self.known()?;
+        let mut known = self.known(tree)?;
         let book = &mut known.as_mut().expect("it was read").book;
         let mut has_changed = false;
         for record in records.into_iter().take(RECORDS_PER_TREE_MAX) {
@@ -103,7 +103,7 @@ impl Records {
     ) -> Result<Vec<AddressRecord>, StoreError> {
         let access = current_access(&*self.store.snapshot(tree)?)?;
         let now_ms = wall_clock_ms();
-        let mut known = self.known()?;
+        let mut known = self.known(tree)?;
         let Known { book, own: signed } = known.as_mut().expect("it was read");
         let mut told = book.records_for(tree, place, now_ms);
         for record in &told {
@@ -126,7 +126,7 @@ impl Records {
 
     /// Returns the keys whose records of a tree are known.
     pub(crate) fn keys(&self, tree: TreeId) -> Result<Vec<PublicKey>, StoreError> {
-        let known = self.known()?;
+        let known = self.known(tree)?;
         let book = &known.as_ref().expect("it was read").book;
         let records = book.records_for(tree, Place::SameMachine, wall_clock_ms());
         Ok(records.iter().map(|record| *record.key()).collect())
@@ -189,22 +189,27 @@ impl Records {
         Ok(())
     }
 
-    /// Returns the known records, which it reads from the store if need be.
-    fn known(&self) -> Result<MutexGuard<'_, Option<Known>>, StoreError> {
+    /// Returns the known records, those of a tree at least, which it reads from the store if need be.
+    fn known(&self, tree: TreeId) -> Result<MutexGuard<'_, Option<Known>>, StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none() {
-            let book = self.read()?;
+        if self.store.shared().is_some() {
+            // Other servers may have changed them.
+            let book = self.read(&format!("record/{tree}/"))?;
+            let own = known.take().and_then(|known| known.own);
+            *known = Some(Known { book, own });
+        } else if known.is_none() {
+            let book = self.read("record/")?;
             *known = Some(Known { book, own: None });
         }
         Ok(known)
     }
 
-    /// Reads the stored records, and removes those that have become useless.
-    fn read(&self) -> Result<RecordBook, StoreError> {
+    /// Reads the stored records under a prefix, and removes those that have become useless.
+    fn read(&self, prefix: &str) -> Result<RecordBook, StoreError> {
         let now_ms = wall_clock_ms();
         let mut book = RecordBook::new(self.key.public());
         let mut access: Option<(TreeId, AccessState)> = None;
-        for (meta_key, bytes) in self.store.list("record/")? {
+        for (meta_key, bytes) in self.store.list(prefix)? {
             let record = postcard::from_bytes::<AddressRecord>(&bytes).ok();
             let taken = match (two_names(&meta_key), record) {
                 (Some((tree, key)), Some(record)) if key == *record.key() => {

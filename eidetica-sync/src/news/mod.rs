@@ -68,14 +68,19 @@ impl News {
         store: &dyn Store,
         tree: TreeId,
     ) -> Result<Appending, StoreError> {
-        let mut origins = self.origins_mut();
-        // No append is under way, so the origin of everything that is stored is noted.
-        let arrived = match origins.is_appending(tree) {
-            true => 0,
-            false => store.snapshot(tree)?.entry_count(),
-        };
-        origins.handle_append(tree, arrived);
-        drop(origins);
+        // The store is not asked under the lock, for it may be far away. If another append begins and ends
+        // meanwhile, less counts as noted than is, until this append ends.
+        let mut arrived = None;
+        loop {
+            let mut origins = self.origins_mut();
+            if origins.is_appending(tree) || arrived.is_some() {
+                origins.handle_append(tree, arrived.unwrap_or(0));
+                break;
+            }
+            drop(origins);
+            // No append is under way, so the origin of everything that is stored is noted.
+            arrived = Some(store.snapshot(tree)?.entry_count());
+        }
         Ok(Appending {
             news: self.clone(),
             tree,
@@ -93,6 +98,34 @@ impl News {
         }
         drop(origins);
         self.0.watchers.mark(tree);
+    }
+
+    /// Takes what arrived by way of other servers, if the store is shared with any.
+    ///
+    /// The engine does not hear of it: the server that stored an entry pushes it to the peers that are
+    /// followed, or each server would.
+    pub(crate) fn listen_to(&self, store: &dyn Store) {
+        let Some(shared) = store.shared() else { return };
+        let place = Arc::downgrade(&self.0);
+        shared.listen(Arc::new(move |tree, arrivals| {
+            let Some(shared) = place.upgrade() else {
+                return false;
+            };
+            News(shared).stored_elsewhere(tree, arrivals);
+            true
+        }));
+    }
+
+    fn stored_elsewhere(&self, tree: TreeId, arrivals: Range<u32>) {
+        let mut origins = self.origins_mut();
+        for (arrivals, brought_by) in origins.handle_stored_elsewhere(tree, arrivals.clone()) {
+            if brought_by.is_some() {
+                self.0.board.stored(tree, arrivals, brought_by);
+            }
+        }
+        drop(origins);
+        self.0.watchers.mark(tree);
+        self.0.publisher.stored(tree, arrivals, Origin::Server);
     }
 
     fn origins_mut(&self) -> RwLockWriteGuard<'_, Origins> {

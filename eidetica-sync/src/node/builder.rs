@@ -72,8 +72,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers,
-    /// and the node does not tell the peers it knows when it starts to serve.
+    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers.
     pub fn without_following(mut self) -> Self {
         self.following = Following::Nothing;
         self
@@ -123,10 +122,15 @@ impl NodeBuilder {
         let membership = Arc::new(membership);
         let records = Records::new(store.clone(), key.clone(), news.clone());
         let records = Arc::new(records);
-        let epoch = random.bytes();
+        // If the store cannot be reached now, the first request finds the epoch out.
+        let epoch = match store.shared().map(|shared| shared.epoch()) {
+            Some(Ok(epoch)) => epoch,
+            Some(Err(_)) | None => random.bytes(),
+        };
+        news.listen_to(&*store);
         let service = Arc::new(Server {
             store: store.clone(),
-            auth: Arc::new(RequestAuth::new(key.clone(), epoch)),
+            auth: Arc::new(RequestAuth::new(key.clone(), epoch, store.clone())),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
             records: records.clone(),

@@ -28,7 +28,7 @@ fn server(news: &News) -> Server {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
     Server {
-        auth: Arc::new(RequestAuth::new(key(0), [0; 8])),
+        auth: Arc::new(RequestAuth::new(key(0), [0; 8], store.clone())),
         manager: Weak::new(),
         membership: Arc::new(Membership::new(store.clone(), writer, news.clone())),
         records: Arc::new(Records::new(store.clone(), key(0), news.clone())),

@@ -71,7 +71,7 @@ impl Service for Server {
             Ok(header) => header,
             Err(refused) => return self.refused(&caller, refused),
         };
-        let (proof, key) = match self.auth.read(first, header.clone()) {
+        let (proof, key) = match self.auth.read(first, header.clone()).await {
             Ok(read) => read,
             Err(error) => return self.refuse(&caller, error),
         };

@@ -14,6 +14,7 @@ mod memory;
 mod postgres_store;
 #[cfg(feature = "redb")]
 mod redb_store;
+mod shared;
 pub(crate) mod writer;
 
 #[cfg(any(test, feature = "test-utils"))]
@@ -34,6 +35,7 @@ pub use postgres_store::{
 };
 #[cfg(feature = "redb")]
 pub use redb_store::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder};
+pub use shared::{Listener, SharedStore, Taken};
 
 /// Longest metadata key in bytes: enough for a word and two ids in hexadecimal digits.
 pub const META_KEY_BYTES_MAX: usize = 256;
@@ -114,6 +116,12 @@ pub trait Store: Send + Sync + 'static {
     /// Returns [`StoreError::LimitExceeded`] as [`Self::put`] does, or an error if reading or writing
     /// fails.
     fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError>;
+
+    /// Returns what this server shares with others on the same store, or `None` if only one process can
+    /// have the store open.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
 
     /// Returns the metadata whose keys start with `prefix`, ascending by key.
     ///

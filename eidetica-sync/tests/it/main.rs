@@ -5,6 +5,8 @@
 mod cli;
 mod common;
 mod hostile;
+#[cfg(all(feature = "http", feature = "postgres"))]
+mod hub;
 mod identity;
 mod joining;
 mod live;

@@ -50,7 +50,12 @@ impl PostgresStore {
         let mut unsettled = None;
         loop {
             match self.attempt(tree, batch, wanted, &mut unsettled) {
-                Ok(Attempt::Ended(written)) => return Ok(written),
+                Ok(Attempt::Ended(written)) => {
+                    if let Some((outcome, _)) = &written {
+                        self.news.appended(tree, outcome.stored.clone());
+                    }
+                    return Ok(written);
+                }
                 Ok(Attempt::Again) => {}
                 Err(fault) => attempts.next(&self.database, fault)?,
             }

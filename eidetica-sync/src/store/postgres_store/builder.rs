@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -9,6 +10,7 @@ use tokio_postgres::config::{Host, SslMode};
 use super::PostgresStore;
 use super::database::Database;
 use super::group::Groups;
+use super::news::News;
 use super::schema::{self, Sql};
 use super::tls::Tls;
 use super::view::Views;
@@ -127,6 +129,8 @@ impl PostgresStoreBuilder {
             views: Views::with_room_for(self.view_bytes),
             groups: Groups::default(),
             log,
+            news: Arc::new(News::new()),
+            is_listening: AtomicBool::new(false),
         })
     }
 }

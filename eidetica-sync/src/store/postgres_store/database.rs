@@ -45,6 +45,8 @@ const DRIVER_THREADS: usize = 2;
 /// A database that was found to be usable.
 pub(super) struct Database {
     pub(super) sql: Sql,
+    config: Config,
+    tls: Tls,
     pool: Pool,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
@@ -125,7 +127,7 @@ impl Database {
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(config, tls, manager_config);
+        let manager = Manager::from_config(config.clone(), tls.clone(), manager_config);
         let pool = Pool::builder(manager)
             .max_size(pool_size)
             .runtime(PoolRuntime::Tokio1)
@@ -140,13 +142,25 @@ impl Database {
             })?;
         Ok(Self {
             sql,
+            config,
+            tls,
             pool,
             runtime: Some(runtime),
         })
     }
 
-    fn runtime(&self) -> &Runtime {
+    /// Returns the runtime of the driver. Tasks on it must not block.
+    pub(super) fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is in use")
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Returns how to make a connection beside those of the pool.
+    pub(super) fn address(&self) -> (Config, Tls) {
+        (self.config.clone(), self.tls.clone())
     }
 
     /// Waits for a future on this thread, which may be one of another runtime.

@@ -18,13 +18,16 @@ mod fault;
 mod group;
 mod log;
 mod meta;
+mod news;
 mod schema;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use eidetica_dag::{AppendOutcome, EntryId, TreeId, VerifiedEntry};
 use eidetica_proto::LogId;
@@ -33,9 +36,10 @@ use tokio_postgres::types::Type;
 pub use self::builder::{POOL_SIZE_DEFAULT, PostgresStoreBuilder, VIEW_BYTES_DEFAULT};
 use self::database::Database;
 use self::group::Groups;
+use self::news::News;
 pub use self::schema::SCHEMA_VERSION;
 use self::view::Views;
-use super::{Change, MemoryStore, Snapshot, Store, StoreError};
+use super::{Change, MemoryStore, SharedStore, Snapshot, Store, StoreError};
 
 /// Keeps trees in a schema of a PostgreSQL database. Several servers can share it.
 ///
@@ -47,6 +51,8 @@ pub struct PostgresStore {
     views: Views,
     groups: Groups,
     log: LogId,
+    news: Arc<News>,
+    is_listening: AtomicBool,
 }
 
 impl PostgresStore {
@@ -108,6 +114,10 @@ impl Store for PostgresStore {
 
     fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
         meta::update(&self.database, key, change)
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

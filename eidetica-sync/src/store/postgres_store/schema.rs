@@ -81,6 +81,17 @@ pub(super) struct Sql {
     pub(super) add_meta: String,
     pub(super) set_meta: String,
     pub(super) remove_meta: String,
+    pub(super) add_epoch: String,
+    pub(super) epoch: String,
+    /// Uses a proof up, in the present epoch.
+    pub(super) take_proof: String,
+    pub(super) sweep_proofs: String,
+    /// The trees that have changed within some seconds.
+    pub(super) changed: String,
+    pub(super) notify: String,
+    pub(super) listen: String,
+    /// Answers if the tables are there.
+    pub(super) check: String,
 }
 
 /// Begins a transaction whose locks do not outlive a server that is gone.
@@ -136,6 +147,16 @@ impl Sql {
             set_meta: sql(
                 "UPDATE {}.meta SET value = $2, token = $3 WHERE key = $1 AND token = $4",
             ),
+            add_epoch: sql("INSERT INTO {}.epoch (epoch) VALUES ($1) ON CONFLICT DO NOTHING"),
+            epoch: sql("SELECT epoch FROM {}.epoch"),
+            take_proof: sql("INSERT INTO {}.nonce (nonce, at_ms) \
+                 SELECT $1, $2 FROM {}.epoch WHERE epoch = $3 ON CONFLICT DO NOTHING"),
+            sweep_proofs: sql("DELETE FROM {}.nonce WHERE at_ms < $1"),
+            changed: sql("SELECT id, next FROM {}.tree \
+                 WHERE changed > clock_timestamp() - make_interval(secs => $1)"),
+            notify: sql("SELECT pg_notify('{}', notice) FROM unnest($1) AS notice"),
+            listen: sql("LISTEN {}"),
+            check: sql("SELECT version FROM {}.store"),
             remove_meta: sql("DELETE FROM {}.meta WHERE key = $1 AND token = $2"),
         })
     }

@@ -7,6 +7,7 @@ use std::thread;
 use eidetica_dag::MemoryDag;
 
 use super::*;
+use crate::store::Taken;
 use crate::store::conformance::postgres::Server;
 use crate::store::conformance::{Authors, Subject, assert_same_view};
 
@@ -262,7 +263,7 @@ fn authors_root(_: &[VerifiedEntry], store: &PostgresStore, tree: TreeId) -> Ver
 fn nothing_is_lost_or_doubled_whatever_is_cut() {
     let server = Arc::new(Server::start());
     let schema = new_schema();
-    for round in 0..3_u64 {
+    for round in 0..2_u64 {
         let trees: Vec<Authors> = (0..3)
             .map(|it| Authors::grown(10 * round + it + 1, 300))
             .collect();
@@ -385,4 +386,76 @@ async fn a_task_may_call_it() {
     let found = subject.store.get("number").unwrap();
     assert_eq!(found.unwrap(), 499_u32.to_le_bytes());
     drop(subject);
+}
+
+/// Proofs of requests are used up for all servers, and a crash of the database, which forgets them, ends
+/// their epoch.
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_proof_is_good_once_on_one_of_the_servers() {
+    let (server, schema) = (Server::start(), new_schema());
+    let servers = [open(&server.url(), &schema), open(&server.url(), &schema)];
+    let epoch = servers[0].epoch().unwrap();
+    assert_eq!(servers[1].epoch().unwrap(), epoch);
+    let take = |number: usize, epoch, proof: &[u8]| servers[number].take_proof(epoch, proof, 1_000);
+    assert_eq!(take(0, epoch, b"one").unwrap(), Taken::First);
+    assert_eq!(take(0, epoch, b"one").unwrap(), Taken::Replay);
+    assert_eq!(take(1, epoch, b"one").unwrap(), Taken::Replay);
+    assert_eq!(take(1, epoch, b"two").unwrap(), Taken::First);
+
+    server.stop();
+    assert!(servers[0].check().is_err());
+    server.run();
+    servers[0].check().unwrap();
+    // Connections from before the crash are noticed by their first use.
+    let after = loop {
+        match take(0, epoch, b"one") {
+            Ok(taken) => break taken,
+            Err(error) => assert!(error.is_temporary(), "{error:?}"),
+        }
+    };
+    let Taken::Stale(next) = after else {
+        panic!("a forgotten proof is taken again: {after:?}");
+    };
+    assert_ne!(next, epoch);
+    assert_eq!(servers[1].epoch().unwrap(), next);
+    assert_eq!(take(1, next, b"one").unwrap(), Taken::First);
+}
+
+/// What one server appends, another one hears, also after every connection was cut, and not its own.
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn servers_hear_of_each_other() {
+    let (server, schema) = (Server::start(), new_schema());
+    let servers = [open(&server.url(), &schema), open(&server.url(), &schema)];
+    let (heard, news) = std::sync::mpsc::sync_channel(1_000);
+    for (number, store) in servers.iter().enumerate() {
+        let heard = heard.clone();
+        store.listen(Arc::new(move |tree, arrivals| {
+            heard.send((number, tree, arrivals)).unwrap();
+            true
+        }));
+    }
+    let authors = Authors::grown(1, 60);
+    let tree = authors.tree();
+    let wait = std::time::Duration::from_secs(30);
+    let mut know = [0, 0];
+    for (turn, batch) in authors.entries().chunks(10).enumerate() {
+        if turn == 3 {
+            server.cut_connections();
+        }
+        let (by, end) = (turn % 2, (turn as u32 + 1) * 10);
+        loop {
+            match servers[by].append(tree, batch.to_vec()) {
+                Ok(_) => break,
+                Err(error) => assert!(error.is_temporary(), "{error:?}"),
+            }
+        }
+        know[by] = end;
+        while know[1 - by] < end {
+            let (number, of, arrivals) = news.recv_timeout(wait).unwrap();
+            assert_eq!((of, number), (tree, 1 - by), "{arrivals:?}");
+            know[number] = arrivals.end;
+        }
+    }
 }

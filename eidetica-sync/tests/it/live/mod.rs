@@ -92,7 +92,7 @@ fn came(events: &mut Events) -> Came {
         } = event
         {
             let count = match origin {
-                Origin::Local => &mut came.local,
+                Origin::Local | Origin::Server => &mut came.local,
                 Origin::Peer { how, .. } => match how {
                     Transfer::Pulled => &mut came.pulled,
                     Transfer::Pushed => &mut came.pushed,
