@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use eidetica_dag::{Arrival, DagView};
+use eidetica_dag::{Arrival, DagView, EntryId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Most bytes of a cursor. This version makes cursors of 20 bytes; the rest is room for other stores.
@@ -74,12 +74,26 @@ impl Cursor {
     /// # Errors
     /// Those of the view.
     pub fn at<V: DagView + ?Sized>(log: LogId, view: &V, position: u32) -> Result<Self, V::Error> {
+        Ok(Self::made(log, position, last_id(view, position)?))
+    }
+
+    /// Names the place before every entry.
+    pub fn start(log: LogId) -> Self {
+        Self::made(log, 0, [0; ID_BYTES])
+    }
+
+    /// Names the place after an entry, which has the arrival number before `position`.
+    pub fn after(log: LogId, position: u32, last: &EntryId) -> Self {
+        Self::made(log, position, first_bytes(last))
+    }
+
+    fn made(log: LogId, position: u32, last: [u8; ID_BYTES]) -> Self {
         let mut bytes = [0; CURSOR_BYTES_MAX];
         bytes[..8].copy_from_slice(&log.0);
         bytes[8..12].copy_from_slice(&position.to_le_bytes());
-        bytes[12..MADE_BYTES].copy_from_slice(&last_id(view, position)?);
+        bytes[12..MADE_BYTES].copy_from_slice(&last);
         let len = MADE_BYTES as u8;
-        Ok(Self { len, bytes })
+        Self { len, bytes }
     }
 
     /// Names the place after everything in a view.
@@ -119,8 +133,11 @@ fn last_id<V: DagView + ?Sized>(view: &V, position: u32) -> Result<[u8; ID_BYTES
     let Some(last) = position.checked_sub(1) else {
         return Ok([0; ID_BYTES]);
     };
-    let id = view.node(Arrival(last))?.id;
-    Ok(*id.as_bytes().first_chunk().expect("an id is longer"))
+    Ok(first_bytes(&view.node(Arrival(last))?.id))
+}
+
+fn first_bytes(id: &EntryId) -> [u8; ID_BYTES] {
+    *id.as_bytes().first_chunk().expect("an id is longer")
 }
 
 impl fmt::Debug for Cursor {
@@ -163,6 +180,13 @@ mod tests {
             assert_eq!(cursor.position(LOG, &dag), Ok(Some(position)));
             assert_eq!(cursor.as_bytes().len(), MADE_BYTES);
             assert_eq!(Cursor::from_bytes(cursor.as_bytes()), Some(cursor));
+            if position == 0 {
+                assert_eq!(Cursor::start(LOG), cursor);
+            }
+            if let Some(last) = position.checked_sub(1) {
+                let Ok(last) = dag.node(Arrival(last));
+                assert_eq!(Cursor::after(LOG, position, &last.id), cursor);
+            }
         }
     }
 

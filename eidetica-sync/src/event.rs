@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use eidetica_dag::{Arrival, PublicKey, Role, SignedEntry, TreeId};
+use eidetica_dag::{PublicKey, Role, TreeId};
 use eidetica_proto::{Address, Report};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
@@ -15,8 +15,6 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::client::error::SyncError;
-use crate::platform::blocking;
-use crate::store::{Store, StoreError};
 
 /// How many events are kept for a slow listener before it misses the oldest.
 const EVENTS_KEPT: usize = 1_024;
@@ -287,7 +285,7 @@ impl Events {
     }
 
     /// Waits until entries of a tree may have been stored. Returns `false` when the node is gone.
-    async fn stored(&mut self, wanted: TreeId) -> bool {
+    pub(crate) async fn stored(&mut self, wanted: TreeId) -> bool {
         loop {
             match self.next().await {
                 Some(Event::Stored { tree, .. }) if tree == wanted => return true,
@@ -311,71 +309,5 @@ impl Stream for Events {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").finish_non_exhaustive()
-    }
-}
-
-/// The entries of one tree in the order of arrival: each of them once, parents before children. A
-/// stream that ends when the node is gone and all entries were returned.
-///
-/// It holds a position and reads from the store, so a slow reader misses nothing. An item is an error
-/// if the store fails; the next item is another attempt.
-#[must_use = "a stream does nothing unless it is polled"]
-pub struct Subscription(BoxStream<'static, Result<SignedEntry, StoreError>>);
-
-/// Where a subscription is.
-struct Position {
-    store: Arc<dyn Store>,
-    tree: TreeId,
-    next: u32,
-    events: Events,
-}
-
-impl Subscription {
-    pub(crate) fn new(store: Arc<dyn Store>, tree: TreeId, next: u32, events: Events) -> Self {
-        let position = Position {
-            store,
-            tree,
-            next,
-            events,
-        };
-        let next = |mut position: Position| async move {
-            let item = position.next().await.transpose()?;
-            Some((item, position))
-        };
-        Self(stream::unfold(position, next).fuse().boxed())
-    }
-}
-
-impl Position {
-    async fn next(&mut self) -> Result<Option<SignedEntry>, StoreError> {
-        loop {
-            let (store, tree, at) = (self.store.clone(), self.tree, self.next);
-            let entry = blocking::run(move || {
-                let snapshot = store.snapshot(tree)?;
-                let stored = at < snapshot.entry_count();
-                stored.then(|| snapshot.entry(Arrival(at))).transpose()
-            });
-            if let Some(entry) = entry.await? {
-                self.next += 1;
-                return Ok(Some(entry));
-            }
-            if !self.events.stored(self.tree).await {
-                return Ok(None);
-            }
-        }
-    }
-}
-
-impl Stream for Subscription {
-    type Item = Result<SignedEntry, StoreError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(context)
-    }
-}
-
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }

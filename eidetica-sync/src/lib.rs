@@ -53,11 +53,11 @@ pub use eidetica_transport_iroh as iroh;
 pub use client::error::SyncError;
 pub use client::peer::Peer;
 pub use engine::follows::{FollowOptions, RememberedFollow};
-pub use event::{Event, Events, Origin, Subscription, Transfer};
+pub use event::{Event, Events, Origin, Transfer};
 pub use membership::{InviteInfo, JoinRequest};
 pub use node::{
     Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync,
-    SubscribeFrom, TreeError, TreeInfo,
+    SubscribeFrom, Subscription, Tree, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
 pub use store::writer::Revocation;

@@ -62,16 +62,17 @@ impl Coordinator {
             None => Bound::Included((peer, FIRST_ID)),
         };
         let lanes = self.lanes.range((from, Bound::Unbounded));
-        let lanes = lanes.take_while(|((of, _), _)| *of == peer);
+        let mut lanes = lanes.take_while(|((of, _), _)| *of == peer);
         let mut last = None;
-        for ((_, tree), lane) in lanes.take(SWAP_TREES_MAX) {
+        for ((_, tree), lane) in lanes.by_ref().take(SWAP_TREES_MAX) {
             self.work += 1;
             last = Some(*tree);
             if lane.state != State::Absent {
                 of_peer.swaps.insert(*tree);
             }
         }
-        of_peer.swap_after = last;
+        // After the last tree, the next round begins with the first.
+        of_peer.swap_after = last.filter(|_| lanes.next().is_some());
         self.queue_swap(peer);
     }
 

@@ -20,8 +20,11 @@ const REQUEST_BYTES_MAX: usize = 700;
 /// Bytes of a request beside its tips and its filter: the tree's id and a header.
 const REQUEST_HEAD_BYTES: usize = 32 + 24;
 
-/// Bytes of a listed tip.
-const TIP_BYTES: usize = 32;
+/// Bytes of a listed tip, or of another id in the same request.
+const ID_BYTES: usize = 32;
+
+/// Least bytes of a filter beside other ids: about fifty entries. Fewer would hardly help.
+const FILTER_BYTES_MIN: usize = 128;
 
 /// Up to this many tips share [`REQUEST_BYTES_MAX`] with the filter.
 const FEW_TIPS_MAX: usize = 8;
@@ -56,13 +59,22 @@ impl FilterBudget {
         if tip_count <= FEW_TIPS_MAX {
             return Self {
                 entries: FEW_TIPS_ENTRIES_MAX,
-                bytes: REQUEST_BYTES_MAX - REQUEST_HEAD_BYTES - TIP_BYTES * tip_count,
+                bytes: REQUEST_BYTES_MAX - REQUEST_HEAD_BYTES - ID_BYTES * tip_count,
             };
         }
         let entries = tip_count.saturating_mul(ENTRIES_PER_TIP);
         Self {
             entries: entries.clamp(FEW_TIPS_ENTRIES_MAX, FILTER_ENTRIES_MAX),
             bytes: usize::MAX,
+        }
+    }
+
+    /// Returns what this budget leaves if the request names so many ids beside its tips.
+    pub fn beside(self, ids: usize) -> Self {
+        let bytes = self.bytes.saturating_sub(ids.saturating_mul(ID_BYTES));
+        Self {
+            bytes: bytes.max(FILTER_BYTES_MIN),
+            ..self
         }
     }
 

@@ -46,7 +46,7 @@ impl Comparison {
         view: &V,
         wants: Vec<EntryId>,
     ) -> Result<Request, V::Error> {
-        let (tips, sample) = self.name_tips(view)?;
+        let (tips, sample) = self.name_tips(view, wants.len())?;
         // Another request, another seed: a false positive does not repeat.
         self.seed = u64::from_le_bytes(self.seed).wrapping_add(1).to_le_bytes();
         Ok(Request::SyncTree(SyncTree {
@@ -78,8 +78,13 @@ impl Comparison {
         tips.resolve(&self.sketched)
     }
 
-    /// Chooses how the request names the tips and samples the entries below them.
-    fn name_tips<V: EntryView + ?Sized>(&mut self, view: &V) -> Result<(TipSet, Sample), V::Error> {
+    /// Chooses how the request names the tips and samples the entries below them, beside the ids that
+    /// it names otherwise.
+    fn name_tips<V: EntryView + ?Sized>(
+        &mut self,
+        view: &V,
+        ids: usize,
+    ) -> Result<(TipSet, Sample), V::Error> {
         let digest = TipDigest::of_view(view)?;
         let tips = listed_tips(view)?;
         let count = tips.len();
@@ -90,8 +95,8 @@ impl Comparison {
             };
             return Ok((tips, Sample::None));
         }
-        let full = FilterBudget::for_tips(count);
-        let small = FilterBudget::small_for_tips(count);
+        let full = FilterBudget::for_tips(count).beside(ids);
+        let small = FilterBudget::small_for_tips(count).beside(ids);
         if small == full {
             self.sampling = Sampling::Full;
         }
@@ -111,5 +116,47 @@ impl Comparison {
         let (sketch, sketched) = TipSketch::new(digest, &tips, self.seed);
         self.sketched = sketched;
         Ok((TipSet::Sketch(sketch), sample))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::dag_of;
+    use eidetica_dag::testing::shapes::build_with;
+
+    use super::*;
+    use crate::message::RequestHeader;
+
+    /// The most for up to eight tips.
+    const REQUEST_BYTES_MAX: usize = 700;
+
+    #[test]
+    fn a_request_with_few_tips_keeps_its_size_beside_other_ids() {
+        // A line that ends in a fan, so that no budget takes everything.
+        let line = 3_000;
+        for tip_count in 1..=8 {
+            let mut parents: Vec<Vec<u32>> = vec![vec![]];
+            parents.extend((0..line).map(|n| vec![n]));
+            parents.extend((0..tip_count).map(|_| vec![line]));
+            let entries = build_with(&parents, |n| n % 2, |n| n.to_le_bytes().to_vec().into());
+            let ids: Vec<EntryId> = entries.iter().map(|it| it.get().id()).take(9).collect();
+            let dag = dag_of(entries);
+            // With more, the least size of a filter would exceed it.
+            for wants in 0..=(12 - tip_count as usize).min(9) {
+                let mut comparison = Comparison::new(dag.tree(), true, *b"a seed!!");
+                let Ok(request) = comparison.request(&dag, ids[..wants].to_vec());
+                let Request::SyncTree(SyncTree { sample, .. }) = &request else {
+                    panic!("{request:?}");
+                };
+                assert!(matches!(sample, Sample::Full(_)), "{sample:?}");
+                let bytes = RequestHeader::new(request).encode().len();
+                assert!(bytes <= REQUEST_BYTES_MAX, "{bytes} with {tip_count} tips");
+                // The budget is used as far as a filter's steps allow.
+                assert!(
+                    bytes >= REQUEST_BYTES_MAX - 100,
+                    "{bytes} with {tip_count} tips"
+                );
+            }
+        }
     }
 }

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use eidetica_proto::coordinator::{GREETED_MAX, GREETING_TIMEOUT_MS, PeerId};
 
-use super::shared::{Core, Shared};
+use super::shared::{Core, Following, Shared};
 
 impl Shared {
     /// Has the peers of the book greeted, if this node serves: one that only makes requests is not
-    /// waited for.
+    /// waited for, nor is one that follows nothing.
     pub(super) async fn note_back(&self) {
+        if self.following == Following::Nothing {
+            return;
+        }
         let own = self.dialer.manager.get_all_server_addresses_async().await;
         if own.is_empty() {
             return;

@@ -72,7 +72,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers.
+    /// Follows nothing, for a node that carries out one task: [`Node::follow_with`] only remembers,
+    /// and the node does not tell the peers it knows when it starts to serve.
     pub fn without_following(mut self) -> Self {
         self.following = Following::Nothing;
         self

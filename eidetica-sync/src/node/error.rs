@@ -21,6 +21,15 @@ pub enum TreeError {
     /// An entry's parent is not stored.
     #[error("the parent {0} is not stored; parents must be stored before their children")]
     MissingParent(EntryId),
+    /// The store does not have an entry.
+    #[error("the entry {0} is not stored; sync the tree, and try again")]
+    NoSuchEntry(EntryId),
+    /// A cursor is of another store, or of this one before an older copy of it was restored.
+    #[error(
+        "the cursor is not of the tree {0} in this store, or an older copy of the store was restored \
+         since; start again"
+    )]
+    OtherLog(TreeId),
     /// There is no request to join by this key, or it has expired.
     #[error("{0} has no pending request to join this tree; grant it a role instead")]
     NoSuchRequest(PublicKey),

@@ -155,6 +155,17 @@ impl Node {
         })
     }
 
+    /// Returns the state of one tree at each peer with which it is followed.
+    pub fn status_of(&self, tree: TreeId) -> Vec<FollowStatus> {
+        let shared = &*self.0.shared;
+        shared.look(|core, _| {
+            let lanes = core.coordinator.statuses_of_tree(tree);
+            let peers: Vec<_> = lanes.map(|(peer, _)| peer).collect();
+            let status = |peer| status(shared, core, peer, tree);
+            peers.into_iter().filter_map(status).collect()
+        })
+    }
+
     /// Records the gauges of [`metrics`](crate::metrics), before they are read. Looks at everything that
     /// is followed.
     #[cfg(feature = "metrics")]

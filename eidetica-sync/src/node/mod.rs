@@ -27,15 +27,19 @@ mod giving;
 mod joining;
 mod peers;
 mod read;
+mod subscription;
 mod sync;
+mod tree;
 mod write;
 
 pub use builder::NodeBuilder;
 pub use error::TreeError;
 pub use follow::{Follow, FollowStatus};
 pub use joining::{InviteTerms, JoinOptions, Joined};
-pub use read::{Log, SubscribeFrom, TreeInfo};
+pub use read::{Log, TreeInfo};
+pub use subscription::{SubscribeFrom, Subscription};
 pub use sync::RunningSync;
+pub use tree::Tree;
 
 /// A node: a store, a key, transports, and the engine that keeps trees in sync with peers.
 ///

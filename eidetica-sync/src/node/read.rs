@@ -1,9 +1,10 @@
 //! Reading trees.
 
-use eidetica_dag::{Arrival, Contests, EntryId, SignedEntry, TreeId, tip_ids, walk};
+use eidetica_dag::{Arrival, ArrivalSet, Contests, EntryId, SignedEntry, TreeId, tip_ids, walk};
+use eidetica_proto::{Cursor, LogId};
 
 use super::Node;
-use crate::event::Subscription;
+use super::error::TreeError;
 use crate::platform::blocking;
 use crate::server::trees::tree_name;
 use crate::store::{Snapshot, StoreError};
@@ -83,60 +84,70 @@ impl Node {
         let store = self.0.store.clone();
         blocking::run(move || {
             let snapshot = store.snapshot(tree)?;
-            let all = eidetica_dag::ArrivalSet::all_below(snapshot.entry_count());
-            let order = walk::topological(&*snapshot, &all)?.into_iter();
-            let contests = Contests::of(&*snapshot)?;
-            Ok(Log {
-                snapshot,
-                order,
-                contests,
-            })
+            let all = ArrivalSet::all_below(snapshot.entry_count());
+            Log::of(store.log_id(), snapshot, &all)
         })
         .await
     }
 
-    /// Returns the entries of a tree as they arrive, from its root, from some point, or from now on.
+    /// Returns the entries that are above a frontier: all but `known` and their ancestors, in the order
+    /// of [`Node::log`]. What is not above it is not read, whatever the size of the tree.
+    ///
+    /// A program that has processed everything up to some tips gets what came since.
     ///
     /// # Errors
-    /// Returns an error if the store fails.
-    pub async fn subscribe(
+    /// Returns [`TreeError::NoSuchEntry`] if one of `known` is not stored, or an error if the store
+    /// fails.
+    pub async fn entries_since(
         &self,
         tree: TreeId,
-        from: SubscribeFrom,
-    ) -> Result<Subscription, StoreError> {
-        let events = self.events();
+        known: impl IntoIterator<Item = EntryId>,
+    ) -> Result<Log, TreeError> {
         let store = self.0.store.clone();
-        let next = match from {
-            SubscribeFrom::Start => 0,
-            SubscribeFrom::After(entries) => entries,
-            SubscribeFrom::Now => {
-                let store = store.clone();
-                blocking::run(move || store.snapshot(tree).map(|view| view.entry_count())).await?
+        let known: Vec<EntryId> = known.into_iter().collect();
+        blocking::run(move || {
+            let snapshot = store.snapshot(tree)?;
+            for id in &known {
+                if snapshot.arrival(id)?.is_none() {
+                    return Err(TreeError::NoSuchEntry(*id));
+                }
             }
-        };
-        Ok(Subscription::new(store, tree, next, events))
+            let above = walk::difference(&*snapshot, &known)?;
+            Ok(Log::of(store.log_id(), snapshot, &above)?)
+        })
+        .await
     }
-}
-
-/// Where a [`Subscription`] starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubscribeFrom {
-    /// At the root.
-    Start,
-    /// After this many entries, in the order of arrival.
-    After(u32),
-    /// After the last stored entry.
-    Now,
 }
 
 /// The entries of a tree in an order that is the same on every replica. Reading blocks.
 pub struct Log {
+    log_id: LogId,
     snapshot: Snapshot,
     order: std::vec::IntoIter<Arrival>,
     contests: Contests,
 }
 
 impl Log {
+    fn of(log_id: LogId, snapshot: Snapshot, entries: &ArrivalSet) -> Result<Self, StoreError> {
+        let order = walk::topological(&*snapshot, entries)?.into_iter();
+        let contests = Contests::of(&*snapshot)?;
+        Ok(Self {
+            log_id,
+            snapshot,
+            order,
+            contests,
+        })
+    }
+
+    /// Returns the place after everything that this log shows, for
+    /// [`SubscribeFrom::After`](crate::SubscribeFrom::After): no entry is between the two.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn cursor(&self) -> Result<Cursor, StoreError> {
+        Cursor::at_end(self.log_id, &*self.snapshot)
+    }
+
     /// Returns the revocation with which an entry of this log is concurrent, if its author has lost
     /// the role for it and neither knew of the other. Such an entry is valid on every replica; a
     /// person may want to look at it.

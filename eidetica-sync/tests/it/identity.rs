@@ -6,7 +6,7 @@ use crate::common::{assert_equal, at, seed, texts, write};
 use async_trait::async_trait;
 use bytes::Bytes;
 use eidetica_dag::{AccessChange, PublicKey, Role, SecretKey, Subject, TreeId};
-use eidetica_proto::message::ResponseHeader;
+use eidetica_proto::message::{Request, RequestHeader, ResponseHeader};
 use eidetica_proto::testing::{MemoryNetwork, MemoryTransport};
 use eidetica_proto::transport::Service;
 use eidetica_proto::{
@@ -29,6 +29,7 @@ async fn node(
     let key = SecretKey::from_bytes(&seed(name));
     let node = Node::builder_with(store.clone(), key)
         .with_seed([start; 32])
+        .without_following()
         .transport("net", transport.clone())
         .expect("the first of its name")
         .start();
@@ -75,6 +76,28 @@ impl Recorder {
     fn requests(&self) -> Vec<Vec<Bytes>> {
         self.requests.lock().expect("no test panics").clone()
     }
+
+    /// The requests for entries and with entries. A node makes others by itself, at times of its
+    /// own.
+    fn about_entries(&self) -> Vec<Vec<Bytes>> {
+        let is_about_entries = |request: &Vec<Bytes>| {
+            let kind = kind_of(request);
+            matches!(kind, Request::SyncTree(_) | Request::SendEntries(_))
+        };
+        self.requests()
+            .into_iter()
+            .filter(is_about_entries)
+            .collect()
+    }
+}
+
+/// Returns a recorded request. A proof may be before its header.
+fn kind_of(frames: &[Bytes]) -> Request {
+    let headers = frames
+        .iter()
+        .take(2)
+        .map(|frame| RequestHeader::decode(frame));
+    headers.flatten().next().expect("a header").request
 }
 
 #[async_trait]
@@ -148,32 +171,27 @@ async fn a_private_tree_syncs_and_only_the_first_contact_costs_a_greeting() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
-    let (b, _) = node(&network, "b", &store_b, 2).await;
+    let (b, by_b) = node(&network, "b", &store_b, 2).await;
     let tree = private_tree(&a).await;
-    let exchanges = |before: u64| network.exchanges() - before;
 
-    let begun = network.exchanges();
     b.sync(tree, at("a")).await.expect("b may read");
-    assert_eq!(exchanges(begun), 2, "a greeting, and all there is");
+    let requests = by_b.requests();
+    assert!(matches!(kind_of(&requests[0]), Request::Hello(_)));
+    assert!(matches!(kind_of(&requests[1]), Request::SyncTree(_)));
+    assert_eq!(by_b.about_entries().len(), 1, "all there is");
     write(&a, tree, "two").await;
     write(&b, tree, "three").await;
-    let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may write");
     assert_eq!(report.outcome, SyncOutcome::Equal);
-    assert_eq!(exchanges(begun), 2, "one to get and one to give");
+    assert_eq!(by_b.about_entries().len() - 1, 2, "one to get, one to give");
     assert_equal(&a, &b, tree).await;
 
     // Whom b met is in its store.
     b.shutdown().await.expect("nothing is left running");
-    let begun = network.exchanges();
-    let (b, _) = node(&network, "b", &store_b, 3).await;
-    // It serves, so it tells a that it is back, and which start of it that is.
-    while exchanges(begun) < 2 {
-        tokio::task::yield_now().await;
-    }
-    let begun = network.exchanges();
+    let (b, by_b) = node(&network, "b", &store_b, 3).await;
     b.sync(tree, at("a")).await.expect("b may read");
-    assert_eq!(exchanges(begun), 1);
+    assert!(matches!(kind_of(&by_b.requests()[0]), Request::SyncTree(_)));
+    assert_eq!(by_b.about_entries().len(), 1);
 
     let (stranger, _) = node(&network, "c", &memory(), 4).await;
     let error = stranger.sync(tree, at("a")).await.expect_err("a stranger");
@@ -188,23 +206,26 @@ async fn a_peer_whose_address_names_its_key_is_not_greeted() {
     let start = |name: &str, key: PublicKey| {
         let transport = network.transport(name).key(key).build();
         let key = SecretKey::from_bytes(&seed(name));
-        Node::builder_with(memory(), key)
-            .transport("net", Recorder::new(transport))
+        let transport = Recorder::new(transport);
+        let node = Node::builder_with(memory(), key)
+            .transport("net", transport.clone())
             .expect("the first of its name")
-            .start()
+            .without_following()
+            .start();
+        (node, transport)
     };
-    let (a, b) = (start("a", key_of("a")), start("b", key_of("b")));
-    let stranger = start("c", key_of("another"));
+    let ((a, _), (b, by_b)) = (start("a", key_of("a")), start("b", key_of("b")));
+    let (stranger, _) = start("c", key_of("another"));
     for node in [&a, &stranger] {
         let listening = node.accept_connections().await;
         listening.expect("the address is free");
     }
     let tree = private_tree(&a).await;
 
-    let begun = network.exchanges();
     let report = b.sync(tree, at("a")).await.expect("b may read");
     assert_eq!(report.outcome, SyncOutcome::Equal);
-    assert_eq!(network.exchanges() - begun, 1, "all there is");
+    assert!(matches!(kind_of(&by_b.requests()[0]), Request::SyncTree(_)));
+    assert_eq!(by_b.about_entries().len(), 1, "all there is");
     assert_equal(&a, &b, tree).await;
 
     let error = b.sync(tree, at("c")).await.expect_err("another peer");
@@ -215,26 +236,30 @@ async fn a_peer_whose_address_names_its_key_is_not_greeted() {
 }
 
 #[tokio::test]
-async fn a_restarted_peer_is_greeted_again() {
+async fn the_first_request_after_a_restart_is_signed_again() {
     let network = MemoryNetwork::new();
     let (store_a, store_b) = (memory(), memory());
     let (a, _) = node(&network, "a", &store_a, 1).await;
-    let (b, _) = node(&network, "b", &store_b, 2).await;
+    let (b, by_b) = node(&network, "b", &store_b, 2).await;
     let tree = private_tree(&a).await;
     b.sync(tree, at("a")).await.expect("b may read");
     a.shutdown().await.expect("nothing is left running");
     let (a, _) = node(&network, "a", &store_a, 3).await;
     write(&a, tree, "after the restart").await;
-    let begun = network.exchanges();
+    let begun = by_b.about_entries().len();
     let report = b.sync(tree, at("a")).await.expect("b may read");
     assert_eq!(
         (report.outcome, report.stats.stored),
         (SyncOutcome::Equal, 1)
     );
-    assert_eq!(network.exchanges() - begun, 2, "refused once, signed again");
-    let begun = network.exchanges();
+    assert_eq!(
+        by_b.about_entries().len() - begun,
+        2,
+        "refused once, signed again"
+    );
+    let begun = by_b.about_entries().len();
     b.sync(tree, at("a")).await.expect("b may read");
-    assert_eq!(network.exchanges() - begun, 1);
+    assert_eq!(by_b.about_entries().len() - begun, 1);
 }
 
 #[tokio::test]
@@ -247,8 +272,9 @@ async fn recorded_requests_cannot_be_replayed() {
     b.sync(tree, at("a")).await.expect("b may read");
     write(&b, tree, "pushed").await;
     b.sync(tree, at("a")).await.expect("b may write");
-    let requests = overheard.requests();
-    assert_eq!(requests.len(), 4, "a greeting, two pulls and a push");
+    let greeting = overheard.requests().swap_remove(0);
+    let requests = overheard.about_entries();
+    assert_eq!(requests.len(), 3, "two pulls and a push");
 
     // a copy of the tree at another server, to which b may write as well
     let (elsewhere, _) = node(&network, "elsewhere", &memory(), 5).await;
@@ -261,20 +287,20 @@ async fn recorded_requests_cannot_be_replayed() {
         .expect("a is admin");
     elsewhere.sync(tree, at("a")).await.expect("it may read");
 
-    for request in &requests[1..] {
+    for request in &requests {
         assert_eq!(resend(&network, "a", request).await, ErrorCode::Unproven);
         let refused = resend(&network, "elsewhere", request).await;
         assert_eq!(refused, ErrorCode::StaleProof, "another epoch");
     }
     a.shutdown().await.expect("nothing is left running");
     let (_a, _) = node(&network, "a", &store_a, 3).await;
-    for request in &requests[1..] {
+    for request in &requests {
         assert_eq!(resend(&network, "a", request).await, ErrorCode::StaleProof);
     }
     // The same proof before another header.
     let (_, mixed) = node(&network, "d", &memory(), 6).await;
     drop(mixed);
-    let swapped = [requests[1][0].clone(), requests[0][1].clone()];
+    let swapped = [requests[0][0].clone(), greeting[1].clone()];
     assert_eq!(resend(&network, "a", &swapped).await, ErrorCode::StaleProof);
 }
 
@@ -300,7 +326,7 @@ async fn a_restart_begins_another_epoch_by_itself() {
     b.sync(tree, at("a")).await.expect("b may read");
     a.shutdown().await.expect("nothing is left running");
     let _a = serve().await;
-    let requests = recorded.requests();
+    let requests = recorded.about_entries();
     let last = requests.last().expect("b has asked");
     assert_eq!(resend(&network, "a", last).await, ErrorCode::StaleProof);
 }

@@ -1,10 +1,17 @@
 //! Nodes that sync over a network in memory.
 
-use crate::common::{anyone, assert_equal, at, costs, node, texts, tree, write};
-use eidetica_dag::{Role, SecretKey, TreeId};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::common::{anyone, assert_equal, at, costs, node, secret, texts, tree, write};
+use eidetica_dag::{EntryId, Role, SecretKey, TreeId};
 use eidetica_proto::testing::{Fault, MemoryNetwork};
 use eidetica_proto::{ErrorCode, SyncFault, SyncOutcome, TransportErrorKind};
-use eidetica_sync::{Event, JoinOptions, Joined, Peer, SubscribeFrom, SyncError, TreeError};
+use eidetica_sync::store::MemoryStore;
+use eidetica_sync::{
+    Event, JoinOptions, Joined, Log, Node, Peer, SubscribeFrom, SyncError, TreeError,
+};
 use futures::StreamExt;
 
 #[tokio::test]
@@ -293,6 +300,89 @@ async fn a_subscription_leaves_nothing_out() {
             .id(),
         last
     );
+}
+
+/// Large and many entries: several reads ahead, each with its limit.
+#[tokio::test]
+async fn a_subscription_goes_on_from_its_cursor() {
+    let store = Arc::new(MemoryStore::new());
+    let start = || Node::builder_with(store.clone(), secret("a")).start();
+    let node = start();
+    let tree = tree(&node, &[]).await;
+    let texts = (0..3_000).map(|n| Bytes::from(vec![b'x'; n % 1_000]));
+    let mut written = vec![tree.root()];
+    written.extend(node.append_all(tree, texts.collect()).await.expect("may"));
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    for take in [0, 1, 1_500, 1_500, 0] {
+        let from = cursor.map_or(SubscribeFrom::Start, SubscribeFrom::After);
+        let mut entries = start().subscribe(tree, from).await.expect("its own");
+        for _ in 0..take {
+            let entry = entries
+                .next()
+                .await
+                .expect("it is there")
+                .expect("in memory");
+            seen.push(entry.id());
+        }
+        cursor = Some(entries.cursor());
+    }
+    assert_eq!(seen, written);
+    let end = cursor.expect("it was read to the end");
+    let log = node.log(tree).await.expect("in memory");
+    assert_eq!(log.cursor().expect("in memory"), end);
+    let mut later = node
+        .subscribe(tree, SubscribeFrom::After(end))
+        .await
+        .expect("its own");
+    let last = write(&node, tree, "last").await;
+    let entry = later.next().await.expect("it is there").expect("in memory");
+    assert_eq!(entry.id(), last);
+
+    let other = Node::builder(MemoryStore::new(), secret("b")).start();
+    let refused = other.subscribe(tree, SubscribeFrom::After(end)).await;
+    let refused = refused.map(|_| ()).expect_err("another store");
+    assert!(matches!(refused, TreeError::OtherLog(of) if of == tree));
+    node.shutdown().await.expect("nothing is left running");
+    drop(node);
+    assert!(later.next().await.is_none(), "the node is gone");
+}
+
+#[tokio::test]
+async fn what_came_after_a_frontier_is_listed() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = tree(&a, &["one"]).await;
+    b.sync(tree, at("a")).await.expect("a serves");
+    let known = a.tips(tree).await.expect("in memory");
+    let ours = write(&a, tree, "two").await;
+    let theirs = write(&b, tree, "three").await;
+    a.sync(tree, at("b")).await.expect("b serves");
+    let handle = a.tree(tree).await.expect("it is here");
+    let ids = |log: Log| {
+        log.map(|it| it.expect("in memory").id())
+            .collect::<Vec<_>>()
+    };
+    let since = |known: Vec<EntryId>| handle.entries_since(known);
+    let mut both = vec![ours, theirs];
+    both.sort();
+    assert_eq!(ids(since(known.clone()).await.expect("known")), both);
+    assert_eq!(ids(since(vec![theirs]).await.expect("known")), [ours]);
+    assert_eq!(ids(since(both.clone()).await.expect("known")), []);
+    let all = ids(since(vec![]).await.expect("nothing is known"));
+    assert_eq!(all, ids(handle.log().await.expect("in memory")));
+    let merge = handle.append("four").await.expect("may write");
+    assert_eq!(ids(since(both).await.expect("known")), [merge]);
+    let foreign = self::tree(&b, &["other"]).await.root();
+    let refused = since(vec![foreign])
+        .await
+        .map(|_| ())
+        .expect_err("not in this tree");
+    assert!(matches!(refused, TreeError::NoSuchEntry(id) if id == foreign));
+    let absent = a
+        .tree(TreeId::from_root(foreign))
+        .await
+        .expect_err("it is at b");
+    assert!(matches!(absent, TreeError::NoSuchTree(_)));
 }
 
 #[tokio::test]

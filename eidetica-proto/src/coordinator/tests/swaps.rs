@@ -20,14 +20,20 @@ fn ascending(mut trees: Vec<TreeId>) -> Vec<TreeId> {
 }
 
 #[test]
-fn one_tree_is_swapped_once_and_then_twice_an_hour() {
-    let mut sim = Sim::new(Options::default(), 1);
-    sim.with_peers([1], [0]);
-    sim.run_for(60_000);
-    assert_eq!(swaps(&sim, 0), [(peer(1), tree(0))]);
-    sim.run_for(3_600_000);
-    let count = swaps(&sim, 60_000).len();
-    assert!((1..=3).contains(&count), "{count}");
+fn few_trees_are_swapped_once_and_then_twice_an_hour() {
+    for trees in [1, 16] {
+        let mut sim = Sim::new(Options::default(), 1);
+        sim.with_peers([1], 0..trees);
+        sim.run_for(60_000);
+        let first = swaps(&sim, 0);
+        assert_eq!(first.len(), trees as usize);
+        sim.run_for(10 * 3_600_000);
+        for swapped in first {
+            let again = swaps(&sim, 60_000).into_iter();
+            let count = again.filter(|it| *it == swapped).count();
+            assert!((18..=27).contains(&count), "{count} of {trees}");
+        }
+    }
 }
 
 #[test]

@@ -341,7 +341,7 @@ pub(crate) struct Serve {
     /// connections from other machines
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) http: SocketAddr,
-    /// An address at which others reach this server, such as a proxy's: https://sync.example.org/team.
+    /// An address at which others reach this server, such as a proxy's `https://sync.example.org/team`.
     /// Tickets and invites name it instead of the address that the server listens on; may be repeated
     #[arg(long, value_name = "URL", value_parser = address_of_url, conflicts_with = "no_http")]
     pub(crate) advertise: Vec<Address>,

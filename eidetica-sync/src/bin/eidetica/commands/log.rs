@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use eidetica_sync::dag::{AccessChange, Body, EntryId, SignedEntry, Subject, TreeId};
+use eidetica_sync::proto::Cursor;
 use eidetica_sync::{Node, SubscribeFrom};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -54,28 +55,26 @@ pub(crate) async fn run(session: &Session, args: Log) -> Result<()> {
 
 const READ_FAILED: &str = "could not read the tree";
 
-/// Prints all entries that are stored, and returns how many those are.
-async fn print_log(session: &Session, node: &Node, tree: TreeId, args: &Log) -> Result<u32> {
+/// Prints all entries that are stored, and returns the place after them.
+async fn print_log(session: &Session, node: &Node, tree: TreeId, args: &Log) -> Result<Cursor> {
     let mut log = node.log(tree).await.context(READ_FAILED)?;
     let mut out = session.console.out();
-    let mut printed = 0;
     while let Some(entry) = log.next() {
         let entry = entry.context(READ_FAILED)?;
         let contested_by = log.contested_by(&entry).context(READ_FAILED)?;
         print(&mut out, &entry, contested_by, args)?;
-        printed += 1;
     }
     out.flush()?;
-    Ok(printed)
+    Ok(log.cursor().context(READ_FAILED)?)
 }
 
-/// Prints the entries that arrive after the first `printed`.
+/// Prints the entries that arrive after those that were printed.
 async fn print_arrivals(
     session: &Session,
     node: &Node,
     tree: TreeId,
     args: &Log,
-    printed: u32,
+    printed: Cursor,
 ) -> Result<()> {
     let arrivals = node.subscribe(tree, SubscribeFrom::After(printed)).await;
     let mut arrivals = arrivals.context(READ_FAILED)?;
