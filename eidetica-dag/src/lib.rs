@@ -72,6 +72,7 @@ mod entry;
 mod id;
 mod key;
 mod memory;
+mod order;
 mod set;
 mod shared_set;
 mod signed;
@@ -102,6 +103,7 @@ pub use key::{
     BadSignature, ParseKeyError, PublicKey, Purpose, SIGNATURE_BYTES, SecretKey, Signature,
 };
 pub use memory::{MemoryDag, Prefix};
+pub use order::TotalOrder;
 pub use set::ArrivalSet;
 pub use shared_set::SharedSet;
 pub use signed::SignedEntry;

@@ -176,6 +176,17 @@ impl DagView for MemoryDag {
         Ok(self.nodes[at.index()].clone())
     }
 
+    fn visit_heights(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(Arrival, u32),
+    ) -> Result<(), Infallible> {
+        for at in numbers.map(Arrival) {
+            visit(at, self.nodes[at.index()].height);
+        }
+        Ok(())
+    }
+
     fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Infallible> {
         let last = self.checkpoints.range(..=stored).next_back();
         Ok(last.map(|(stored, _)| *stored))

@@ -74,6 +74,19 @@ pub trait DagView {
     /// Returns the node with this number.
     fn node(&self, at: Arrival) -> Result<Node, Self::Error>;
 
+    /// Shows the heights of the entries with these numbers to `visit`, ascending by number. A store
+    /// reads them in one sweep. `visit` must not ask the view, which may be locked meanwhile.
+    fn visit_heights(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(Arrival, u32),
+    ) -> Result<(), Self::Error> {
+        for at in numbers.map(Arrival) {
+            visit(at, self.node(at)?.height);
+        }
+        Ok(())
+    }
+
     /// Returns the last checkpoint at or below `stored` entries: how many entries there were. See
     /// [`is_checkpoint`].
     fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, Self::Error>;

@@ -212,21 +212,3 @@ pub fn merge_base<V: DagView + ?Sized>(
     bases.reverse();
     Ok(bases)
 }
-
-/// Lists a set in the one order that is the same on every replica: by height, then by id. Parents
-/// come before children.
-///
-/// # Errors
-/// Those of the view.
-pub fn topological<V: DagView + ?Sized>(
-    view: &V,
-    set: &ArrivalSet,
-) -> Result<Vec<Arrival>, V::Error> {
-    let mut keyed = Vec::with_capacity(set.len());
-    for at in set.iter() {
-        let node = view.node(at)?;
-        keyed.push((node.height, node.id, at));
-    }
-    keyed.sort_unstable();
-    Ok(keyed.into_iter().map(|(_, _, at)| at).collect())
-}

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use eidetica_dag::TotalOrder;
 use eidetica_dag::testing::{Oracle, Random, Shape, Skeleton, draw, git_history};
-use eidetica_dag::walk::topological;
 use eidetica_dag::walk::{Heads, ancestors, difference, difference_by, is_ancestor, merge_base};
 use eidetica_dag::{Arrival, ArrivalSet, DagView, EntryId, tip_ids};
 use proptest::prelude::*;
@@ -70,9 +70,13 @@ proptest! {
         let Ok(found) = difference(&view, &known);
         prop_assert_eq!(ids(&view, found.iter()), oracle.difference(&known));
 
-        let Ok(order) = topological(&view, &found);
-        let order: Vec<EntryId> = order.into_iter().map(|at| id(&view, at)).collect();
-        prop_assert_eq!(order, oracle.topological(&oracle.difference(&known)));
+        let Ok(mut order) = TotalOrder::of(&view, &found);
+        let mut ordered = Vec::new();
+        while let Ok(Some(at)) = order.next(&view) {
+            ordered.push(id(&view, at));
+            prop_assert_eq!(order.len(), found.len() - ordered.len());
+        }
+        prop_assert_eq!(ordered, oracle.topological(&oracle.difference(&known)));
 
         let Ok(tips) = tip_ids(&view);
         prop_assert_eq!(tips, oracle.tips().into_iter().collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 //! Reading trees.
 
-use eidetica_dag::{Arrival, ArrivalSet, Contests, EntryId, SignedEntry, TreeId, tip_ids, walk};
+use eidetica_dag::{ArrivalSet, Contests, EntryId, SignedEntry, TotalOrder, TreeId, tip_ids, walk};
 use eidetica_proto::{Cursor, LogId};
 
 use super::Node;
@@ -76,7 +76,7 @@ impl Node {
     /// Returns the entries of a tree in an order that is the same on every replica: by height, then
     /// by id.
     ///
-    /// The order takes 40 bytes for each entry; the entries themselves are read one by one.
+    /// The order takes eight bytes for each entry; the entries themselves are read one by one.
     ///
     /// # Errors
     /// Returns an error if the store fails.
@@ -123,13 +123,13 @@ impl Node {
 pub struct Log {
     log_id: LogId,
     snapshot: Snapshot,
-    order: std::vec::IntoIter<Arrival>,
+    order: TotalOrder,
     contests: Contests,
 }
 
 impl Log {
     fn of(log_id: LogId, snapshot: Snapshot, entries: &ArrivalSet) -> Result<Self, StoreError> {
-        let order = walk::topological(&*snapshot, entries)?.into_iter();
+        let order = TotalOrder::of(&*snapshot, entries)?;
         let contests = Contests::of(&*snapshot)?;
         Ok(Self {
             log_id,
@@ -166,11 +166,12 @@ impl Iterator for Log {
     type Item = Result<SignedEntry, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.order.next().map(|at| self.snapshot.entry(at))
+        let at = self.order.next(&*self.snapshot).transpose()?;
+        Some(at.and_then(|at| self.snapshot.entry(at)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.order.size_hint()
+        (self.order.len(), Some(self.order.len()))
     }
 }
 

@@ -177,6 +177,14 @@ impl DagView for MemorySnapshot {
         sure(self.dag().node(at))
     }
 
+    fn visit_heights(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(Arrival, u32),
+    ) -> Result<(), StoreError> {
+        sure(self.dag().visit_heights(numbers, visit))
+    }
+
     fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
         sure(
             self.dag()

@@ -9,6 +9,7 @@ mod limits;
 mod live;
 mod negotiation;
 mod nodes;
+mod reading;
 mod side;
 mod transfer;
 
@@ -32,6 +33,7 @@ enum What {
     Negotiation(negotiation::Options),
     Transfer(transfer::Options),
     Latency(latency::Options),
+    Reading(reading::Options),
     Hostile(hostile::Options),
     Live(live::Options),
     #[command(hide = true)]
@@ -58,6 +60,7 @@ fn run(cli: Cli) -> Result<bool, String> {
         What::Negotiation(options) => negotiation::run(&options)?,
         What::Transfer(options) => transfer::run(&options)?,
         What::Latency(options) => latency::run(&options)?,
+        What::Reading(options) => reading::run(&options)?,
         What::Hostile(options) => hostile::run(&options)?,
         What::Live(options) => live::run(&options)?,
         What::Side(options) => return side::run(&options).map(|()| true),

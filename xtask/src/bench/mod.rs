@@ -33,6 +33,9 @@ enum What {
     /// Syncs over a warm connection
     #[command(disable_help_flag = true)]
     Latency(Rest),
+    /// What a program reads of a large tree: all of it, in both orders, and what is new
+    #[command(disable_help_flag = true)]
+    Reading(Rest),
     /// A server under attack by connections that stall
     #[command(disable_help_flag = true)]
     Hostile(Rest),
@@ -63,6 +66,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         What::Negotiation(rest) => ("negotiation", rest),
         What::Transfer(rest) => ("transfer", rest),
         What::Latency(rest) => ("latency", rest),
+        What::Reading(rest) => ("reading", rest),
         What::Hostile(rest) => ("hostile", rest),
         What::Live(rest) => ("live", rest),
         What::Peers(rest) => ("peers", rest),

@@ -185,6 +185,25 @@ impl DagView for RedbSnapshot {
         self.record(at, |record| record.node(at))
     }
 
+    fn visit_heights(
+        &self,
+        numbers: Range<u32>,
+        visit: &mut dyn FnMut(Arrival, u32),
+    ) -> Result<(), StoreError> {
+        let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
+        let rows = self.log.range(keys);
+        let mut rows = rows.map_err(|error| self.disk.fault(error))?;
+        for at in numbers.map(Arrival) {
+            let damaged = || StoreError::damaged(format!("entry {} of a tree", at.0));
+            let row = rows.next().ok_or_else(damaged)?;
+            let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
+            let record =
+                Record::parse(bytes.value()).filter(|_| row_key.value() == key(self.number, at.0));
+            visit(at, record.ok_or_else(damaged)?.height);
+        }
+        Ok(())
+    }
+
     fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
         let keys = key(self.number, 0)..=key(self.number, stored.min(self.head.entry_count));
         let rows = self.checkpoints.range(keys);
