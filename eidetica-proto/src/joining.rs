@@ -5,26 +5,26 @@
 //! is here or not, so that the answer does not reveal which trees there are. An invalid invite gets
 //! the same answer as an absent tree.
 
+mod room;
+
 use eidetica_dag::{PublicKey, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, WireError};
 use crate::message::{Join, JoinReply};
 
+pub use room::{
+    JoinRequest, REQUESTS_MAX, REQUESTS_PER_KEY_MAX, REQUESTS_PER_TREE_MAX, Room, room_for,
+    source_of,
+};
+
+/// How long a joiner is asked to wait when its request cannot be kept, in milliseconds: a minute.
+/// Room comes from an admin's decisions.
+const NO_ROOM_RETRY_MS: u32 = 60_000;
+
 /// How long a request is kept, in milliseconds: two weeks, the length of an admin's holiday. After
 /// that the joiner has to ask again.
 pub const REQUEST_KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
-
-/// Most requests that wait for one tree, rejected ones included: more than an admin reads. One
-/// takes at most half a kilobyte.
-pub const REQUESTS_PER_TREE_MAX: usize = 128;
-
-/// Most requests that wait for trees that are not here, one for each key. They are kept like others,
-/// so that an answer takes as long, and for trees that come later.
-pub const REQUESTS_ABSENT_MAX: usize = 128;
-
-/// Most requests that wait in all: half a megabyte.
-pub const REQUESTS_MAX: usize = 1_024;
 
 /// Most uses of one invite: each leaves a key in the record of the invite, which is metadata of at
 /// most 64 KiB.
@@ -80,6 +80,8 @@ pub struct Waiting {
     pub asked_ms: u64,
     /// Whether an admin has rejected it.
     pub rejected: bool,
+    /// The network that it came from; see [`source_of`].
+    pub source: String,
 }
 
 impl Waiting {
@@ -100,8 +102,10 @@ pub struct Known<'a> {
     pub invite: Option<&'a Invite>,
     /// Its earlier request.
     pub earlier: Option<&'a Waiting>,
-    /// Whether one more request can be kept.
+    /// Whether one more request can be kept; see [`room_for`].
     pub has_room: bool,
+    /// The network that the request came from; see [`source_of`].
+    pub source: &'a str,
     /// The time, in milliseconds since 1970.
     pub now_ms: u64,
 }
@@ -144,13 +148,23 @@ pub fn judge(join: &Join, known: Known<'_>) -> Verdict {
         Some(earlier) if earlier.rejected => Verdict::Reply(JoinReply::Rejected),
         // What an admin has looked at stays what it was, and asking again writes nothing.
         Some(_) => Verdict::Reply(JoinReply::Pending),
-        None if !known.has_room => Verdict::Reply(JoinReply::Pending),
+        None if !known.has_room => Verdict::Refuse(no_room()),
         None => Verdict::Keep(Waiting {
             role: join.role,
             note: join.note.clone(),
             asked_ms: known.now_ms,
             rejected: false,
+            source: known.source.to_owned(),
         }),
+    }
+}
+
+/// The answer to a joiner whose request cannot be kept.
+fn no_room() -> WireError {
+    let text = "too many requests to join are waiting for an admin; retry later, or get an invite";
+    WireError {
+        retry_after_ms: Some(NO_ROOM_RETRY_MS),
+        ..WireError::new(ErrorCode::Busy, text)
     }
 }
 
@@ -195,6 +209,7 @@ mod tests {
             note: "Ada".into(),
             asked_ms: NOW_MS,
             rejected: false,
+            source: "192.0.2.1".into(),
         }
     }
 
@@ -205,6 +220,7 @@ mod tests {
             invite: None,
             earlier: None,
             has_room: true,
+            source: "192.0.2.1",
             now_ms: NOW_MS,
         }
     }
@@ -319,14 +335,28 @@ mod tests {
     }
 
     #[test]
-    fn without_room_the_answer_is_the_same() {
+    fn without_room_a_joiner_learns_that_it_is_not_waiting() {
         let key = key(1).public();
         let full = Known {
             has_room: false,
             ..known(&key)
         };
+        let Verdict::Refuse(error) = judge(&join(Role::Read, false), full) else {
+            panic!("it cannot be kept");
+        };
+        assert_eq!(error.code, ErrorCode::Busy);
+        assert_eq!(error.retry_after_ms, Some(NO_ROOM_RETRY_MS));
+        let earlier = waiting();
+        let again = Known {
+            earlier: Some(&earlier),
+            ..full
+        };
         let pending = Verdict::Reply(JoinReply::Pending);
-        assert_eq!(judge(&join(Role::Read, false), full), pending);
+        assert_eq!(
+            judge(&join(Role::Read, false), again),
+            pending,
+            "it was kept"
+        );
     }
 
     #[test]

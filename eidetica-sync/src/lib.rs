@@ -52,9 +52,10 @@ pub use eidetica_transport_iroh as iroh;
 
 pub use client::error::SyncError;
 pub use client::peer::Peer;
+pub use eidetica_proto::joining::JoinRequest;
 pub use engine::follows::{FollowOptions, RememberedFollow};
 pub use event::{Event, Events, Origin, Transfer};
-pub use membership::{InviteInfo, JoinRequest};
+pub use membership::InviteInfo;
 pub use node::{
     Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync,
     SubscribeFrom, Subscription, Tree, TreeError, TreeInfo,

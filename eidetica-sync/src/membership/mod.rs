@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::{AccessChange, PublicKey, Role, Subject, TreeId, current_access};
 use eidetica_proto::WireError;
 use eidetica_proto::joining::{
-    INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, Known, REQUESTS_ABSENT_MAX, REQUESTS_MAX,
-    REQUESTS_PER_TREE_MAX, Verdict, Waiting, judge,
+    INVITE_KEYS_MAX, INVITES_PER_TREE_MAX, Invite, JoinRequest, Known, Room, Verdict, Waiting,
+    judge, room_for,
 };
 use eidetica_proto::message::{Join, JoinReply};
 use serde::Serialize;
@@ -24,17 +24,6 @@ use crate::node::error::TreeError;
 use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::{Revocation, Writer};
 use crate::store::{Store, StoreError, remove_seen};
-
-/// A request to join that is pending or was rejected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinRequest {
-    /// The tree, which need not be in the store.
-    pub tree: TreeId,
-    /// The requester's key, which it has proved.
-    pub key: PublicKey,
-    /// What was requested, and whether it was rejected.
-    pub waiting: Waiting,
-}
 
 /// An invite that this node has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +56,16 @@ impl Membership {
         }
     }
 
-    /// Answers a request to join by `key`, which is proved.
+    /// Answers a request to join by `key`, which is proved, from a network.
     pub(crate) fn join(
         &self,
         key: &PublicKey,
+        source: &str,
         join: &Join,
     ) -> Result<Result<JoinReply, WireError>, StoreError> {
         let _lock = self.lock();
         let now_ms = wall_clock_ms();
         let snapshot = self.store.snapshot(join.tree)?;
-        let is_here = snapshot.entry_count() > 0;
         let access = current_access(&*snapshot)?;
         let may_grant = access.allows(Some(&self.writer.key()), Role::Admin);
         // Look up everything in any case, so that the time of an answer reveals nothing.
@@ -88,18 +77,22 @@ impl Membership {
         };
         let invite = invite.filter(|_| is_theirs && may_grant);
         let earlier: Option<Waiting> = self.read(&request_key(join.tree, key))?;
+        let kept = self.read_requests(None, now_ms)?;
+        let room = room_for(&kept, join.tree, key, source);
         let known = Known {
             key,
             role: access.role_of(Some(key)),
             invite: invite.as_ref(),
             earlier: earlier.as_ref(),
-            has_room: earlier.is_some() || self.has_room(join.tree, key, is_here, now_ms)?,
+            has_room: room != Room::None,
+            source,
             now_ms,
         };
         match judge(join, known) {
             Verdict::Reply(reply) => Ok(Ok(reply)),
             Verdict::Refuse(error) => Ok(Err(error)),
             Verdict::Keep(waiting) => {
+                self.make_room(&kept, room)?;
                 // Another server on this store may have kept or rejected one meanwhile.
                 self.update(&request_key(join.tree, key), |earlier: Option<Waiting>| {
                     let earlier = earlier.filter(|earlier| !earlier.is_expired(now_ms));
@@ -161,10 +154,25 @@ impl Membership {
         Ok(role)
     }
 
+    /// Rejects every request for a tree, and returns how many those were.
+    pub(crate) fn reject_all(&self, tree: TreeId) -> Result<usize, StoreError> {
+        let _lock = self.lock();
+        let mut requests = self.read_requests(Some(tree), wall_clock_ms())?;
+        requests.retain(|request| !request.waiting.rejected);
+        for request in &requests {
+            self.mark_rejected(tree, &request.key)?;
+        }
+        Ok(requests.len())
+    }
+
     /// Marks a request as rejected, until it expires.
     pub(crate) fn reject(&self, tree: TreeId, key: &PublicKey) -> Result<(), TreeError> {
         let _lock = self.lock();
         self.waiting(tree, key)?;
+        Ok(self.mark_rejected(tree, key)?)
+    }
+
+    fn mark_rejected(&self, tree: TreeId, key: &PublicKey) -> Result<(), StoreError> {
         // If it was granted meanwhile, it stays so.
         let reject = |waiting: Option<Waiting>| {
             waiting.map(|waiting| Waiting {
@@ -172,7 +180,7 @@ impl Membership {
                 ..waiting
             })
         };
-        Ok(self.update(&request_key(tree, key), reject)?)
+        self.update(&request_key(tree, key), reject)
     }
 
     fn waiting(&self, tree: TreeId, key: &PublicKey) -> Result<Waiting, TreeError> {
@@ -208,35 +216,16 @@ impl Membership {
         Ok(requests)
     }
 
-    fn has_room(
-        &self,
-        tree: TreeId,
-        key: &PublicKey,
-        is_here: bool,
-        now_ms: u64,
-    ) -> Result<bool, StoreError> {
-        let mut all = self.read_requests(None, now_ms)?;
-        if all.len() >= REQUESTS_MAX {
-            // Rejected requests make room.
-            for request in all.iter().filter(|request| request.waiting.rejected) {
-                let key = request_key(request.tree, &request.key);
-                self.update(&key, |waiting: Option<Waiting>| {
-                    waiting.filter(|waiting| !waiting.rejected)
-                })?;
-            }
-        }
-        all.retain(|request| !request.waiting.rejected);
-        let here = self.store.trees()?;
-        let is_absent = |request: &&JoinRequest| here.binary_search(&request.tree).is_err();
-        let has_room = if is_here {
-            let same = all.iter().filter(|request| request.tree == tree);
-            same.count() < REQUESTS_PER_TREE_MAX
-        } else {
-            let own = all.iter().filter(|request| request.key == *key);
-            let absent = all.iter().filter(is_absent).count();
-            absent < REQUESTS_ABSENT_MAX && own.filter(is_absent).count() == 0
+    fn make_room(&self, kept: &[JoinRequest], room: Room) -> Result<(), StoreError> {
+        let Room::After(removed) = room else {
+            return Ok(());
         };
-        Ok(has_room && all.len() < REQUESTS_MAX)
+        for at in removed {
+            let JoinRequest { tree, key, waiting } = &kept[at];
+            // Unless another server on this store has changed it meanwhile.
+            remove_seen(&*self.store, &request_key(*tree, key), &to_bytes(waiting))?;
+        }
+        Ok(())
     }
 
     /// Stores an invite.

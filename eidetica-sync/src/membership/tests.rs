@@ -1,12 +1,13 @@
-//! Two servers on one store.
+//! Two servers on one store, and floods of requests.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
 
 use eidetica_dag::testing::key;
-use eidetica_dag::{AccessRule, AppendOutcome, Genesis, VerifiedEntry};
-use eidetica_proto::LogId;
+use eidetica_dag::{AccessRule, AppendOutcome, EntryId, Genesis, VerifiedEntry};
+use eidetica_proto::joining::REQUESTS_PER_TREE_MAX;
 use eidetica_proto::message::InviteProof;
+use eidetica_proto::{ErrorCode, LogId};
 
 use super::*;
 use crate::event::Publisher;
@@ -92,7 +93,7 @@ fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
             note: String::new(),
             invite: Some(InviteProof::new(&invite, tree, joiner)),
         };
-        server.join(joiner, &join).unwrap()
+        server.join(joiner, "192.0.2.1", &join).unwrap()
     };
     let answers = thread::scope(|scope| {
         let asked = servers.iter().zip(&joiners);
@@ -115,4 +116,60 @@ fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
         .filter(|it| access.role_of(Some(it)).is_some());
     assert_eq!(members.count(), 1);
     assert_eq!(servers[1].invites(tree).unwrap(), []);
+}
+
+fn busy(answer: &Result<JoinReply, WireError>) -> bool {
+    (answer.as_ref()).is_err_and(|error| error.code == ErrorCode::Busy)
+}
+
+/// What a stranger can learn from answers, it would learn here: a flood that fills all room, then
+/// others, for a tree that is here and one that is not.
+#[test]
+fn floods_are_answered_alike_for_present_and_absent_trees() {
+    let answers = |is_here: bool| {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let news = News::new(Publisher::new());
+        let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
+        let server = Membership::new(store, writer, news);
+        let genesis = Genesis {
+            access_rule: AccessRule::SENIORITY,
+            nonce: [0; 16],
+            name: "tree".into(),
+            access: Vec::new(),
+        };
+        let mut tree = server.writer.create(genesis).unwrap();
+        if !is_here {
+            tree = TreeId::from_root(EntryId::from_bytes([7; 32]));
+        }
+        let ask = |n: u32, source: &str| {
+            let join = Join {
+                tree,
+                role: Role::Read,
+                note: String::new(),
+                invite: None,
+            };
+            server.join(&key(n).public(), source, &join).unwrap()
+        };
+        let mut answers = Vec::new();
+        for n in 1..=200 {
+            answers.push(ask(n, "192.0.2.1"));
+        }
+        for n in 201..=210 {
+            answers.push(ask(n, &format!("198.51.100.{n}")));
+        }
+        // Ten of the flood gave way, and learn so when they ask again. Which ones they are depends
+        // on the clock.
+        let again = (1..=128).map(|n| ask(n, "192.0.2.1"));
+        assert_eq!(again.filter(busy).count(), 10);
+        answers.push(ask(205, "198.51.100.205"));
+        let kept = server.requests(Some(tree)).unwrap();
+        assert_eq!(kept.len(), REQUESTS_PER_TREE_MAX);
+        answers
+    };
+    let here = answers(true);
+    let pending = Ok(JoinReply::Pending);
+    assert!(here[..128].iter().all(|answer| *answer == pending));
+    assert!(here[128..200].iter().all(busy));
+    assert!(here[200..].iter().all(|answer| *answer == pending));
+    assert_eq!(here, answers(false));
 }

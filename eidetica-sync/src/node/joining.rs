@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eidetica_dag::{AccessChange, EntryId, PublicKey, Role, Subject, TreeId, current_access};
-use eidetica_proto::joining::{INVITE_USES_MAX, Invite};
+use eidetica_proto::joining::{INVITE_USES_MAX, Invite, JoinRequest};
 use eidetica_proto::message::{
     InviteProof, Join, JoinReply, Reply, Request, RequestHeader, ResponseHeader,
 };
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::Node;
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::membership::{InviteInfo, JoinRequest};
+use crate::membership::InviteInfo;
 use crate::node::error::TreeError;
 use crate::platform::blocking;
 use crate::platform::clock::wall_clock_ms;
@@ -194,6 +194,15 @@ impl Node {
     pub async fn reject(&self, tree: TreeId, key: PublicKey) -> Result<(), TreeError> {
         let membership = self.0.membership.clone();
         blocking::run(move || membership.reject(tree, &key)).await
+    }
+
+    /// Rejects every request to join a tree, and returns how many those were.
+    ///
+    /// # Errors
+    /// Returns an error if the store fails.
+    pub async fn reject_all(&self, tree: TreeId) -> Result<usize, StoreError> {
+        let membership = self.0.membership.clone();
+        blocking::run(move || membership.reject_all(tree)).await
     }
 
     /// Grants a role, which replaces the subject's previous one.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_dag::{EntryId, Role, SignedEntry, Subject, TreeId};
+use eidetica_proto::joining::JoinRequest;
 use eidetica_proto::{Report, Ticket};
 
 use super::Node;
@@ -15,7 +16,6 @@ use super::read::Log;
 use super::subscription::{SubscribeFrom, Subscription};
 use crate::client::error::SyncError;
 use crate::client::peer::Peer;
-use crate::membership::JoinRequest;
 use crate::platform::blocking;
 use crate::store::StoreError;
 use crate::store::writer::Revocation;

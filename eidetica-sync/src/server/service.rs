@@ -7,7 +7,7 @@ use bytes::Bytes;
 use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
 use eidetica_proto::check::trees_of;
-use eidetica_proto::joining::unproven_join;
+use eidetica_proto::joining::{source_of, unproven_join};
 use eidetica_proto::message::{Alive, Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::tips::TipSet;
@@ -181,7 +181,9 @@ impl Server {
                 let key = caller.key.ok_or_else(unproven_join)?;
                 let _permit = self.joins.acquire().await?;
                 let membership = self.membership.clone();
-                let joined = blocking::run(move || membership.join(&key, &join)).await??;
+                let source = source_of(caller.transport, &caller.remote);
+                let join = move || membership.join(&key, &source, &join);
+                let joined = blocking::run(join).await??;
                 Ok(reply(Reply::Join(joined)))
             }
         }

@@ -418,11 +418,22 @@ async fn requests_and_invites_are_bounded() {
     let ticket = a.ticket(tree).await;
     for n in 0..=REQUESTS_PER_TREE_MAX {
         let joiner = node(&network, &format!("joiner-{n}")).await;
-        assert_eq!(joins(&joiner, &ticket).await, Joined::Pending);
+        // All come from one network, so none has to give way to another.
+        match joiner.join(&ticket, JoinOptions::default()).await {
+            Ok(joined) => assert!(n < REQUESTS_PER_TREE_MAX && joined == Joined::Pending),
+            Err(error) => {
+                assert_eq!(n, REQUESTS_PER_TREE_MAX, "{error}");
+                assert_eq!(refusal(&error), ErrorCode::Busy);
+            }
+        }
         joiner.shutdown().await.expect("nothing is left running");
     }
     let requests = a.join_requests(None).await.expect("in memory");
     assert_eq!(requests.len(), REQUESTS_PER_TREE_MAX);
+    let rejected = a.reject_all(tree).await.expect("in memory");
+    assert_eq!(rejected, REQUESTS_PER_TREE_MAX);
+    let joiner = node(&network, "after").await;
+    assert_eq!(joins(&joiner, &ticket).await, Joined::Pending);
     let terms = InviteTerms {
         role: Role::Read,
         valid_for: Duration::from_secs(60),

@@ -61,8 +61,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
         for step in history.steps(APPEND_BYTES_TARGET) {
             store.append(history.tree, step.to_vec()).map_err(failed)?;
         }
-        let node = start_with(store, key("reader"), HttpTransport::builder().build())?;
-        let read = runtime()?.block_on(async { measure(&node, &history, options.rounds).await })?;
+        let read = runtime()?.block_on(async {
+            let node = start_with(store, key("reader"), HttpTransport::builder().build())?;
+            measure(&node, &history, options.rounds).await
+        })?;
         if name == "redb" {
             let [subscription, first, new] = &mut report.targets[..] else {
                 return Err("three targets".to_owned());

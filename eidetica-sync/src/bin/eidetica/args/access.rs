@@ -125,7 +125,11 @@ pub(crate) struct Reject {
     /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
     /// The key of the requester, or at least 4 leading digits of it
-    pub(crate) key: String,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) key: Option<String>,
+    /// Rejects every pending request for the tree
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, clap::Args)]

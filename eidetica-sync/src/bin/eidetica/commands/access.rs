@@ -142,7 +142,14 @@ pub(crate) async fn reject(session: &Session, args: Reject) -> Result<()> {
     let requests = all_requests(&node).await?;
     let trees = with_absent(trees::all(&*opened.store)?, &requests);
     let tree = trees::choose(trees, &args.tree)?.tree;
-    let key = choose_known(&node, &requests, std::iter::empty(), &args.key).await?;
+    let Some(key) = &args.key else {
+        let rejected = node.reject_all(tree).await;
+        let rejected = rejected.context("could not reject the requests")?;
+        let rejected = count(rejected as u64, "request", "requests");
+        session.console.note(format_args!("rejected {rejected}"));
+        return Ok(());
+    };
+    let key = choose_known(&node, &requests, std::iter::empty(), key).await?;
     let rejected = node.reject(tree, key).await;
     rejected.map_err(|error| failed("could not reject the request", error))?;
     session
