@@ -85,6 +85,9 @@ impl Json {
                 allow: None,
             },
             Err(JsonApiError::NotFound) => Self::not_found(),
+            Err(error @ JsonApiError::Unavailable) => {
+                Self::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+            }
             Err(error @ JsonApiError::Internal) => {
                 Self::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 /// Answers read-only requests of people and scripts that speak no frames.
 ///
-/// The server asks it for each `GET` below `/eidetica/v2/`; see
+/// The server asks it for each `GET` below `/eidetica/v2/`, and for `/health/live` and `/health/ready`; see
 /// [`HttpTransport::set_json_api`](crate::HttpTransport::set_json_api). It must show only what
 /// anyone may read, because nothing proves who asks.
 #[async_trait]
@@ -23,6 +23,9 @@ pub enum JsonApiError {
     /// There is nothing at the path, or not everyone may read it: the two look the same.
     #[error("not found")]
     NotFound,
+    /// The program cannot answer for now.
+    #[error("the node is not ready")]
+    Unavailable,
     /// The program failed, through no fault of the caller.
     #[error("the node failed to answer")]
     Internal,

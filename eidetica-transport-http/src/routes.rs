@@ -55,6 +55,10 @@ pub(crate) async fn answer(
 
 /// Returns what follows the version in a path.
 fn unversioned(path: &str) -> Result<&str, Json> {
+    // What asks for these knows no versions.
+    if let Some(path @ ("health/live" | "health/ready")) = path.strip_prefix('/') {
+        return Ok(path);
+    }
     let Some((version, rest)) = path
         .strip_prefix(ROOT)
         .and_then(|path| path.split_once('/'))

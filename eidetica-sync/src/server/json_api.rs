@@ -1,6 +1,8 @@
 //! The JSON interface for people and scripts, who see only what anyone may read.
 //!
 //! ```text
+//! GET /health/live
+//! GET /health/ready
 //! GET /eidetica/v2/health
 //! GET /eidetica/v2/trees
 //! GET /eidetica/v2/trees/<tree>/tips
@@ -38,6 +40,7 @@ pub(crate) fn attach(transport: &dyn Any, store: &Arc<dyn Store>, key: PublicKey
 
 enum Failure {
     NotFound,
+    NotReady(StoreError),
     Store(StoreError),
     Json(serde_json::Error),
 }
@@ -56,6 +59,10 @@ impl JsonApi for StoreApi {
         let answer = blocking::run(move || answer(&*store, key, question)).await;
         answer.map_err(|failure| match failure {
             Failure::NotFound => JsonApiError::NotFound,
+            Failure::NotReady(error) => {
+                tracing::warn!(%error, "the node is not ready");
+                JsonApiError::Unavailable
+            }
             Failure::Store(error) => {
                 tracing::error!(%error, "the store failed to answer a JSON request");
                 JsonApiError::Internal
@@ -71,6 +78,10 @@ impl JsonApi for StoreApi {
 /// What a path asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Question {
+    /// Does the process answer?
+    Live,
+    /// Can it use its store?
+    Ready,
     Health,
     Trees,
     Tips(TreeId),
@@ -80,6 +91,8 @@ enum Question {
 impl Question {
     fn parse(path: &str) -> Option<Self> {
         match *path.split('/').collect::<Vec<_>>() {
+            ["health", "live"] => Some(Self::Live),
+            ["health", "ready"] => Some(Self::Ready),
             ["health"] => Some(Self::Health),
             ["trees"] => Some(Self::Trees),
             ["trees", tree, "tips"] => Some(Self::Tips(tree.parse().ok()?)),
@@ -93,6 +106,15 @@ impl Question {
 
 fn answer(store: &dyn Store, key: PublicKey, question: Question) -> Result<String, Failure> {
     match question {
+        Question::Live => json(&Status { status: "live" }),
+        Question::Ready => {
+            let checked = match store.shared() {
+                Some(shared) => shared.check(),
+                None => store.get("health").map(drop),
+            };
+            checked.map_err(Failure::NotReady)?;
+            json(&Status { status: "ready" })
+        }
         Question::Health => json(&Health {
             status: "ok",
             protocol_versions: vec![PROTOCOL_VERSION],
@@ -123,6 +145,11 @@ fn json(content: &impl Serialize) -> Result<String, Failure> {
     let mut text = serde_json::to_string(content).map_err(Failure::Json)?;
     text.push('\n');
     Ok(text)
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
 }
 
 /// The state of the node. A node that is not well gives no answer.
@@ -218,9 +245,13 @@ mod tests {
     /// Returns the status and the body of a `GET`.
     async fn get(server: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(server).await.expect("connects");
-        let request = format!(
-            "GET /eidetica/v2/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        );
+        let root = if path.starts_with('/') {
+            ""
+        } else {
+            "/eidetica/v2/"
+        };
+        let request =
+            format!("GET {root}{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sends");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("ends");
@@ -236,6 +267,8 @@ mod tests {
         let entry = id.parse().expect("an id");
         for (path, question) in [
             ("health".to_owned(), Some(Question::Health)),
+            ("health/live".to_owned(), Some(Question::Live)),
+            ("health/ready".to_owned(), Some(Question::Ready)),
             ("trees".to_owned(), Some(Question::Trees)),
             (format!("trees/{id}/tips"), Some(Question::Tips(tree))),
             (
@@ -279,6 +312,10 @@ mod tests {
             key.public()
         );
         assert_eq!(get(server, "health").await, (200, health));
+        for state in ["live", "ready"] {
+            let (status, said) = get(server, &format!("/health/{state}")).await;
+            assert_eq!((status, said.contains(state)), (200, true), "{said}");
+        }
         let tips = format!(
             "{{\"tree\":\"{public}\",\"name\":\"notes\",\"entries\":2,\"tips\":[\"{entry}\"]}}"
         );

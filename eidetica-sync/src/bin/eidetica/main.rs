@@ -16,6 +16,7 @@ mod store;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,7 @@ use crate::output::console::Console;
 use crate::output::failure::{Context, Result, Stop};
 use crate::output::out::LogLines;
 use crate::store::dir::StoreDir;
+use crate::store::postgres::Database;
 
 /// What is logged by default: our own warnings, and the errors of dependencies. iroh logs its orderly
 /// shutdown as errors, so it is off.
@@ -35,6 +37,9 @@ const LOG_DEFAULT: &str = "error,eidetica=warn,iroh=off";
 /// thread has its own heap; with as many threads as there was work, a join of 82,000 entries took
 /// 85 MiB instead of 64, and was no faster.
 const BLOCKING_THREADS_MAX: usize = 2;
+
+/// How long the end of the program waits for threads that block: enough to finish a commit.
+const STOP_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -58,7 +63,9 @@ fn start_log() {
 }
 
 fn run(args: Args) -> Result<u8> {
-    let dir = Arc::new(StoreDir::choose(args.store, args.wait.into())?);
+    let database = Database::choose(args.postgres.as_deref())?;
+    let dir = StoreDir::choose(args.store, args.wait.into())?.with_database(database);
+    let dir = Arc::new(dir);
     let is_server = matches!(args.command, Command::Serve(_));
     #[cfg(unix)]
     if !is_server && let Some(served) = control::client::run(&dir, &args.command) {
@@ -89,5 +96,7 @@ fn run(args: Args) -> Result<u8> {
     {
         return served;
     }
+    // What still waits for a database or a disk was not acknowledged.
+    runtime.shutdown_timeout(STOP_WAIT);
     Ok(session.console.conclude(result))
 }

@@ -1,5 +1,7 @@
 //! The real program, in processes of its own.
 
+#[cfg(unix)]
+mod hub;
 mod import;
 mod joining;
 mod live;

@@ -24,7 +24,12 @@ impl Place {
     pub(crate) fn command(&self, store: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eidetica"));
         command.arg("--store").arg(self.path(store)).args(args);
-        for name in ["EIDETICA_STORE", "EIDETICA_LOG", "RUST_LOG"] {
+        for name in [
+            "EIDETICA_STORE",
+            "EIDETICA_POSTGRES",
+            "EIDETICA_LOG",
+            "RUST_LOG",
+        ] {
             command.env_remove(name);
         }
         command

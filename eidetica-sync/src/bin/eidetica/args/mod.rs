@@ -44,6 +44,8 @@ join, 4 an admin has rejected it.
 
 Environment:
   EIDETICA_STORE               the store's folder, unless --store is given
+  EIDETICA_POSTGRES            the database, unless --postgres is given; PGPASSWORD, PGPASSFILE and
+                               PGSSLROOTCERT count as for other programs
   EIDETICA_TICKET              the ticket of `join`, unless one is given
   EIDETICA_LOG, RUST_LOG       what is logged to stderr, for example debug or eidetica=trace";
 
@@ -58,6 +60,11 @@ pub(crate) struct Args {
     /// The store's folder, with this device's key and its trees
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+    /// The PostgreSQL database that holds the trees instead of a file in the folder:
+    /// postgres://USER@HOST/DATABASE. Other users of this machine can see command lines: give a password
+    /// in PGPASSWORD or ~/.pgpass, or the URL in EIDETICA_POSTGRES
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) postgres: Option<String>,
     /// How long to wait for other commands on the same store; give it before the command
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(crate) wait: Wait,
@@ -173,6 +180,11 @@ pub(crate) enum Command {
     Withdraw(Withdraw),
     /// Forgets the key pinned to an HTTP address; the next peer that answers there is trusted
     Forget(Forget),
+    /// Copies the whole store into a PostgreSQL database or a new folder, and compares the copy
+    ///
+    /// The key goes along into a folder; servers on a database share one, each with a copy in its folder.
+    /// Use the copy with --postgres or --store, and the original no more.
+    Move(Move),
     /// Checks whole trees for damage: hashes, signatures, parents, heights, tips
     Verify(Verify),
 }
@@ -407,6 +419,13 @@ fn parse_target(text: &str) -> Result<Target, TicketError> {
         true => text.parse().map(|ticket| Target::Ticket(Box::new(ticket))),
         false => Ok(Target::Tree(text.to_owned())),
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Move {
+    /// The URL of a database, or a folder that does not exist yet
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) to: String,
 }
 
 #[derive(Debug, clap::Args)]

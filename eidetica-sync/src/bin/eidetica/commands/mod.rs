@@ -9,6 +9,7 @@ pub(crate) mod invites;
 pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod peers;
+pub(crate) mod relocate;
 pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod status;
@@ -51,6 +52,7 @@ pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> 
         Command::Invites(args) => invites::list(session, args).await,
         Command::Withdraw(args) => invites::withdraw(session, args).await,
         Command::Forget(args) => sync::forget(session, args).await,
+        Command::Move(args) => relocate::run(session, &args),
         Command::Verify(args) => verify::verify(session, args),
     }
 }

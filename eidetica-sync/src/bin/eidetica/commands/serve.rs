@@ -26,6 +26,9 @@ use crate::signals::Interruption;
 use crate::store::dir::{Opened, ServedTree, Serving};
 use crate::store::trees::{self, Named};
 
+/// How long a server takes to stop at most: supervisors kill it some seconds later.
+const DRAIN_TIME: Duration = Duration::from_secs(8);
+
 pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let dir = &session.dir;
     let mut opened = match session.open() {
@@ -111,9 +114,12 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     if let Some(control) = control {
         control.stop().await;
     }
-    let stopped = node.shutdown().await;
+    // Exchanges under way get some seconds; what is not acknowledged then, peers send again.
+    let stopped = tokio::time::timeout(DRAIN_TIME, node.shutdown()).await;
     served?;
-    Ok(stopped.context("could not shut down cleanly")?)
+    Ok(stopped
+        .unwrap_or(Ok(()))
+        .context("could not shut down cleanly")?)
 }
 
 /// Starts to listen, and returns the addresses.

@@ -14,6 +14,7 @@ use eidetica_sync::{Node, NodeBuilder, generate_key};
 use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Failure, Hint, Result, Stop};
+use crate::store::postgres::Database;
 use crate::store::private::{
     create_private_file, create_private_folder, make_private, read_own, warn_if_others_can_read,
     warn_if_others_can_replace,
@@ -23,6 +24,9 @@ use crate::store::queue::{Deadline, Turn, pause};
 const KEY_FILE: &str = "key";
 const DATABASE_FILE: &str = "eidetica.redb";
 const SERVING_FILE: &str = "serving.json";
+
+/// The metadata of the public key that all servers on a database have.
+const SERVERS_KEY: &str = "servers-key";
 
 /// The folder of a server's socket. Only the owner can enter it, whatever the mode of the store's
 /// folder is.
@@ -38,6 +42,8 @@ pub(crate) struct StoreDir {
     path: PathBuf,
     /// How long to wait for another process that has the store open.
     wait: Duration,
+    /// Holds the trees instead of a file in the folder.
+    database: Option<Database>,
 }
 
 /// An open store and the device's key. No other process can open the store meanwhile.
@@ -74,7 +80,7 @@ impl StoreDir {
             .or_else(|| from_env().map(PathBuf::from))
             .or_else(custom);
         match path {
-            Some(path) => Ok(Self { path, wait }),
+            Some(path) => Ok(Self::at(path, wait)),
             None => Err(
                 Failure::new("there is no default folder for a store on this system")
                     .hint("name a folder with --store")
@@ -83,12 +89,68 @@ impl StoreDir {
         }
     }
 
+    /// Names a folder.
+    pub(crate) fn at(path: PathBuf, wait: Duration) -> Self {
+        Self {
+            path,
+            wait,
+            database: None,
+        }
+    }
+
+    /// Has a database hold the trees, if there is one.
+    pub(crate) fn with_database(self, database: Option<Database>) -> Self {
+        Self { database, ..self }
+    }
+
+    /// Creates a store with this key where there is none.
+    pub(crate) fn create_with(&self, key: &SecretKey) -> Result<Arc<dyn Store>> {
+        if self.path.exists() {
+            let text = format!("{} exists already", self.path.display());
+            return Err(Failure::new(text)
+                .hint("name a folder that does not")
+                .into());
+        }
+        create_private_folder(&self.path).context(format!(
+            "could not create the folder {}",
+            self.path.display()
+        ))?;
+        let store = self.open_or_create_database()?;
+        self.write_key(key)?;
+        self.protect()?;
+        Ok(store)
+    }
+
+    /// Notes in a database that servers share which key they have, or checks that it is this one.
+    pub(crate) fn claim(&self, store: &dyn Store, key: &SecretKey) -> Result<()> {
+        let own = key.public();
+        let mut found = None;
+        let claimed = store.update(SERVERS_KEY, &mut |value| {
+            found = value.map(<[u8]>::to_vec);
+            found.clone().or_else(|| Some(own.as_bytes().to_vec()))
+        });
+        claimed.context("could not read which key the database's servers have")?;
+        if found.is_none_or(|found| found == own.as_bytes()) {
+            return Ok(());
+        }
+        let text = format!(
+            "the servers of the database have another key than {}",
+            self.path.display()
+        );
+        Err(Failure::new(text)
+            .hint("copy the file `key` from the folder of one of them, or name another database")
+            .into())
+    }
+
     /// Opens the store, which must exist.
     pub(crate) fn open(&self) -> Result<Opened> {
         let key = self.read_key()?.ok_or_else(|| self.absent())?;
         self.protect()?;
         let store = self.open_database()?;
         self.protect()?;
+        if self.database.is_some() {
+            self.claim(&*store, &key)?;
+        }
         Ok(Opened {
             store,
             key,
@@ -128,6 +190,9 @@ impl StoreDir {
                     .into());
             }
         };
+        if self.database.is_some() {
+            self.claim(&*store, &key)?;
+        }
         Ok(Opened {
             store,
             key,
@@ -137,7 +202,7 @@ impl StoreDir {
 
     /// Opens the store, and creates missing parts, even a database that was lost. The key stays.
     pub(crate) fn open_or_begin_again(&self) -> Result<Opened> {
-        if self.lost_database()?.is_some() {
+        if self.database.is_none() && self.lost_database()?.is_some() {
             self.open_or_create_database()?;
         }
         self.open_or_create()
@@ -154,6 +219,11 @@ impl StoreDir {
         let recorded = self.read_serving();
         if matches!(recorded, Ok(None)) {
             return Ok(None);
+        }
+        if self.database.is_some() {
+            // Several processes can open it.
+            let is_served = crate::control::is_served(&self.control_socket());
+            return recorded.map(|it| it.filter(|_| is_served));
         }
         // A server that was killed leaves the file. Opening the store fails while a server runs, and
         // removes the file otherwise.
@@ -217,6 +287,10 @@ impl StoreDir {
 
     /// Opens the database, and creates it unless a key shows that there was one.
     fn open_database(&self) -> Result<Arc<dyn Store>> {
+        if let Some(database) = &self.database {
+            let opened = database.open();
+            return Ok(opened.context("could not open the store in the database")?);
+        }
         match self.lost_database()? {
             None => self.open_or_create_database(),
             Some(failure) => Err(failure
@@ -357,9 +431,13 @@ impl StoreDir {
 
     fn create_key(&self) -> Result<SecretKey> {
         let key = generate_key();
-        let digits = format!("{}\n", HEXLOWER.encode(&key.to_bytes()));
-        self.write_file(KEY_FILE, digits.as_bytes())?;
+        self.write_key(&key)?;
         Ok(key)
+    }
+
+    fn write_key(&self, key: &SecretKey) -> Result<()> {
+        let digits = format!("{}\n", HEXLOWER.encode(&key.to_bytes()));
+        self.write_file(KEY_FILE, digits.as_bytes())
     }
 
     /// Writes a file atomically, readable by its owner only.

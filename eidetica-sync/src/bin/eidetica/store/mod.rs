@@ -4,6 +4,7 @@
 pub(crate) mod asked;
 pub(crate) mod dir;
 pub(crate) mod peers;
+pub(crate) mod postgres;
 pub(crate) mod private;
 mod queue;
 pub(crate) mod trees;
