@@ -85,7 +85,7 @@ impl Json {
                 allow: None,
             },
             Err(JsonApiError::NotFound) => Self::not_found(),
-            Err(error @ JsonApiError::Unavailable) => {
+            Err(error @ (JsonApiError::Unavailable | JsonApiError::Busy)) => {
                 Self::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
             }
             Err(error @ JsonApiError::Internal) => {

@@ -10,11 +10,11 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait JsonApi: Send + Sync + 'static {
     /// Returns the JSON text at `path`, which is the part of the path after the version, such as
-    /// `health`.
+    /// `health`. `remote` is the address and the port from which the request came.
     ///
     /// # Errors
     /// [`JsonApiError`].
-    async fn get(&self, path: &str) -> Result<String, JsonApiError>;
+    async fn get(&self, remote: &str, path: &str) -> Result<String, JsonApiError>;
 }
 
 /// Why a [`JsonApi`] has no answer.
@@ -26,6 +26,9 @@ pub enum JsonApiError {
     /// The program cannot answer for now.
     #[error("the node is not ready")]
     Unavailable,
+    /// Too many ask at once.
+    #[error("too many concurrent requests; retry later")]
+    Busy,
     /// The program failed, through no fault of the caller.
     #[error("the node failed to answer")]
     Internal,

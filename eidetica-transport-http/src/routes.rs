@@ -45,7 +45,7 @@ pub(crate) async fn answer(
         Ok(path) => match connection.json_api() {
             None => Json::not_found(),
             Some(_) if request.method() != Method::GET => Json::wrong_method("GET"),
-            Some(api) => Json::answer(api.get(path).await),
+            Some(api) => Json::answer(api.get(&connection.remote, path).await),
         },
     };
     drain.leave(request.into_body());

@@ -3,6 +3,7 @@
 //! is decided by [`eidetica_proto::joining`]; grants are written as entries of the tree.
 
 pub(crate) mod accepted;
+pub(crate) mod readers;
 pub(crate) mod records;
 #[cfg(test)]
 mod tests;

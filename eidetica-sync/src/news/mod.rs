@@ -44,10 +44,21 @@ struct Shared {
     board: Arc<Board>,
     watchers: Watchers,
     inbound: InboundWatches,
+    /// Hears of each tree of which entries were stored.
+    told: Box<dyn Fn(TreeId) + Send + Sync>,
 }
 
 impl News {
+    #[cfg(test)]
     pub(crate) fn new(publisher: Publisher) -> Self {
+        Self::telling(publisher, |_| ())
+    }
+
+    /// Makes a place that also tells `told` of each tree of which entries were stored.
+    pub(crate) fn telling(
+        publisher: Publisher,
+        told: impl Fn(TreeId) + Send + Sync + 'static,
+    ) -> Self {
         let board = Arc::<Board>::default();
         Self(Arc::new(Shared {
             publisher,
@@ -55,6 +66,7 @@ impl News {
             inbound: InboundWatches::new(board.clone()),
             board,
             watchers: Watchers::default(),
+            told: Box::new(told),
         }))
     }
 
@@ -97,6 +109,7 @@ impl News {
             self.0.board.stored(tree, arrivals, brought_by);
         }
         drop(origins);
+        (self.0.told)(tree);
         self.0.watchers.mark(tree);
     }
 
@@ -124,6 +137,7 @@ impl News {
             }
         }
         drop(origins);
+        (self.0.told)(tree);
         self.0.watchers.mark(tree);
         self.0.publisher.stored(tree, arrivals, Origin::Server);
     }

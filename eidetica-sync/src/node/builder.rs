@@ -16,14 +16,16 @@ use crate::engine::shared::{Following, Settings, Shared};
 use crate::engine::{Engine, QUEUE_MAX};
 use crate::event::Publisher;
 use crate::membership::Membership;
+use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
 use crate::platform::random::Random;
 use crate::server::push::PushAcceptor;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::{PushLimit, QueueLimit};
+use crate::server::request_limits::PushLimit;
 use crate::server::service::Server;
 use crate::server::watch::WatchAnswerer;
+use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::store::writer::Writer;
 use crate::transport::manager::TransportManager;
@@ -36,6 +38,8 @@ pub struct NodeBuilder {
     manager: TransportManager,
     options: Options,
     following: Following,
+    readers: Arc<ReaderIndex>,
+    reads: Arc<WorkLimit>,
 }
 
 impl NodeBuilder {
@@ -51,7 +55,14 @@ impl NodeBuilder {
         transport: impl SyncTransport,
     ) -> Result<Self, TransportError> {
         #[cfg(feature = "http")]
-        crate::server::json_api::attach(&transport, &self.store, self.key.public());
+        if let Some(http) = crate::server::json_api::http_of(&transport) {
+            http.set_json_api(Arc::new(crate::server::json_api::StoreApi {
+                store: self.store.clone(),
+                key: self.key.public(),
+                readers: self.readers.clone(),
+                reads: self.reads.clone(),
+            }));
+        }
         self.manager.register(name, Arc::new(transport))?;
         Ok(self)
     }
@@ -114,9 +125,12 @@ impl NodeBuilder {
             manager,
             options,
             following,
+            readers,
+            reads,
         } = self;
         let manager = Arc::new(manager);
-        let news = News::new(Publisher::new());
+        let marked = readers.clone();
+        let news = News::telling(Publisher::new(), move |tree| marked.mark(tree));
         let writer = Writer::new(store.clone(), key.clone(), news.clone());
         let writer = Arc::new(writer);
         let membership = Membership::new(store.clone(), writer.clone(), news.clone());
@@ -136,13 +150,16 @@ impl NodeBuilder {
             membership: membership.clone(),
             records: records.clone(),
             news: news.clone(),
-            joins: QueueLimit::one_by_one(),
-            questions: QueueLimit::questions(),
+            readers,
+            joins: WorkLimit::joins(),
+            questions: WorkLimit::questions(),
+            reads: reads.clone(),
             watches: WatchAnswerer::new(store.clone(), news.clone()),
             pushes: PushAcceptor {
                 store: store.clone(),
                 news: news.clone(),
                 limit: PushLimit::default(),
+                reads,
             },
         });
         let client = PeerClient::new(key.clone(), random.clone(), store.clone());
@@ -195,6 +212,8 @@ impl Node {
     /// If the operating system has no random bytes.
     pub fn builder_with(store: Arc<dyn Store>, key: SecretKey) -> NodeBuilder {
         NodeBuilder {
+            readers: Arc::new(ReaderIndex::new(store.clone())),
+            reads: Arc::new(WorkLimit::reads()),
             store,
             key,
             random: Random::from_os(),

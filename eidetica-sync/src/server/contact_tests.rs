@@ -14,11 +14,13 @@ use futures::StreamExt;
 
 use super::push::PushAcceptor;
 use super::request_auth::RequestAuth;
-use super::request_limits::{PushLimit, QueueLimit};
+use super::request_limits::PushLimit;
 use super::service::Server;
 use super::watch::WatchAnswerer;
+use super::work_limit::WorkLimit;
 use crate::event::Publisher;
 use crate::membership::Membership;
+use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
 use crate::store::writer::Writer;
@@ -27,18 +29,22 @@ use crate::store::{MemoryStore, Store};
 fn server(news: &News) -> Server {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
+    let reads = Arc::new(WorkLimit::reads());
     Server {
         auth: Arc::new(RequestAuth::new(key(0), [0; 8], store.clone())),
         manager: Weak::new(),
         membership: Arc::new(Membership::new(store.clone(), writer, news.clone())),
         records: Arc::new(Records::new(store.clone(), key(0), news.clone())),
         news: news.clone(),
-        joins: QueueLimit::one_by_one(),
-        questions: QueueLimit::questions(),
+        readers: Arc::new(ReaderIndex::new(store.clone())),
+        joins: WorkLimit::joins(),
+        questions: WorkLimit::questions(),
+        reads: reads.clone(),
         pushes: PushAcceptor {
             store: store.clone(),
             news: news.clone(),
             limit: PushLimit::default(),
+            reads,
         },
         watches: WatchAnswerer::new(store.clone(), news.clone()),
         store,

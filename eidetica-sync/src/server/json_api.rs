@@ -5,6 +5,7 @@
 //! GET /health/ready
 //! GET /eidetica/v2/health
 //! GET /eidetica/v2/trees
+//! GET /eidetica/v2/trees/after/<tree>
 //! GET /eidetica/v2/trees/<tree>/tips
 //! GET /eidetica/v2/trees/<tree>/entries/<entry>
 //! ```
@@ -13,29 +14,33 @@ use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use eidetica_dag::{Body, EntryId, PublicKey, Role, SignedEntry, TreeId, current_access, tip_ids};
+use eidetica_dag::{Arrival, Body, EntryId, PublicKey, Role, SignedEntry, TreeId, current_access};
 use eidetica_proto::PROTOCOL_VERSION;
+use eidetica_proto::joining::source_of;
 use eidetica_transport_http::{HttpTransport, JsonApi, JsonApiError};
 use serde::Serialize;
 
-use crate::platform::blocking;
+use crate::membership::readers::ReaderIndex;
 use crate::server::trees::tree_name;
+use crate::server::work_limit::WorkLimit;
 use crate::store::{Snapshot, Store, StoreError};
 
+/// Most trees in one list, and most tips of one tree: a person reads no more, and a script asks for the
+/// next ones.
+const TREES_SHOWN_MAX: usize = 256;
+const TIPS_SHOWN_MAX: usize = 256;
+
 /// Answers from a store.
-struct StoreApi {
-    store: Arc<dyn Store>,
-    key: PublicKey,
+pub(crate) struct StoreApi {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: PublicKey,
+    pub(crate) readers: Arc<ReaderIndex>,
+    pub(crate) reads: Arc<WorkLimit>,
 }
 
-/// Serves the JSON interface of a node with this store and key, if `transport` is HTTP.
-pub(crate) fn attach(transport: &dyn Any, store: &Arc<dyn Store>, key: PublicKey) {
-    if let Some(http) = transport.downcast_ref::<HttpTransport>() {
-        http.set_json_api(Arc::new(StoreApi {
-            store: store.clone(),
-            key,
-        }));
-    }
+/// Returns a transport as the HTTP transport, if it is one.
+pub(crate) fn http_of(transport: &dyn Any) -> Option<&HttpTransport> {
+    transport.downcast_ref()
 }
 
 enum Failure {
@@ -53,10 +58,12 @@ impl From<StoreError> for Failure {
 
 #[async_trait]
 impl JsonApi for StoreApi {
-    async fn get(&self, path: &str) -> Result<String, JsonApiError> {
+    async fn get(&self, remote: &str, path: &str) -> Result<String, JsonApiError> {
         let question = Question::parse(path).ok_or(JsonApiError::NotFound)?;
-        let (store, key) = (self.store.clone(), self.key);
-        let answer = blocking::run(move || answer(&*store, key, question)).await;
+        let (store, readers, key) = (self.store.clone(), self.readers.clone(), self.key);
+        let work = move || answer(&*store, &readers, key, question);
+        let answer = self.reads.run(&source_of("http", remote), work).await;
+        let answer = answer.map_err(|_| JsonApiError::Busy)?;
         answer.map_err(|failure| match failure {
             Failure::NotFound => JsonApiError::NotFound,
             Failure::NotReady(error) => {
@@ -83,7 +90,8 @@ enum Question {
     /// Can it use its store?
     Ready,
     Health,
-    Trees,
+    /// Those after this one, or all.
+    Trees(Option<TreeId>),
     Tips(TreeId),
     Entry(TreeId, EntryId),
 }
@@ -94,7 +102,8 @@ impl Question {
             ["health", "live"] => Some(Self::Live),
             ["health", "ready"] => Some(Self::Ready),
             ["health"] => Some(Self::Health),
-            ["trees"] => Some(Self::Trees),
+            ["trees"] => Some(Self::Trees(None)),
+            ["trees", "after", tree] => Some(Self::Trees(Some(tree.parse().ok()?))),
             ["trees", tree, "tips"] => Some(Self::Tips(tree.parse().ok()?)),
             ["trees", tree, "entries", entry] => {
                 Some(Self::Entry(tree.parse().ok()?, entry.parse().ok()?))
@@ -104,7 +113,12 @@ impl Question {
     }
 }
 
-fn answer(store: &dyn Store, key: PublicKey, question: Question) -> Result<String, Failure> {
+fn answer(
+    store: &dyn Store,
+    readers: &ReaderIndex,
+    key: PublicKey,
+    question: Question,
+) -> Result<String, Failure> {
     match question {
         Question::Live => json(&Status { status: "live" }),
         Question::Ready => {
@@ -120,16 +134,20 @@ fn answer(store: &dyn Store, key: PublicKey, question: Question) -> Result<Strin
             protocol_versions: vec![PROTOCOL_VERSION],
             key: key.to_string(),
         }),
-        Question::Trees => {
+        Question::Trees(after) => {
+            let public = readers.readable(None)?.into_iter();
+            let mut left = public.skip_while(|tree| Some(*tree) <= after);
             let mut trees = Vec::new();
-            for tree in store.trees()? {
+            for tree in left.by_ref().take(TREES_SHOWN_MAX) {
                 match public_tree(store, tree) {
                     Ok(snapshot) => trees.push(tree_info(tree, &snapshot)?),
                     Err(Failure::NotFound) => {}
                     Err(failure) => return Err(failure),
                 }
             }
-            json(&Trees { trees })
+            let next = left.next().and_then(|_| trees.last());
+            let next = next.map(|last| format!("trees/after/{}", last.tree));
+            json(&Trees { trees, next })
         }
         Question::Tips(tree) => json(&tree_info(tree, &public_tree(store, tree)?)?),
         Question::Entry(tree, entry) => {
@@ -164,14 +182,18 @@ struct Health {
 #[derive(Serialize)]
 struct Trees {
     trees: Vec<TreeInfo>,
+    /// The path of the next ones, if there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
-/// One tree, with its tips ascending.
+/// One tree, with some of its tips, ascending; most trees have few.
 #[derive(Serialize)]
 struct TreeInfo {
     tree: String,
     name: String,
     entries: u64,
+    tip_count: u64,
     tips: Vec<String>,
 }
 
@@ -200,14 +222,17 @@ fn public_tree(store: &dyn Store, tree: TreeId) -> Result<Snapshot, Failure> {
 }
 
 fn tree_info(tree: TreeId, snapshot: &Snapshot) -> Result<TreeInfo, StoreError> {
+    let mut tips = Vec::new();
+    for tip in snapshot.tips_from(Arrival(0), TIPS_SHOWN_MAX)? {
+        tips.push(snapshot.node(tip)?.id);
+    }
+    tips.sort_unstable();
     Ok(TreeInfo {
         tree: tree.to_string(),
         name: tree_name(snapshot)?,
         entries: snapshot.entry_count().into(),
-        tips: tip_ids(&**snapshot)?
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        tip_count: snapshot.tip_count().into(),
+        tips: tips.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -269,7 +294,12 @@ mod tests {
             ("health".to_owned(), Some(Question::Health)),
             ("health/live".to_owned(), Some(Question::Live)),
             ("health/ready".to_owned(), Some(Question::Ready)),
-            ("trees".to_owned(), Some(Question::Trees)),
+            ("trees".to_owned(), Some(Question::Trees(None))),
+            (
+                format!("trees/after/{id}"),
+                Some(Question::Trees(Some(tree))),
+            ),
+            ("trees/after/xyz".to_owned(), None),
             (format!("trees/{id}/tips"), Some(Question::Tips(tree))),
             (
                 format!("trees/{id}/entries/{id}"),
@@ -317,7 +347,7 @@ mod tests {
             assert_eq!((status, said.contains(state)), (200, true), "{said}");
         }
         let tips = format!(
-            "{{\"tree\":\"{public}\",\"name\":\"notes\",\"entries\":2,\"tips\":[\"{entry}\"]}}"
+            "{{\"tree\":\"{public}\",\"name\":\"notes\",\"entries\":2,\"tip_count\":1,\"tips\":[\"{entry}\"]}}"
         );
         let trees = format!("{{\"trees\":[{tips}]}}\n");
         assert_eq!(get(server, "trees").await, (200, trees));
@@ -334,6 +364,30 @@ mod tests {
             let not_found = (404, "{\"error\":\"not found\"}\n".to_owned());
             assert_eq!(get(server, &hidden).await, not_found, "{hidden}");
         }
+        // More than one answer lists.
+        let mut shown = Vec::from([public]);
+        for n in 0..TREES_SHOWN_MAX {
+            let readers = vec![AccessChange::grant(Subject::Anyone, Role::Read)];
+            let tree = node.create_tree(format!("{n}"), readers).await;
+            shown.push(tree.expect("stored"));
+        }
+        shown.sort();
+        let (mut listed, mut path) = (Vec::new(), Some("trees".to_owned()));
+        while let Some(at) = path {
+            let (status, list) = get(server, &at).await;
+            assert_eq!(status, 200);
+            let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+            let trees = list["trees"].as_array().expect("a list");
+            assert!(trees.len() <= TREES_SHOWN_MAX);
+            listed.extend(
+                trees
+                    .iter()
+                    .map(|tree| tree["tree"].as_str().expect("an id").to_owned()),
+            );
+            path = list["next"].as_str().map(str::to_owned);
+        }
+        let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
+        assert_eq!(listed, shown);
         node.shutdown().await.expect("closes");
     }
 }

@@ -17,3 +17,4 @@ pub(crate) mod sync_answer;
 pub(crate) mod trees;
 mod views;
 pub(crate) mod watch;
+pub(crate) mod work_limit;

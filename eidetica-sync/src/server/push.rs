@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eidetica_proto::answer::{acknowledge, refusal_of};
+use eidetica_proto::joining::source_of;
 use eidetica_proto::message::SendEntries;
 use eidetica_proto::push::check_push;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
@@ -14,6 +15,7 @@ use crate::news::News;
 use crate::platform::blocking;
 use crate::server::refused::Refused;
 use crate::server::request_limits::PushLimit;
+use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::store::append_worker::AppendWorker;
 use crate::transport::frame_streams::incoming;
@@ -24,6 +26,7 @@ pub(crate) struct PushAcceptor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) news: News,
     pub(crate) limit: PushLimit,
+    pub(crate) reads: Arc<WorkLimit>,
 }
 
 impl PushAcceptor {
@@ -38,17 +41,19 @@ impl PushAcceptor {
         parts: FrameStream,
     ) -> Result<Bytes, Refused> {
         let tree = send.tree;
-        let _permit = self.limit.acquire(caller)?;
         let (store, key) = (self.store.clone(), caller.key);
-        let checked = blocking::run(move || {
+        let check = move || {
             let accepts = key
                 .map(|key| accepts_trees_from(&*store, &key))
                 .transpose()?;
             let accepts = |_: &_| accepts == Some(true);
             check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
             Ok::<_, Refused>(())
-        });
-        checked.await?;
+        };
+        let source = source_of(caller.transport, &caller.remote);
+        self.reads.run(&source, check).await??;
+        // A caller that may not push takes no place from those that may.
+        let _permit = self.limit.acquire(caller)?;
 
         let receiver = self.receive(caller, send, parts).await?;
         let store = self.store.clone();

@@ -1,4 +1,4 @@
-//! Limits on concurrent requests of the costly kinds: joins, pushes, and questions about many trees.
+//! Limits on concurrent pushes, and how long requests take.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,16 +6,7 @@ use std::time::Duration;
 
 use eidetica_proto::coordinator::EXCHANGES_PER_PEER_MAX;
 use eidetica_proto::{Caller, ErrorCode, WireError};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-
-/// How many requests of one costly kind are queued. They take some milliseconds each; a longer queue
-/// would take longer than a retry.
-const WAITING_MAX: usize = 32;
-
-/// How many questions about many trees are answered at a time: a peer needs one a minute, and each
-/// may keep a core busy for half a second.
-const QUESTIONS_MAX: usize = 2;
 
 /// How many pushes run at a time. Each has an append worker, and about ten megabytes of entries that
 /// are not stored yet.
@@ -35,62 +26,11 @@ const _: () = assert!(EXCHANGES_PER_PEER_MAX + PROBES_MAX <= PUSHES_BY_ONE_MAX);
 /// longer, but a caller may not be called back at once, nor forgotten.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// Serves requests of one kind a few at a time, and queues the others.
-pub(crate) struct QueueLimit {
-    running_max: usize,
-    admitted: Semaphore,
-    running: Semaphore,
-    pace: Pace,
-}
-
-/// A request that was admitted, until it is dropped.
-pub(crate) struct Queued<'a> {
-    _permits: [SemaphorePermit<'a>; 2],
-    _timed: Timed<'a>,
-}
-
-impl QueueLimit {
-    /// Serves requests one by one.
-    pub(crate) fn one_by_one() -> Self {
-        Self::new(1)
-    }
-
-    /// Serves questions about many trees.
-    pub(crate) fn questions() -> Self {
-        Self::new(QUESTIONS_MAX)
-    }
-
-    fn new(running_max: usize) -> Self {
-        Self {
-            running_max,
-            admitted: Semaphore::new(WAITING_MAX),
-            running: Semaphore::new(running_max),
-            pace: Pace::default(),
-        }
-    }
-
-    /// Waits for the requests before this one.
-    ///
-    /// # Errors
-    /// Returns [`ErrorCode::Busy`] if [`WAITING_MAX`] requests are queued, with the time that they
-    /// take.
-    pub(crate) async fn acquire(&self) -> Result<Queued<'_>, WireError> {
-        let queue = WAITING_MAX.div_ceil(self.running_max);
-        let busy = || busy(self.pace.mean() * queue as u32);
-        let admitted = self.admitted.try_acquire().map_err(|_| busy())?;
-        let running = self.running.acquire().await.map_err(|_| busy())?;
-        Ok(Queued {
-            _permits: [admitted, running],
-            _timed: self.pace.begin(),
-        })
-    }
-}
-
 /// Limits concurrent pushes, in total and for each key.
 #[derive(Default)]
 pub(crate) struct PushLimit {
     pushing: Arc<Mutex<Pushing>>,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 #[derive(Default)]
@@ -100,10 +40,10 @@ struct Pushing {
 }
 
 /// A running push, until it is dropped.
-pub(crate) struct Push<'a> {
+pub(crate) struct Push {
     pushing: Arc<Mutex<Pushing>>,
     by: Option<[u8; 32]>,
-    _timed: Timed<'a>,
+    _timed: Timed,
 }
 
 impl PushLimit {
@@ -111,7 +51,7 @@ impl PushLimit {
     ///
     /// # Errors
     /// Returns [`ErrorCode::Busy`] at a limit, with the time that a push takes.
-    pub(crate) fn acquire(&self, caller: &Caller) -> Result<Push<'_>, WireError> {
+    pub(crate) fn acquire(&self, caller: &Caller) -> Result<Push, WireError> {
         let by = caller.key.map(|key| *key.as_bytes());
         let mut pushing = self.pushing.lock().unwrap_or_else(PoisonError::into_inner);
         let own = pushing.by.get(&by).copied().unwrap_or(0);
@@ -128,7 +68,7 @@ impl PushLimit {
     }
 }
 
-impl Drop for Push<'_> {
+impl Drop for Push {
     fn drop(&mut self) {
         let mut pushing = self.pushing.lock().unwrap_or_else(PoisonError::into_inner);
         pushing.all -= 1;
@@ -143,29 +83,29 @@ impl Drop for Push<'_> {
 
 /// How long requests of one kind take: the mean, in which the latest one counts for an eighth.
 #[derive(Default)]
-struct Pace(Mutex<Option<Duration>>);
+pub(super) struct Pace(Mutex<Option<Duration>>);
 
 /// Measures a request until it is dropped.
-struct Timed<'a> {
-    pace: &'a Pace,
+pub(super) struct Timed {
+    pace: Arc<Pace>,
     began: Instant,
 }
 
 impl Pace {
-    fn begin(&self) -> Timed<'_> {
+    pub(super) fn begin(self: &Arc<Self>) -> Timed {
         Timed {
-            pace: self,
+            pace: self.clone(),
             began: Instant::now(),
         }
     }
 
-    fn mean(&self) -> Duration {
+    pub(super) fn mean(&self) -> Duration {
         let mean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         mean.unwrap_or(RETRY_AFTER.0)
     }
 }
 
-impl Drop for Timed<'_> {
+impl Drop for Timed {
     fn drop(&mut self) {
         let took = self.began.elapsed();
         let mut mean = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,7 +114,7 @@ impl Drop for Timed<'_> {
 }
 
 /// Refuses a request that may succeed after a pause.
-fn busy(pause: Duration) -> WireError {
+pub(super) fn busy(pause: Duration) -> WireError {
     let pause = pause.clamp(RETRY_AFTER.0, RETRY_AFTER.1);
     WireError {
         retry_after_ms: Some(pause.as_millis() as u32),
@@ -226,22 +166,6 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn requests_run_one_by_one_and_the_queue_is_limited() {
-        let joins = QueueLimit::one_by_one();
-        let first = joins.acquire().await.expect("the queue is empty");
-        let mut waiting: Vec<_> = (1..WAITING_MAX)
-            .map(|_| Box::pin(joins.acquire()))
-            .collect();
-        for turn in &mut waiting {
-            assert!(futures::poll!(turn).is_pending(), "another runs");
-        }
-        let error = joins.acquire().await.err().expect("the queue is full");
-        assert_eq!(error.code, ErrorCode::Busy);
-        drop(first);
-        assert!(futures::poll!(&mut waiting[0]).is_ready());
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_refused_caller_learns_how_long_requests_take() {
         let pushes = PushLimit::default();
@@ -262,20 +186,5 @@ mod tests {
             drop(push);
             assert_eq!(hint(&pushes), Some(expected_ms));
         }
-
-        let joins = QueueLimit::one_by_one();
-        let one = joins.acquire().await.expect("the queue is empty");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        drop(one);
-        let first = joins.acquire().await.expect("the queue is empty");
-        let mut waiting: Vec<_> = (1..WAITING_MAX)
-            .map(|_| Box::pin(joins.acquire()))
-            .collect();
-        for turn in &mut waiting {
-            assert!(futures::poll!(turn).is_pending(), "another runs");
-        }
-        let refused = joins.acquire().await.err().expect("the queue is full");
-        assert_eq!(refused.retry_after_ms, Some(50 * WAITING_MAX as u32));
-        drop(first);
     }
 }

@@ -19,18 +19,18 @@ use eidetica_proto::{
 use futures::StreamExt;
 
 use crate::membership::Membership;
+use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
-use crate::platform::blocking;
 use crate::server::checks::check_trees;
 use crate::server::greeting::{addresses_for, learn, place_of};
 use crate::server::push::PushAcceptor;
 use crate::server::refused::Refused;
 use crate::server::request_auth::RequestAuth;
-use crate::server::request_limits::QueueLimit;
 use crate::server::sync_answer::sync_tree;
 use crate::server::trees::list_trees;
 use crate::server::watch::WatchAnswerer;
+use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::transport::frame_streams::single_frame;
 use crate::transport::manager::TransportManager;
@@ -44,8 +44,10 @@ pub(crate) struct Server {
     pub(crate) membership: Arc<Membership>,
     pub(crate) records: Arc<Records>,
     pub(crate) news: News,
-    pub(crate) joins: QueueLimit,
-    pub(crate) questions: QueueLimit,
+    pub(crate) readers: Arc<ReaderIndex>,
+    pub(crate) joins: WorkLimit,
+    pub(crate) questions: WorkLimit,
+    pub(crate) reads: Arc<WorkLimit>,
     pub(crate) pushes: PushAcceptor,
     pub(crate) watches: WatchAnswerer,
 }
@@ -136,6 +138,7 @@ impl Server {
         self.note_contact(caller, &request);
         #[cfg(feature = "metrics")]
         crate::metrics::requested(&request);
+        let source = source_of(caller.transport, &caller.remote);
         match request {
             Request::Hello(hello) => {
                 learn(&self.news, caller, hello);
@@ -147,11 +150,15 @@ impl Server {
                 Ok(reply(Reply::Hello(hello)))
             }
             Request::ListTrees(list) => {
-                let (store, key) = (self.store.clone(), caller.key);
-                let trees = blocking::run(move || list_trees(&*store, key, list.after)).await?;
+                let (store, readers) = (self.store.clone(), self.readers.clone());
+                let key = caller.key;
+                let list = move || list_trees(&*store, &readers, key, list.after);
+                let trees = self.questions.run(&source, list).await??;
                 Ok(reply(Reply::Trees(trees)))
             }
-            Request::SyncTree(sync) => sync_tree(self.store.clone(), caller, sync).await,
+            Request::SyncTree(sync) => {
+                sync_tree(self.store.clone(), &self.reads, caller, sync).await
+            }
             Request::SendEntries(send) => {
                 let header = self.pushes.accept(caller, send, parts).await?;
                 Ok(single_frame(header))
@@ -163,9 +170,9 @@ impl Server {
                 Ok(self.watches.answer(caller, watch, manager.stops()).await)
             }
             Request::CheckTrees(check) => {
-                let _permit = self.questions.acquire().await?;
                 let (store, key) = (self.store.clone(), caller.key);
-                let checked = blocking::run(move || check_trees(&store, key, &check)).await?;
+                let check = move || check_trees(&store, key, &check);
+                let checked = self.questions.run(&source, check).await??;
                 Ok(reply(Reply::Checked(checked)))
             }
             Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
@@ -179,11 +186,9 @@ impl Server {
             Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(unproven_join)?;
-                let _permit = self.joins.acquire().await?;
-                let membership = self.membership.clone();
-                let source = source_of(caller.transport, &caller.remote);
-                let join = move || membership.join(&key, &source, &join);
-                let joined = blocking::run(join).await??;
+                let (membership, from) = (self.membership.clone(), source.clone());
+                let join = move || membership.join(&key, &from, &join);
+                let joined = self.joins.run(&source, join).await???;
                 Ok(reply(Reply::Join(joined)))
             }
         }
@@ -202,11 +207,10 @@ impl Server {
     /// Takes the address records that a caller tells of a tree that it may read, and returns those
     /// that are known here.
     async fn swap_records(&self, caller: &Caller, peers: Peers) -> Result<Reply, Refused> {
-        let _permit = self.questions.acquire().await?;
         let own = self.own_addresses().await;
         let (store, records) = (self.store.clone(), self.records.clone());
         let (key, place) = (caller.key, place_of(caller));
-        blocking::run(move || {
+        let swap = move || {
             let Peers {
                 tree,
                 records: told,
@@ -214,9 +218,10 @@ impl Server {
             check_access(&*store.snapshot(tree)?, key.as_ref(), Role::Read)?;
             records.take(tree, told, place)?;
             let known = records.tell(tree, key.as_ref(), place, &own)?;
-            Ok(Reply::Peers(known))
-        })
-        .await
+            Ok::<_, Refused>(Reply::Peers(known))
+        };
+        let source = source_of(caller.transport, &caller.remote);
+        self.questions.run(&source, swap).await?
     }
 
     /// Tells the engine which peer makes contact, about which trees, and whether it may have them: a

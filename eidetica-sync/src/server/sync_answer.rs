@@ -4,27 +4,30 @@ use std::sync::Arc;
 
 use eidetica_dag::Role;
 use eidetica_proto::answer::{SyncAnswer, answer_sync, check_access};
+use eidetica_proto::joining::source_of;
 use eidetica_proto::message::SyncTree;
 use eidetica_proto::{Caller, FrameStream};
 
-use crate::platform::blocking;
 use crate::server::refused::Refused;
+use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::transport::frame_streams::OutgoingMessage;
 
 /// Checks that the caller may read the tree, then sends the entries that it lacks.
 pub(super) async fn sync_tree(
     store: Arc<dyn Store>,
+    reads: &WorkLimit,
     caller: &Caller,
     sync: SyncTree,
 ) -> Result<FrameStream, Refused> {
     let key = caller.key;
-    let answered = blocking::run(move || {
+    let answer = move || {
         let snapshot = store.snapshot(sync.tree)?;
         check_access(&*snapshot, key.as_ref(), Role::Read)?;
         Ok::<_, Refused>((answer_sync(&*snapshot, store.log_id(), &sync)?, snapshot))
-    });
-    let (SyncAnswer { header, entries }, snapshot) = answered.await?;
+    };
+    let source = source_of(caller.transport, &caller.remote);
+    let (SyncAnswer { header, entries }, snapshot) = reads.run(&source, answer).await??;
     let entries = entries.map(|entries| (entries, snapshot));
     let (frames, _) = OutgoingMessage { header, entries }.frames();
     Ok(frames)

@@ -3,6 +3,7 @@
 use eidetica_dag::{Arrival, Body, PublicKey, Role, TreeId, current_access};
 use eidetica_proto::message::{TREES_MAX, TreeSummary};
 
+use crate::membership::readers::ReaderIndex;
 use crate::server::refused::Refused;
 use crate::store::{Snapshot, Store, StoreError};
 
@@ -14,15 +15,17 @@ pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
     }
 }
 
-/// Lists the trees after `after` that `key` may read, at most [`TREES_MAX`].
+/// Lists the trees after `after` that `key` may read, at most [`TREES_MAX`]. The cost grows with those,
+/// and not with the trees of others.
 pub(super) fn list_trees(
     store: &dyn Store,
+    readers: &ReaderIndex,
     key: Option<PublicKey>,
     after: Option<TreeId>,
 ) -> Result<Vec<TreeSummary>, Refused> {
     let mut summaries = Vec::new();
-    for tree in store.trees()? {
-        if Some(tree) <= after || summaries.len() == TREES_MAX {
+    for tree in readers.readable(key.as_ref())? {
+        if Some(tree) <= after {
             continue;
         }
         let snapshot = store.snapshot(tree)?;
@@ -33,6 +36,9 @@ pub(super) fn list_trees(
                 name,
                 entries,
             });
+        }
+        if summaries.len() == TREES_MAX {
+            break;
         }
     }
     Ok(summaries)

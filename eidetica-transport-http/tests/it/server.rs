@@ -47,7 +47,7 @@ struct Pages;
 
 #[async_trait]
 impl JsonApi for Pages {
-    async fn get(&self, path: &str) -> Result<String, JsonApiError> {
+    async fn get(&self, _remote: &str, path: &str) -> Result<String, JsonApiError> {
         match path {
             "health" => Ok("{\"status\":\"ok\"}\n".to_owned()),
             "trees/broken" => Err(JsonApiError::Internal),

@@ -1,0 +1,261 @@
+//! Limits on the work that requests cost: reading, judging and answering on blocking threads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use eidetica_proto::WireError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::platform::blocking;
+use crate::server::request_limits::{Pace, Timed, busy};
+
+/// How many joins and questions about many trees are admitted, those that run included. They take some
+/// milliseconds each; a longer queue would take longer than a retry.
+const FEW_ADMITTED_MAX: usize = 32;
+
+/// How many of them one network may have, so that others find room and a short queue.
+const FEW_BY_ONE_MAX: usize = 8;
+
+/// How many questions about many trees are answered at a time: a peer needs one a minute, and each
+/// may keep a core busy for half a second.
+const QUESTIONS_MAX: usize = 2;
+
+/// How many requests about one tree are looked at in a store at a time. Each takes much less than a
+/// millisecond in a warm store; more threads than this only take turns.
+const READS_MAX: usize = 8;
+
+/// How many of them are admitted, and how many of one network: what a proxy brings counts as one.
+const READS_ADMITTED_MAX: usize = 512;
+const READS_BY_ONE_MAX: usize = 256;
+
+/// Does work of one kind a few at a time, and queues the rest.
+///
+/// A place belongs to the work, not to the request: it is free when the work has ended, also if the
+/// caller is gone before. Work that has not begun by then is not done.
+pub(crate) struct WorkLimit {
+    running_max: usize,
+    admitted_max: usize,
+    by_one_max: usize,
+    admitted: Arc<Mutex<Admitted>>,
+    running: Arc<Semaphore>,
+    pace: Arc<Pace>,
+}
+
+#[derive(Default)]
+struct Admitted {
+    all: usize,
+    by: HashMap<String, usize>,
+}
+
+/// Work that was admitted, until it is dropped.
+struct Place {
+    admitted: Arc<Mutex<Admitted>>,
+    source: String,
+}
+
+/// What running work holds.
+struct Running {
+    _place: Place,
+    _permit: OwnedSemaphorePermit,
+    _timed: Timed,
+}
+
+impl WorkLimit {
+    /// Takes requests to join one by one.
+    pub(crate) fn joins() -> Self {
+        Self::new(1, FEW_ADMITTED_MAX, FEW_BY_ONE_MAX)
+    }
+
+    /// Answers questions about many trees.
+    pub(crate) fn questions() -> Self {
+        Self::new(QUESTIONS_MAX, FEW_ADMITTED_MAX, FEW_BY_ONE_MAX)
+    }
+
+    /// Answers requests about one tree.
+    pub(crate) fn reads() -> Self {
+        Self::new(READS_MAX, READS_ADMITTED_MAX, READS_BY_ONE_MAX)
+    }
+
+    fn new(running_max: usize, admitted_max: usize, by_one_max: usize) -> Self {
+        Self {
+            running_max,
+            admitted_max,
+            by_one_max,
+            admitted: Arc::default(),
+            running: Arc::new(Semaphore::new(running_max)),
+            pace: Arc::default(),
+        }
+    }
+
+    /// Does work for a request from a network, in its turn.
+    ///
+    /// # Errors
+    /// Returns [`ErrorCode::Busy`](eidetica_proto::ErrorCode::Busy) if too much is queued, in all or
+    /// from this network, with the time that it takes.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        source: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WireError> {
+        let place = self.admit(source).ok_or_else(|| self.busy())?;
+        let permit = self.running.clone().acquire_owned().await;
+        let running = Running {
+            _place: place,
+            _permit: permit.map_err(|_| self.busy())?,
+            _timed: self.pace.begin(),
+        };
+        let work = move || {
+            let _running = running;
+            work()
+        };
+        Ok(blocking::run_unless_gone(work).await)
+    }
+
+    fn admit(&self, source: &str) -> Option<Place> {
+        let mut admitted = lock(&self.admitted);
+        let own = admitted.by.get(source).copied().unwrap_or(0);
+        if admitted.all >= self.admitted_max || own >= self.by_one_max {
+            return None;
+        }
+        admitted.all += 1;
+        admitted.by.insert(source.to_owned(), own + 1);
+        Some(Place {
+            admitted: self.admitted.clone(),
+            source: source.to_owned(),
+        })
+    }
+
+    fn busy(&self) -> WireError {
+        let queue = self.admitted_max.div_ceil(self.running_max);
+        busy(self.pace.mean() * queue as u32)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut admitted = lock(&self.admitted);
+        admitted.all -= 1;
+        if let Some(own) = admitted.by.get_mut(&self.source) {
+            *own -= 1;
+            if *own == 0 {
+                admitted.by.remove(&self.source);
+            }
+        }
+    }
+}
+
+fn lock(admitted: &Mutex<Admitted>) -> MutexGuard<'_, Admitted> {
+    admitted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use eidetica_proto::ErrorCode;
+
+    use super::*;
+
+    /// Work that waits until it is let go.
+    #[derive(Default)]
+    struct Gate {
+        begun: Arc<AtomicUsize>,
+        open: Arc<(Mutex<usize>, Condvar)>,
+    }
+
+    impl Gate {
+        fn work(&self) -> impl FnOnce() + Send + use<> + 'static {
+            let (begun, open) = (self.begun.clone(), self.open.clone());
+            move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let (left, opened) = &*open;
+                let left = left.lock().unwrap();
+                *opened.wait_while(left, |left| *left == 0).unwrap() -= 1;
+            }
+        }
+
+        /// Lets so much work go.
+        fn let_go(&self, count: usize) {
+            *self.open.0.lock().unwrap() += count;
+            self.open.1.notify_all();
+        }
+
+        async fn until_begun(&self, count: usize) {
+            while self.begun.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Callers that come and go at once, as resets of streams do.
+    #[tokio::test]
+    async fn work_of_callers_that_are_gone_is_bounded() {
+        let (limit, gate) = (WorkLimit::questions(), Gate::default());
+        let mut first: Vec<_> = (0..QUESTIONS_MAX)
+            .map(|_| Box::pin(limit.run("flood", gate.work())))
+            .collect();
+        for run in &mut first {
+            assert!(futures::poll!(run).is_pending());
+        }
+        gate.until_begun(QUESTIONS_MAX).await;
+        drop(first);
+        for _ in 0..1_000 {
+            let mut run = Box::pin(limit.run("flood", gate.work()));
+            assert!(
+                futures::poll!(&mut run).is_pending(),
+                "there is room in the queue"
+            );
+        }
+        // What began holds its place although no caller waits for it; nothing else began.
+        assert_eq!(lock(&limit.admitted).all, QUESTIONS_MAX);
+        let mut honest = Box::pin(limit.run("honest", || 7));
+        assert!(futures::poll!(&mut honest).is_pending());
+        gate.let_go(1);
+        assert_eq!(honest.await.expect("it was queued"), 7);
+        gate.let_go(1);
+        while lock(&limit.admitted).all > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gate.begun.load(Ordering::SeqCst), QUESTIONS_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_network_leaves_room_for_others() {
+        let (limit, gate) = (WorkLimit::joins(), Gate::default());
+        let mut queued: Vec<_> = (0..FEW_BY_ONE_MAX)
+            .map(|_| Box::pin(limit.run("flood", gate.work())))
+            .collect();
+        for run in &mut queued {
+            assert!(futures::poll!(run).is_pending());
+        }
+        let refused = limit.run("flood", || ()).await.expect_err("it has enough");
+        assert_eq!(refused.code, ErrorCode::Busy);
+        let mut other = Box::pin(limit.run("other", || ()));
+        assert!(futures::poll!(&mut other).is_pending(), "it is queued");
+        gate.until_begun(1).await;
+        assert_eq!(gate.begun.load(Ordering::SeqCst), 1, "one by one");
+        gate.let_go(FEW_BY_ONE_MAX);
+        futures::future::join_all(queued).await;
+        other.await.expect("it was queued");
+        assert!(lock(&limit.admitted).by.is_empty());
+    }
+
+    #[tokio::test]
+    async fn all_networks_together_are_limited() {
+        let (limit, gate) = (WorkLimit::joins(), Gate::default());
+        let sources: Vec<String> = (0..FEW_ADMITTED_MAX).map(|n| n.to_string()).collect();
+        let mut queued: Vec<_> = sources
+            .iter()
+            .map(|source| Box::pin(limit.run(source, gate.work())))
+            .collect();
+        for run in &mut queued {
+            assert!(futures::poll!(run).is_pending());
+        }
+        let refused = limit.run("one more", || ()).await.expect_err("it is full");
+        assert_eq!(refused.code, ErrorCode::Busy);
+        assert_eq!(refused.retry_after_ms, Some(100 * FEW_ADMITTED_MAX as u32));
+        gate.let_go(FEW_ADMITTED_MAX);
+        futures::future::join_all(queued).await;
+    }
+}
