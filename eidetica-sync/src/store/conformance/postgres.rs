@@ -19,11 +19,16 @@ const PORT: &str = "5432";
 /// The same for the pooler.
 const POOLER_PORT: &str = "6432";
 
+/// How often a start is tried.
+const START_ATTEMPTS_MAX: usize = 25;
+
 /// A running server. Dropping it stops it and removes its data.
 #[derive(Debug)]
 pub struct Server {
     programs: PathBuf,
     folder: PathBuf,
+    /// Whether commits are flushed to the disk.
+    is_durable: bool,
     /// Stops the server when its input ends.
     watcher: Child,
 }
@@ -63,6 +68,18 @@ impl Server {
     /// # Panics
     /// If PostgreSQL is not installed or does not start.
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// The same for measurements: commits wait for the disk.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed or does not start.
+    pub fn durable() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(is_durable: bool) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let programs = programs().expect(
             "PostgreSQL is not installed: tests with it need its server programs, \
@@ -97,6 +114,7 @@ impl Server {
         let server = Self {
             programs,
             folder,
+            is_durable,
             watcher,
         };
         server.run();
@@ -110,6 +128,11 @@ impl Server {
         url(&self.folder, PORT)
     }
 
+    /// Returns the folder of the server, in which it may write files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts the server after [`Self::stop`], and waits until it takes connections.
     ///
     /// # Panics
@@ -119,8 +142,9 @@ impl Server {
         let folder = self.folder.display();
         // What is acknowledged must survive the end of the server, and here not that of the machine.
         let options = format!(
-            "-c listen_addresses= -c unix_socket_directories={folder} -c port={PORT} -c fsync=off \
-             -c max_connections=100 -c shared_buffers=32MB"
+            "-c listen_addresses= -c unix_socket_directories={folder} -c port={PORT} \
+             -c fsync={} -c max_connections=100 -c shared_buffers=64MB -c max_wal_size=2GB",
+            if self.is_durable { "on" } else { "off" }
         );
         start
             .args(["--silent", "--wait", "--timeout=60", "-o", &options, "-D"])
@@ -128,7 +152,16 @@ impl Server {
             .arg("-l")
             .arg(self.folder.join("log"))
             .arg("start");
-        succeeded("pg_ctl start", start.output());
+        // After a crash, what is left of the server before may keep its memory for a moment.
+        for _ in 1..START_ATTEMPTS_MAX {
+            if start.output().is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            succeeded("sleep", Command::new("sleep").arg("0.2").output());
+        }
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let end = log.lines().rev().take(5).collect::<Vec<_>>().join("\n");
+        succeeded(&format!("pg_ctl start ({end})"), start.output());
     }
 
     /// Ends the server as a crash would: it recovers when it is started again.

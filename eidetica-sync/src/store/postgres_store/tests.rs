@@ -33,6 +33,17 @@ fn open(url: &str, schema: &str) -> PostgresStore {
     builder.pool_size(6).open().unwrap()
 }
 
+/// Opens a store on a server that is down now and then.
+fn open_patiently(url: &str, schema: &str) -> PostgresStore {
+    loop {
+        let builder = PostgresStore::builder(url).unwrap().schema(schema);
+        match builder.pool_size(6).open() {
+            Ok(store) => return store,
+            Err(error) => assert!(error.is_temporary(), "{error:?}"),
+        }
+    }
+}
+
 /// A store with a schema of its own.
 struct InPostgres {
     store: PostgresStore,
@@ -273,7 +284,7 @@ fn nothing_is_lost_or_doubled_whatever_is_cut() {
                 .map(|number: u64| {
                     let (server, schema, trees) = (&server, &schema, &trees);
                     scope.spawn(move || {
-                        let store = open(&server.url(), schema);
+                        let store = open_patiently(&server.url(), schema);
                         append_all(&store, trees, 100 * round + number + 1);
                     })
                 })
