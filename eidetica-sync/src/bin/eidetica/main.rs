@@ -63,7 +63,12 @@ fn start_log() {
 }
 
 fn run(args: Args) -> Result<u8> {
-    let database = Database::choose(args.postgres.as_deref())?;
+    let mut database = Database::choose(args.postgres.as_deref())?;
+    if let Command::Serve(serve) = &args.command
+        && let Some(folder) = &serve.cache
+    {
+        database = database.map(|it| it.with_cache(folder.clone()));
+    }
     let dir = StoreDir::choose(args.store, args.wait.into())?.with_database(database);
     let dir = Arc::new(dir);
     let is_server = matches!(args.command, Command::Serve(_));

@@ -1,6 +1,8 @@
 //! Puts a store together.
 
 use std::path::Path;
+#[cfg(feature = "redb")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,6 +10,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::PostgresStore;
+#[cfg(feature = "redb")]
+use super::cache::Cache;
 use super::database::Database;
 use super::group::Groups;
 use super::news::News;
@@ -34,6 +38,8 @@ pub struct PostgresStoreBuilder {
     tls: Tls,
     pool_size: usize,
     view_bytes: usize,
+    #[cfg(feature = "redb")]
+    cache: Option<(PathBuf, u64)>,
 }
 
 impl PostgresStoreBuilder {
@@ -69,6 +75,8 @@ impl PostgresStoreBuilder {
             tls: Tls::default(),
             pool_size: POOL_SIZE_DEFAULT,
             view_bytes: VIEW_BYTES_DEFAULT,
+            #[cfg(feature = "redb")]
+            cache: None,
         })
     }
 
@@ -115,6 +123,16 @@ impl PostgresStoreBuilder {
         self
     }
 
+    /// Keeps views of large trees in files of this folder rather than in memory, in so many bytes at most,
+    /// so that a restart need not read them from the database again. The folder is this server's alone,
+    /// and may be removed while it does not run.
+    #[cfg(feature = "redb")]
+    #[must_use]
+    pub fn cache(mut self, folder: impl Into<PathBuf>, bytes_max: u64) -> Self {
+        self.cache = Some((folder.into(), bytes_max));
+        self
+    }
+
     /// Connects, and makes the schema or brings it up to date. Blocks.
     ///
     /// # Errors
@@ -124,9 +142,17 @@ impl PostgresStoreBuilder {
         let sql = Sql::new(&self.schema)?;
         let database = Database::new(self.config, self.tls, sql, self.pool_size)?;
         let log = schema::prepare(&database)?;
+        let views = Views::with_room_for(self.view_bytes);
+        #[cfg(feature = "redb")]
+        let views = {
+            let cache = self
+                .cache
+                .map(|(folder, room)| Cache::open(&folder, log, room));
+            views.with_cache(cache.transpose()?)
+        };
         Ok(PostgresStore {
             database: Arc::new(database),
-            views: Views::with_room_for(self.view_bytes),
+            views,
             groups: Groups::default(),
             log,
             news: Arc::new(News::new()),

@@ -13,6 +13,8 @@
 
 mod append;
 mod builder;
+#[cfg(feature = "redb")]
+mod cache;
 mod database;
 mod fault;
 mod group;

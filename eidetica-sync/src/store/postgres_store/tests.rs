@@ -220,6 +220,65 @@ fn a_view_of_another_log_begins_anew() {
     assert_eq!(outcome.stored, 14..15);
 }
 
+/// The view of a large tree becomes a file, with which a server begins after a restart, unless the log has
+/// become another one.
+#[cfg(feature = "redb")]
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_large_view_is_a_file_that_survives_restarts() {
+    let (server, schema) = (server(), new_schema());
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let builder = PostgresStore::builder(&server.url()).unwrap();
+        let builder = builder.schema(&schema).cache(folder.path(), 1 << 30);
+        builder.open().unwrap()
+    };
+    let mut authors = Authors::new(1);
+    let data = bytes::Bytes::from(vec![0xa5; 1_000_000]);
+    let mut last = 0;
+    for _ in 0..24 {
+        last = authors.write(0, &[last], eidetica_dag::Body::Data(data.clone()));
+    }
+    let tree = authors.tree();
+    let mut reference = MemoryDag::new(tree);
+    reference.append(authors.entries()[..20].to_vec());
+    let store = open();
+    for batch in authors.entries()[..20].chunks(5) {
+        store.append(tree, batch.to_vec()).unwrap();
+    }
+    let files = || {
+        let logs = std::fs::read_dir(folder.path()).unwrap();
+        logs.map(|log| std::fs::read_dir(log.unwrap().path()).unwrap().count())
+            .sum::<usize>()
+    };
+    assert_eq!(files(), 1);
+    assert_same_view(&*store.snapshot(tree).unwrap(), &reference, &ids(&authors));
+    drop(store);
+
+    let store = open();
+    assert_same_view(&*store.snapshot(tree).unwrap(), &reference, &ids(&authors));
+    store
+        .append(tree, authors.entries()[20..22].to_vec())
+        .unwrap();
+    drop(store);
+
+    // A backup is restored that has less, and goes on otherwise.
+    server.sql(&format!("DELETE FROM {schema}.entry WHERE n >= 20"));
+    server.sql(&format!(
+        "UPDATE {schema}.tree SET next = 20, last = (SELECT id FROM {schema}.entry WHERE n = 19)"
+    ));
+    let store = open();
+    assert_same_view(&*store.snapshot(tree).unwrap(), &reference, &ids(&authors));
+    drop(store);
+    for log in std::fs::read_dir(folder.path()).unwrap() {
+        for file in std::fs::read_dir(log.unwrap().path()).unwrap() {
+            std::fs::write(file.unwrap().path(), b"damaged").unwrap();
+        }
+    }
+    let store = open();
+    assert_same_view(&*store.snapshot(tree).unwrap(), &reference, &ids(&authors));
+}
+
 /// Appends that come together share commits, and each gets its own outcome.
 #[test]
 #[ignore = "needs PostgreSQL"]

@@ -10,9 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, VerifiedEntry};
 
+#[cfg(feature = "redb")]
+use super::cache::{Cache, FILE_FROM_BYTES, PAGE_BYTES};
 use super::database::{Attempts, Database, Lease};
 use super::fault::Fault;
 use super::log::{self, Head};
+#[cfg(feature = "redb")]
+use crate::store::RedbStore;
 use crate::store::{MemoryStore, Snapshot, Store, StoreError};
 
 /// What an entry takes in memory besides its bytes: its node, its place, its number by id.
@@ -25,6 +29,8 @@ const VIEW_OVERHEAD_BYTES: usize = 2_000;
 pub(super) struct Views {
     kept: Mutex<Kept>,
     room: usize,
+    #[cfg(feature = "redb")]
+    cache: Option<Cache>,
 }
 
 #[derive(Default)]
@@ -51,20 +57,65 @@ pub(super) struct View {
 struct State {
     /// The number of the tree in the database.
     pk: i64,
-    store: MemoryStore,
+    store: Arc<dyn Store>,
     count: u32,
     last: Option<EntryId>,
+    /// What it takes, in memory or in its file.
     bytes: usize,
+    place: Place,
+}
+
+/// Where a view is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Memory,
+    #[cfg(feature = "redb")]
+    File {
+        /// It was found, and not compared with the log yet.
+        is_unknown: bool,
+        /// Its size when room was last made for it.
+        bytes: usize,
+    },
 }
 
 impl State {
     fn empty(pk: i64) -> Self {
         Self {
             pk,
-            store: MemoryStore::new(),
+            store: Arc::new(MemoryStore::new()),
             count: 0,
             last: None,
             bytes: VIEW_OVERHEAD_BYTES,
+            place: Place::Memory,
+        }
+    }
+
+    /// Returns the view of a file, if it can be used.
+    #[cfg(feature = "redb")]
+    fn of_file(pk: i64, tree: TreeId, store: RedbStore) -> Option<Self> {
+        let snapshot = store.snapshot(tree).ok()?;
+        let count = snapshot.entry_count();
+        let last = count.checked_sub(1).map(|at| snapshot.node(Arrival(at)));
+        let last = last.transpose().ok()?.map(|node| node.id);
+        Some(Self {
+            pk,
+            store: Arc::new(store),
+            count,
+            last,
+            bytes: count as usize * ENTRY_OVERHEAD_BYTES * 2,
+            place: Place::File {
+                is_unknown: true,
+                bytes: 0,
+            },
+        })
+    }
+
+    /// Returns what it takes in memory.
+    fn memory_bytes(&self) -> usize {
+        match self.place {
+            Place::Memory => self.bytes,
+            #[cfg(feature = "redb")]
+            Place::File { .. } => VIEW_OVERHEAD_BYTES + PAGE_BYTES,
         }
     }
 
@@ -90,10 +141,29 @@ impl State {
         Ok(())
     }
 
+    /// Notes that it is a part of the log.
+    fn compared(&mut self) {
+        #[cfg(feature = "redb")]
+        if let Place::File { is_unknown, .. } = &mut self.place {
+            *is_unknown = false;
+        }
+    }
+
     /// Tells whether this is a part of the log that ends in `head`, as far as can be seen from here.
     /// Before the head was asked for, this had `before` entries.
     fn leads_to(&self, tree: TreeId, head: &Head, before: u32) -> Result<bool, StoreError> {
         if self.pk != head.pk || head.next < before {
+            return Ok(false);
+        }
+        #[cfg(feature = "redb")]
+        if matches!(
+            self.place,
+            Place::File {
+                is_unknown: true,
+                ..
+            }
+        ) && head.next < self.count
+        {
             return Ok(false);
         }
         if self.count < head.next {
@@ -127,6 +197,7 @@ impl View {
             *state = State::empty(head.pk);
         }
         if state.count >= head.next {
+            state.compared();
             return Ok(());
         }
         let read = self.read(&mut state, database, lease, head);
@@ -165,7 +236,10 @@ impl View {
             log::read(database, lease, head, 0, |part| state.take(self.tree, part))?;
         }
         match (state.count, state.last) == (head.next, head.last) {
-            true => Ok(()),
+            true => {
+                state.compared();
+                Ok(())
+            }
             false => {
                 let what = format!("the log of tree {} does not end in its head", self.tree);
                 Err(StoreError::damaged(what).into())
@@ -198,6 +272,61 @@ impl Views {
         Self {
             kept: Mutex::default(),
             room: bytes,
+            #[cfg(feature = "redb")]
+            cache: None,
+        }
+    }
+
+    /// Has large views be files.
+    #[cfg(feature = "redb")]
+    pub(super) fn with_cache(self, cache: Option<Cache>) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Begins a view: with what is in its file, if there is one.
+    fn begin(&self, tree: TreeId, pk: i64) -> State {
+        #[cfg(feature = "redb")]
+        if let Some(cache) = &self.cache
+            && let Some(store) = cache.find(tree)
+        {
+            match State::of_file(pk, tree, store) {
+                Some(state) => return state,
+                None => cache.remove(tree),
+            }
+        }
+        #[cfg(not(feature = "redb"))]
+        let _ = tree;
+        State::empty(pk)
+    }
+
+    /// Moves a view that has become large into a file, and makes room for a file that has grown.
+    #[cfg(feature = "redb")]
+    fn settle(&self, view: &View) {
+        let Some(cache) = &self.cache else { return };
+        let mut state = view.lock();
+        let large = state.bytes;
+        match &mut state.place {
+            Place::File { bytes, .. } if large > *bytes + FILE_FROM_BYTES => {
+                *bytes = large;
+                drop(state);
+                cache.make_room();
+            }
+            Place::Memory if large > FILE_FROM_BYTES => {
+                match cache.create(view.tree, &*state.store) {
+                    Ok(store) => {
+                        state.store = Arc::new(store);
+                        state.place = Place::File {
+                            is_unknown: false,
+                            bytes: large,
+                        };
+                    }
+                    Err(error) => {
+                        cache.remove(view.tree);
+                        tracing::warn!(%error, "keeps a large view in memory");
+                    }
+                }
+            }
+            Place::Memory | Place::File { .. } => {}
         }
     }
 
@@ -219,7 +348,7 @@ impl Views {
         let cell = kept.views.entry(tree).or_insert_with(|| Cell {
             view: Arc::new(View {
                 tree,
-                state: Mutex::new(State::empty(pk)),
+                state: Mutex::new(self.begin(tree, pk)),
             }),
             used,
             bytes: 0,
@@ -233,7 +362,9 @@ impl Views {
     /// Notes how large a view has become, and forgets those that were not used for longest until there is
     /// room. Snapshots of them stay what they are.
     pub(super) fn note_size(&self, view: &View) {
-        let bytes = view.lock().bytes;
+        #[cfg(feature = "redb")]
+        self.settle(view);
+        let bytes = view.lock().memory_bytes();
         let mut kept = self.lock();
         let kept = &mut *kept;
         if let Some(cell) = kept.views.get_mut(&view.tree) {

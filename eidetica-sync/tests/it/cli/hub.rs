@@ -47,7 +47,8 @@ fn postgres_holds_the_trees_of_several_servers() {
     assert_eq!(place.line("two", &on(&["init"])), key);
     assert_eq!(place.line("two", &on(&["tips", "notes"])), entry);
 
-    let serve = on(&[]);
+    let cache = place.path("views");
+    let serve = [&on(&[])[..], &["--cache", cache.to_str().expect("text")]].concat();
     let servers = ["one", "two"].map(|store| place.serve_with(store, &serve));
     let ticket = place.line("two", &["invite", "notes"]);
     assert_eq!(

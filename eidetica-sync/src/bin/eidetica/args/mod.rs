@@ -378,6 +378,10 @@ pub(crate) struct Serve {
     /// addresses, and are not authenticated
     #[arg(long, requires = "metrics")]
     pub(crate) metrics_anywhere: bool,
+    /// With --postgres: keeps what this server has read of large trees in files of this folder, in 4 GiB at
+    /// most. Losing it costs reading them again
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
     /// Compares all trees with each peer this often, in seconds. Entries travel at once; this finds
     /// what was lost on the way
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide = true,

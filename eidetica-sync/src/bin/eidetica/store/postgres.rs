@@ -11,6 +11,9 @@ use crate::output::failure::{Context, Failure, Result};
 /// The variable with the URL, which may hold a password.
 const URL_VARIABLE: &str = "EIDETICA_POSTGRES";
 
+/// How much the files of views take, in bytes: little for the disk of a server, and dozens of large trees.
+const CACHE_BYTES_MAX: u64 = 4 << 30;
+
 /// A database, before it is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Database(PostgresStoreBuilder);
@@ -49,6 +52,11 @@ impl Database {
             None => builder,
         };
         Ok(Some(Self(builder)))
+    }
+
+    /// Keeps views of large trees in files of a folder.
+    pub(crate) fn with_cache(self, folder: PathBuf) -> Self {
+        Self(self.0.cache(folder, CACHE_BYTES_MAX))
     }
 
     /// Connects, and makes the tables if there are none.
