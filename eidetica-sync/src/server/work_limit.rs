@@ -14,7 +14,7 @@ use crate::server::request_limits::{Pace, Timed, busy};
 const FEW_ADMITTED_MAX: usize = 32;
 
 /// How many of them one network may have, so that others find room and a short queue.
-const FEW_BY_ONE_MAX: usize = 8;
+const FEW_BY_ONE_MAX: usize = 24;
 
 /// How many questions about many trees are answered at a time: a peer needs one a minute, and each
 /// may keep a core busy for half a second.
@@ -26,7 +26,7 @@ const READS_MAX: usize = 8;
 
 /// How many of them are admitted, and how many of one network: what a proxy brings counts as one.
 const READS_ADMITTED_MAX: usize = 512;
-const READS_BY_ONE_MAX: usize = 256;
+const READS_BY_ONE_MAX: usize = 448;
 
 /// Does work of one kind a few at a time, and queues the rest.
 ///
