@@ -13,8 +13,8 @@ use eidetica_proto::{Cursor, FrameStream};
 use futures::StreamExt;
 
 use super::push::PushAcceptor;
+use super::push_limit::PushLimit;
 use super::request_auth::RequestAuth;
-use super::request_limits::PushLimit;
 use super::service::Server;
 use super::watch::WatchAnswerer;
 use super::work_limit::WorkLimit;

@@ -8,10 +8,11 @@ mod contact_tests;
 mod greeting;
 #[cfg(feature = "http")]
 pub(crate) mod json_api;
+mod pace;
 pub(crate) mod push;
+pub(crate) mod push_limit;
 pub(crate) mod refused;
 pub(crate) mod request_auth;
-pub(crate) mod request_limits;
 pub(crate) mod service;
 pub(crate) mod sync_answer;
 pub(crate) mod trees;

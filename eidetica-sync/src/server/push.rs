@@ -1,6 +1,7 @@
 //! Accepts a push: checks access and limits, then stores what the peer sends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use eidetica_proto::answer::{acknowledge, refusal_of};
@@ -8,13 +9,14 @@ use eidetica_proto::joining::source_of;
 use eidetica_proto::message::SendEntries;
 use eidetica_proto::push::check_push;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
+use futures::StreamExt;
 
 use crate::event::{Origin, Transfer};
 use crate::membership::accepted::accepts_trees_from;
 use crate::news::News;
 use crate::platform::blocking;
+use crate::server::push_limit::{Push, PushLimit};
 use crate::server::refused::Refused;
-use crate::server::request_limits::PushLimit;
 use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::store::append_worker::AppendWorker;
@@ -53,9 +55,9 @@ impl PushAcceptor {
         let source = source_of(caller.transport, &caller.remote);
         self.reads.run(&source, check).await??;
         // A caller that may not push takes no place from those that may.
-        let _permit = self.limit.acquire(caller)?;
+        let mut place = self.limit.acquire(caller, tree)?;
 
-        let receiver = self.receive(caller, send, parts).await?;
+        let receiver = self.receive(caller, send, parts, &mut place).await?;
         let store = self.store.clone();
         blocking::run(move || {
             Ok(acknowledge(
@@ -74,6 +76,7 @@ impl PushAcceptor {
         caller: &Caller,
         send: SendEntries,
         parts: FrameStream,
+        place: &mut Push,
     ) -> Result<EntryReceiver, Refused> {
         let mut receiver = EntryReceiver::new(send.tree);
         receiver.begin(send.entries);
@@ -88,8 +91,27 @@ impl PushAcceptor {
         };
         let worker = AppendWorker::new(self.store.clone(), self.news.clone(), origin);
         let mut driver = ReceiveDriver::new(worker);
-        let parts = incoming(send.tree, parts);
-        match driver.run(&mut receiver, parts, |_| ()).await {
+        // The end of the stream has what arrived before it stored.
+        let is_lost = Arc::<AtomicBool>::default();
+        let (lost, noted) = (place.lost(), is_lost.clone());
+        let lost = async move {
+            lost.await;
+            noted.store(true, Ordering::Relaxed);
+        };
+        let parts = incoming(send.tree, parts).take_until(Box::pin(lost));
+        let mut stored = 0;
+        let observe = |receiver: &EntryReceiver| {
+            let now = receiver.counts().stored;
+            if now > stored {
+                stored = now;
+                place.note_progress();
+            }
+        };
+        match driver.run(&mut receiver, parts, observe).await {
+            _ if is_lost.load(Ordering::Relaxed) => {
+                tracing::debug!(from = %caller.remote, "a push lost its place to others");
+                Err(self.limit.busy().into())
+            }
             Ok(()) => Ok(receiver),
             Err(ReceiveError::Transport(error)) => {
                 tracing::debug!(from = %caller.remote, %error, "the connection broke during a push");
@@ -98,5 +120,85 @@ impl PushAcceptor {
             Err(ReceiveError::Fault(fault)) => Err(refusal_of(&fault).into()),
             Err(ReceiveError::Store(error)) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eidetica_dag::testing::{draw, key};
+    use eidetica_dag::{ArrivalSet, TreeId};
+    use eidetica_proto::tips::EndTips;
+    use eidetica_proto::{Cursor, EntrySelection, ErrorCode, TransportError};
+    use futures::stream;
+
+    use super::*;
+    use crate::event::Publisher;
+    use crate::store::MemoryStore;
+    use crate::transport::frame_streams::OutgoingMessage;
+
+    /// The parts of a push of everything that a store has.
+    fn parts_of(store: &dyn Store, tree: TreeId) -> (SendEntries, FrameStream) {
+        let snapshot = store.snapshot(tree).expect("in memory");
+        let count = snapshot.entry_count();
+        let all = ArrivalSet::all_below(count);
+        let entries = EntrySelection::new(all, EndTips::Untold, Cursor::NONE);
+        let message = OutgoingMessage {
+            header: Bytes::new(),
+            entries: Some((entries, snapshot)),
+        };
+        let send = SendEntries {
+            tree,
+            entries: count,
+        };
+        (send, Box::pin(message.frames().0.skip(1)))
+    }
+
+    /// 64 pushes that repeat one entry and never end, by many keys.
+    #[tokio::test]
+    async fn pushes_without_progress_keep_no_pusher_out() {
+        let drawn = draw("A-B-C");
+        let tree = drawn.tree();
+        let filled = |entries: &[&str]| -> Arc<dyn Store> {
+            let store = MemoryStore::new();
+            store.append(tree, drawn.entries(entries)).expect("genuine");
+            Arc::new(store)
+        };
+        let acceptor = Arc::new(PushAcceptor {
+            store: filled(&["A"]),
+            news: News::new(Publisher::new()),
+            limit: PushLimit::default(),
+            reads: Arc::new(WorkLimit::reads()),
+        });
+        let caller = |n: u32| Caller {
+            transport: "memory",
+            key: Some(key(n).public()),
+            remote: format!("192.0.2.{n}:1"),
+        };
+        let mut flood = Vec::new();
+        for n in 0..64_u32 {
+            let (mut send, frames) = parts_of(&*filled(&["A"]), tree);
+            send.entries = 1_000;
+            let endless = stream::pending::<Result<Bytes, TransportError>>();
+            let repeated = frames.take(1).chain(endless);
+            let (acceptor, caller) = (acceptor.clone(), caller(100 + n / 8));
+            flood.push(tokio::spawn(async move {
+                acceptor.accept(&caller, send, Box::pin(repeated)).await
+            }));
+        }
+        while acceptor.limit.count() < 64 {
+            tokio::task::yield_now().await;
+        }
+        let (send, frames) = parts_of(&*filled(&["A", "B", "C"]), tree);
+        let accepted = acceptor.accept(&caller(1), send, frames).await;
+        assert!(accepted.is_ok(), "an honest push is accepted");
+        let snapshot = acceptor.store.snapshot(tree).expect("in memory");
+        assert_eq!(snapshot.entry_count(), 3);
+        let (lost, _, rest) = futures::future::select_all(flood).await;
+        let Err(Refused::With(error)) = lost.expect("no panic") else {
+            panic!("it lost its place");
+        };
+        assert_eq!(error.code, ErrorCode::Busy);
+        assert!(rest.iter().all(|push| !push.is_finished()), "one is enough");
+        rest.iter().for_each(|push| push.abort());
     }
 }

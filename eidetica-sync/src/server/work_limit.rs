@@ -7,7 +7,7 @@ use eidetica_proto::WireError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::platform::blocking;
-use crate::server::request_limits::{Pace, Timed, busy};
+use crate::server::pace::{Pace, Timed, busy};
 
 /// How many joins and questions about many trees are admitted, those that run included. They take some
 /// milliseconds each; a longer queue would take longer than a retry.

@@ -108,9 +108,9 @@ impl ReceiveDriver {
         &mut self,
         machine: &mut M,
         mut parts: impl Stream<Item = Arrived<M::Part>> + Unpin,
-        observe: impl Fn(&M),
+        mut observe: impl FnMut(&M),
     ) -> Result<(), ReceiveError> {
-        let received = self.receive(machine, &mut parts, &observe).await;
+        let received = self.receive(machine, &mut parts, &mut observe).await;
         if !matches!(received, Ok(()) | Err(ReceiveError::Store(_))) {
             machine.handle_break();
             self.drain(machine).await;
@@ -123,7 +123,7 @@ impl ReceiveDriver {
         &mut self,
         machine: &mut M,
         parts: &mut (impl Stream<Item = Arrived<M::Part>> + Unpin),
-        observe: &impl Fn(&M),
+        observe: &mut impl FnMut(&M),
     ) -> Result<(), ReceiveError> {
         loop {
             observe(machine);
