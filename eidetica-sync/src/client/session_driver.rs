@@ -16,8 +16,8 @@ use crate::event::{Origin, Transfer};
 use crate::news::News;
 use crate::platform::blocking;
 use crate::store::append_worker::AppendWorker;
-use crate::store::{Snapshot, Store, StoreError};
-use crate::transport::frame_streams::{Arrived, Meter, OutgoingMessage, incoming};
+use crate::store::{Store, StoreError};
+use crate::transport::frame_streams::{Arrived, EntrySource, Meter, OutgoingMessage, incoming};
 use crate::transport::receive::{ReceiveDriver, ReceiveError};
 
 /// One sync of one tree with one peer.
@@ -39,7 +39,6 @@ pub(crate) struct Synced {
 /// What is open between two steps.
 #[derive(Default)]
 struct Open {
-    snapshot: Option<Snapshot>,
     response: Option<(Reached, Arc<Meter>)>,
     /// Where the response comes from.
     address: Option<Address>,
@@ -69,16 +68,17 @@ impl SessionDriver<'_> {
                     let store = self.store.clone();
                     let viewed;
                     (session, viewed) = blocking::run(move || view(&*store, session)).await;
-                    let (taken, verdict) = viewed?;
-                    open.viewed = taken.entry_count();
-                    open.snapshot = Some(taken);
+                    let (viewed, verdict) = viewed?;
+                    open.viewed = viewed;
                     verdict.map_err(|fault| open.fault(fault))?;
                 }
                 Step::Exchange { header, entries } => {
                     open.sent = entries.is_some().then_some(open.viewed).or(open.sent);
-                    let reached = match entries.zip(open.snapshot.take()) {
-                        Some((entries, view)) => {
-                            let uploaded = self.dialer.upload(self.peer, tree, entries, view);
+                    let reached = match entries {
+                        Some(entries) => {
+                            let store = self.store.clone();
+                            let source = EntrySource { store, tree };
+                            let uploaded = self.dialer.upload(self.peer, entries, source);
                             let uploaded = uploaded.await?;
                             session.handle_stored_before(uploaded.stored_before);
                             let (entries, bytes) = uploaded.sent_before;
@@ -175,13 +175,13 @@ impl Open {
     }
 }
 
-type Viewed = Result<(Snapshot, Result<(), SyncFault>), StoreError>;
+type Viewed = Result<(u32, Result<(), SyncFault>), StoreError>;
 
 /// Shows the tree to the session. It may read for a while, so it runs off the async threads.
 fn view(store: &dyn Store, mut session: SyncSession) -> (SyncSession, Viewed) {
     let viewed = store.snapshot(session.tree()).and_then(|snapshot| {
         let verdict = session.handle_view(&*snapshot)?;
-        Ok((snapshot, verdict))
+        Ok((snapshot.entry_count(), verdict))
     });
     (session, viewed)
 }

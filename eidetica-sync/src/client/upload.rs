@@ -3,7 +3,6 @@
 //! Where a proxy limits the size of requests, [`BodyLimit`] says how much fits into one. Each request is
 //! complete in itself: what an acknowledged one brought is durable, whatever happens to the next.
 
-use eidetica_dag::TreeId;
 use eidetica_proto::body_limit::{BODY_BYTES_MIN, BodyLimit, BodyVerdict};
 use eidetica_proto::coordinator::PeerId;
 use eidetica_proto::message::{Reply, Request, RequestHeader, ResponseHeader, SendEntries};
@@ -13,8 +12,8 @@ use futures::{StreamExt, stream};
 use crate::client::dialer::{Dialer, Reached};
 use crate::client::error::SyncError;
 use crate::platform::blocking;
-use crate::store::{Snapshot, StoreError};
-use crate::transport::frame_streams::OutgoingMessage;
+use crate::store::StoreError;
+use crate::transport::frame_streams::{EntrySource, OutgoingMessage};
 
 /// The answer to the last request of an upload.
 pub(crate) struct Uploaded {
@@ -34,9 +33,8 @@ impl Dialer {
     pub(crate) async fn upload(
         &self,
         peer: PeerId,
-        tree: TreeId,
         entries: EntrySelection,
-        view: Snapshot,
+        from: EntrySource,
     ) -> Result<Uploaded, SyncError> {
         let mut addresses = self.addresses_for(peer, entries.entry_count()).await?;
         let (mut limit, mut known_of) = (BodyLimit::default(), None);
@@ -48,8 +46,8 @@ impl Dialer {
                 limit = self.client.body_limit(address).await;
                 known_of = Some(address.clone());
             }
-            let (piece, rest) = split(&left, &view, limit.bytes_max()).await?;
-            let request = request(tree, piece.clone(), view.clone());
+            let (piece, rest) = split(&left, &from, limit.bytes_max()).await?;
+            let request = request(piece.clone(), from.clone());
             let answered = self
                 .exchange_at_one_of(peer, addresses.clone(), &request)
                 .await;
@@ -62,7 +60,7 @@ impl Dialer {
                     }
                     let kind = source.kind();
                     match self
-                        .judge(&mut limit, &address, kind, &piece, &view)
+                        .judge(&mut limit, &address, kind, &piece, &from)
                         .await?
                     {
                         BodyVerdict::GiveUp => return Err(SyncError::transport(&address, source)),
@@ -110,14 +108,14 @@ impl Dialer {
         address: &Address,
         kind: TransportErrorKind,
         piece: &EntrySelection,
-        view: &Snapshot,
+        source: &EntrySource,
     ) -> Result<BodyVerdict, StoreError> {
         let is_cut = kind == TransportErrorKind::ConnectionLost;
         if !is_cut && kind != TransportErrorKind::RequestTooLarge {
             return Ok(BodyVerdict::GiveUp);
         }
         // No limit is as low as that, and one entry cannot be split.
-        let (_, rest) = split(piece, view, Some(BODY_BYTES_MIN)).await?;
+        let (_, rest) = split(piece, source, Some(BODY_BYTES_MIN)).await?;
         if rest.is_none() {
             return Ok(BodyVerdict::GiveUp);
         }
@@ -127,7 +125,7 @@ impl Dialer {
         };
         // A limit that leaves the request as it is would be of no use.
         while verdict == BodyVerdict::Split {
-            let (_, rest) = split(piece, view, limit.bytes_max()).await?;
+            let (_, rest) = split(piece, source, limit.bytes_max()).await?;
             if rest.is_some() {
                 self.client.remember_body_limit(address, *limit).await;
                 break;
@@ -138,26 +136,26 @@ impl Dialer {
     }
 }
 
-fn request(tree: TreeId, entries: EntrySelection, view: Snapshot) -> OutgoingMessage {
+fn request(entries: EntrySelection, source: EntrySource) -> OutgoingMessage {
     let send = SendEntries {
-        tree,
+        tree: source.tree,
         entries: entries.entry_count(),
     };
     OutgoingMessage {
         header: RequestHeader::new(Request::SendEntries(send)).encode(),
-        entries: Some((entries, view)),
+        entries: Some((entries, source)),
     }
 }
 
 /// Splits off what one request may carry.
 async fn split(
     entries: &EntrySelection,
-    view: &Snapshot,
+    source: &EntrySource,
     bytes_max: Option<u32>,
 ) -> Result<(EntrySelection, Option<EntrySelection>), StoreError> {
     let Some(bytes_max) = bytes_max else {
         return Ok((entries.clone(), None));
     };
-    let (entries, view) = (entries.clone(), view.clone());
-    blocking::run(move || entries.split(&*view, bytes_max)).await
+    let (entries, source) = (entries.clone(), source.clone());
+    blocking::run(move || entries.split(&*source.snapshot()?, bytes_max)).await
 }

@@ -19,7 +19,7 @@ use crate::client::session_driver::{SessionDriver, Synced};
 use crate::client::watch_driver::{WatchDriver, WatchReport};
 use crate::platform::blocking;
 use crate::store::StoreError;
-use crate::transport::frame_streams::OutgoingMessage;
+use crate::transport::frame_streams::{EntrySource, OutgoingMessage};
 
 /// One exchange with one peer.
 #[derive(Clone)]
@@ -116,32 +116,29 @@ impl Exchange {
             // Before the view, so that they cover all of it.
             let origins = news.origins();
             let view = store.snapshot(tree)?;
-            let start = PushSession::begin(&*view, tree, from, Some(&peer), &origins)?;
-            Ok::<_, StoreError>((start, view))
+            PushSession::begin(&*view, tree, from, Some(&peer), &origins)
         };
-        let (start, view) = blocking::run(begin).await.map_err(SyncError::from)?;
-        self.send(tree, start, view).await
+        let start = blocking::run(begin).await.map_err(SyncError::from)?;
+        self.send(tree, start).await
     }
 
     /// Offers a whole tree to a peer that lacks it.
     pub(super) async fn give(self, tree: TreeId) -> Ended {
         let (store, peer) = (self.shared.store.clone(), self.peer);
-        let begin = move || {
-            let view = store.snapshot(tree)?;
-            let start = PushSession::give(&*view, tree, Some(&peer))?;
-            Ok::<_, StoreError>((start, view))
-        };
-        let (start, view) = blocking::run(begin).await.map_err(SyncError::from)?;
-        self.send(tree, start, view).await
+        let begin = move || PushSession::give(&*store.snapshot(tree)?, tree, Some(&peer));
+        let start = blocking::run(begin).await.map_err(SyncError::from)?;
+        self.send(tree, start).await
     }
 
-    async fn send(self, tree: TreeId, start: PushStart, view: crate::store::Snapshot) -> Ended {
+    async fn send(self, tree: TreeId, start: PushStart) -> Ended {
         let session = match start {
             PushStart::Send(session) => session,
             PushStart::Done(outcome) => return Ok(push_outcome(outcome)),
         };
         let entries = session.entries().clone();
-        let uploaded = self.shared.dialer.upload(self.peer, tree, entries, view);
+        let store = self.shared.store.clone();
+        let source = EntrySource { store, tree };
+        let uploaded = self.shared.dialer.upload(self.peer, entries, source);
         let reached = uploaded.await?.reached;
         self.answered();
         let address = reached.address.clone();

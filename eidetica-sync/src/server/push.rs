@@ -134,17 +134,17 @@ mod tests {
     use super::*;
     use crate::event::Publisher;
     use crate::store::MemoryStore;
-    use crate::transport::frame_streams::OutgoingMessage;
+    use crate::transport::frame_streams::{EntrySource, OutgoingMessage};
 
     /// The parts of a push of everything that a store has.
-    fn parts_of(store: &dyn Store, tree: TreeId) -> (SendEntries, FrameStream) {
+    fn parts_of(store: Arc<dyn Store>, tree: TreeId) -> (SendEntries, FrameStream) {
         let snapshot = store.snapshot(tree).expect("in memory");
         let count = snapshot.entry_count();
         let all = ArrivalSet::all_below(count);
         let entries = EntrySelection::new(all, EndTips::Untold, Cursor::NONE);
         let message = OutgoingMessage {
             header: Bytes::new(),
-            entries: Some((entries, snapshot)),
+            entries: Some((entries, EntrySource { store, tree })),
         };
         let send = SendEntries {
             tree,
@@ -176,7 +176,7 @@ mod tests {
         };
         let mut flood = Vec::new();
         for n in 0..64_u32 {
-            let (mut send, frames) = parts_of(&*filled(&["A"]), tree);
+            let (mut send, frames) = parts_of(filled(&["A"]), tree);
             send.entries = 1_000;
             let endless = stream::pending::<Result<Bytes, TransportError>>();
             let repeated = frames.take(1).chain(endless);
@@ -188,7 +188,7 @@ mod tests {
         while acceptor.limit.count() < 64 {
             tokio::task::yield_now().await;
         }
-        let (send, frames) = parts_of(&*filled(&["A", "B", "C"]), tree);
+        let (send, frames) = parts_of(filled(&["A", "B", "C"]), tree);
         let accepted = acceptor.accept(&caller(1), send, frames).await;
         assert!(accepted.is_ok(), "an honest push is accepted");
         let snapshot = acceptor.store.snapshot(tree).expect("in memory");

@@ -1,6 +1,6 @@
 //! Who may push at the same time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::TreeId;
@@ -37,7 +37,7 @@ pub(crate) struct PushLimit {
 
 struct Pushing {
     places: Quota<Arc<Notify>>,
-    by: HashMap<Option<[u8; 32]>, usize>,
+    by: BTreeMap<Option<[u8; 32]>, usize>,
 }
 
 /// A running push, until it is dropped.
@@ -53,7 +53,7 @@ impl Default for PushLimit {
     fn default() -> Self {
         let pushing = Pushing {
             places: Quota::new(PUSHES_MAX),
-            by: HashMap::new(),
+            by: BTreeMap::new(),
         };
         Self {
             pushing: Arc::new(Mutex::new(pushing)),

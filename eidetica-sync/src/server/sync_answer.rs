@@ -11,7 +11,7 @@ use eidetica_proto::{Caller, FrameStream};
 use crate::server::refused::Refused;
 use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
-use crate::transport::frame_streams::OutgoingMessage;
+use crate::transport::frame_streams::{EntrySource, OutgoingMessage};
 
 /// Checks that the caller may read the tree, then sends the entries that it lacks.
 pub(super) async fn sync_tree(
@@ -21,14 +21,18 @@ pub(super) async fn sync_tree(
     sync: SyncTree,
 ) -> Result<FrameStream, Refused> {
     let key = caller.key;
+    let source = EntrySource {
+        store: store.clone(),
+        tree: sync.tree,
+    };
     let answer = move || {
         let snapshot = store.snapshot(sync.tree)?;
         check_access(&*snapshot, key.as_ref(), Role::Read)?;
-        Ok::<_, Refused>((answer_sync(&*snapshot, store.log_id(), &sync)?, snapshot))
+        Ok::<_, Refused>(answer_sync(&*snapshot, store.log_id(), &sync)?)
     };
-    let source = source_of(caller.transport, &caller.remote);
-    let (SyncAnswer { header, entries }, snapshot) = reads.run(&source, answer).await??;
-    let entries = entries.map(|entries| (entries, snapshot));
+    let from = source_of(caller.transport, &caller.remote);
+    let SyncAnswer { header, entries } = reads.run(&from, answer).await??;
+    let entries = entries.map(|entries| (entries, source));
     let (frames, _) = OutgoingMessage { header, entries }.frames();
     Ok(frames)
 }

@@ -11,9 +11,10 @@ use eidetica_proto::{
     EntrySelection, FrameStream, Outgoing, PeerFault, Received, TransportError, WireError,
 };
 use futures::{Stream, StreamExt, stream};
+use tokio::task::JoinHandle;
 
 use crate::platform::blocking;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Store, StoreError};
 
 /// How many batches are unpacked at a time: one for each core of a small machine. Each holds a few
 /// times a batch in memory.
@@ -50,7 +51,24 @@ pub(crate) fn single_frame(frame: Bytes) -> FrameStream {
 pub(crate) struct OutgoingMessage {
     pub(crate) header: Bytes,
     /// The entries, and where they are read.
-    pub(crate) entries: Option<(EntrySelection, Snapshot)>,
+    pub(crate) entries: Option<(EntrySelection, EntrySource)>,
+}
+
+/// The tree from which entries are read, one snapshot for each batch.
+///
+/// A stored entry never changes, so any later snapshot has it. One that is held as long as a reader
+/// likes would keep the store from reusing space.
+#[derive(Clone)]
+pub(crate) struct EntrySource {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) tree: TreeId,
+}
+
+impl EntrySource {
+    /// Takes a snapshot. Blocks.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.store.snapshot(self.tree)
+    }
 }
 
 impl OutgoingMessage {
@@ -73,44 +91,50 @@ impl OutgoingMessage {
         let first = stream::iter(first.into_iter().map(Ok));
         let frames: FrameStream = match &self.entries {
             None => Box::pin(first),
-            Some((entries, snapshot)) => {
-                let source = Source {
-                    snapshot: snapshot.clone(),
+            Some((entries, source)) => {
+                let sending = Sending {
+                    source: source.clone(),
                     entries: entries.outgoing(),
                 };
-                Box::pin(first.chain(outgoing(source, meter.clone())))
+                Box::pin(first.chain(outgoing(sending, meter.clone())))
             }
         };
         (frames, meter)
     }
 }
 
-/// A message to send, and the source that it is read from.
-struct Source {
-    snapshot: Snapshot,
+/// Entries that are being sent, and the source that they are read from.
+struct Sending {
+    source: EntrySource,
     entries: Outgoing,
 }
 
-/// Gives the frames of the entries; the next one is packed while the last one is on its way.
+impl Sending {
+    /// Packs the next frame. Blocks.
+    fn poll_frame(&mut self) -> Result<Option<(Bytes, usize)>, StoreError> {
+        self.entries.poll_frame(&*self.source.snapshot()?)
+    }
+}
+
+/// Gives the frames of the entries. Nothing is packed before the first is asked for, so that an answer
+/// which its reader does not take costs no memory; from then on, the next one is packed while the last
+/// one is on its way.
 fn outgoing(
-    source: Source,
+    sending: Sending,
     meter: Arc<Meter>,
 ) -> impl Stream<Item = Result<Bytes, TransportError>> + Send {
-    let prepare = |mut source: Source| {
-        tokio::task::spawn_blocking(move || {
-            let frame = source.entries.poll_frame(&*source.snapshot);
-            (source, frame)
-        })
-    };
-    let first = Some(prepare(source));
-    stream::unfold(first, move |prepared| {
+    stream::unfold(Some(Next::At(Box::new(sending))), move |next| {
         let meter = meter.clone();
         async move {
-            let (source, frame) = blocking::join(prepared?).await;
+            let packing = match next? {
+                Next::At(sending) => pack(*sending),
+                Next::Packing(packing) => packing,
+            };
+            let (sending, frame) = blocking::join(packing).await;
             match frame {
                 Ok(Some((frame, entries))) => {
                     meter.add(entries, frame.len());
-                    Some((Ok(frame), Some(prepare(source))))
+                    Some((Ok(frame), Some(Next::Packing(pack(sending)))))
                 }
                 Ok(None) => None,
                 Err(error) => {
@@ -120,6 +144,22 @@ fn outgoing(
                 }
             }
         }
+    })
+}
+
+/// A frame after it was packed, and what to go on with.
+type Packed = (Sending, Result<Option<(Bytes, usize)>, StoreError>);
+
+/// Where the next frame comes from.
+enum Next {
+    At(Box<Sending>),
+    Packing(JoinHandle<Packed>),
+}
+
+fn pack(mut sending: Sending) -> JoinHandle<Packed> {
+    tokio::task::spawn_blocking(move || {
+        let frame = sending.poll_frame();
+        (sending, frame)
     })
 }
 
@@ -143,11 +183,14 @@ pub(crate) fn incoming(
 #[cfg(test)]
 mod tests {
     use eidetica_dag::testing::{draw, key, shapes::sign_on_top};
-    use eidetica_dag::{Arrival, ArrivalSet, Body};
+    use std::sync::{Mutex, Weak};
+
+    use eidetica_dag::{AppendOutcome, Arrival, ArrivalSet, Body, VerifiedEntry};
+    use eidetica_proto::LogId;
     use eidetica_proto::tips::EndTips;
 
     use super::*;
-    use crate::store::{MemoryStore, Store};
+    use crate::store::{Change, MemoryStore, TreeSnapshot};
 
     async fn all(frames: FrameStream) -> Vec<Bytes> {
         let frames: Vec<_> = frames.collect().await;
@@ -157,22 +200,26 @@ mod tests {
             .collect()
     }
 
-    /// A request that was refused after some of it was sent is sent again whole.
-    #[tokio::test]
-    async fn frames_can_be_made_again_from_the_first_one() {
+    /// More entries than fit into one batch.
+    fn chain() -> (TreeId, Vec<VerifiedEntry>) {
         let drawn = draw("A");
         let tree = drawn.tree();
         let mut chain = drawn.entries(&["A"]);
-        // More than fits into one batch.
         for n in 0..20 {
             let last = &chain[chain.len() - 1..];
             let body = Body::Data(vec![n; 32 << 10].into());
             chain.push(sign_on_top(Some(tree), last, &key(0), 0, body));
         }
+        (tree, chain)
+    }
+
+    /// A request that was refused after some of it was sent is sent again whole.
+    #[tokio::test]
+    async fn frames_can_be_made_again_from_the_first_one() {
+        let (tree, chain) = chain();
         let count = chain.len() as u32;
         let store = MemoryStore::new();
         store.append(tree, chain).expect("genuine entries");
-        let snapshot = store.snapshot(tree).expect("a snapshot");
         let mut entries = ArrivalSet::new();
         (0..count).for_each(|n| {
             entries.insert(Arrival(n));
@@ -181,7 +228,10 @@ mod tests {
             header: Bytes::from_static(b"header"),
             entries: Some((
                 EntrySelection::new(entries, EndTips::Untold, eidetica_proto::Cursor::NONE),
-                snapshot,
+                EntrySource {
+                    store: Arc::new(store),
+                    tree,
+                },
             )),
         };
 
@@ -201,5 +251,99 @@ mod tests {
         let again = all(again).await;
         assert_eq!(again[0], "proof");
         assert_eq!(again[1..], frames);
+    }
+
+    /// A store that remembers the snapshots that it gave.
+    struct Remembering {
+        store: MemoryStore,
+        given: Mutex<Vec<Weak<dyn TreeSnapshot>>>,
+    }
+
+    impl Store for Remembering {
+        fn log_id(&self) -> LogId {
+            self.store.log_id()
+        }
+
+        fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
+            self.store.trees()
+        }
+
+        fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
+            let snapshot = self.store.snapshot(tree)?;
+            self.given.lock().unwrap().push(Arc::downgrade(&snapshot));
+            Ok(snapshot)
+        }
+
+        fn append(
+            &self,
+            tree: TreeId,
+            batch: Vec<VerifiedEntry>,
+        ) -> Result<AppendOutcome, StoreError> {
+            self.store.append(tree, batch)
+        }
+
+        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            self.store.get(key)
+        }
+
+        fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
+            self.store.put(key, value)
+        }
+
+        fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
+            self.store.update(key, change)
+        }
+
+        fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+            self.store.list(prefix)
+        }
+    }
+
+    /// A reader that takes its time must not keep a store from reusing space.
+    #[tokio::test]
+    async fn no_snapshot_is_held_while_a_reader_is_slow() {
+        let (tree, chain) = chain();
+        let store = MemoryStore::new();
+        let count = chain.len() as u32;
+        store.append(tree, chain).expect("genuine entries");
+        let given = Mutex::default();
+        let store = Arc::new(Remembering { store, given });
+        let all = ArrivalSet::all_below(count);
+        let message = OutgoingMessage {
+            header: Bytes::from_static(b"header"),
+            entries: Some((
+                EntrySelection::new(all, EndTips::Untold, eidetica_proto::Cursor::NONE),
+                EntrySource {
+                    store: store.clone(),
+                    tree,
+                },
+            )),
+        };
+        let (mut frames, _) = message.frames();
+        let is_free = || {
+            let given = store.given.lock().unwrap();
+            given.iter().all(|snapshot| snapshot.upgrade().is_none())
+        };
+        frames
+            .next()
+            .await
+            .expect("a header")
+            .expect("nothing fails");
+        let taken = store.given.lock().unwrap().len();
+        assert_eq!(taken, 0, "nothing is packed before it is asked for");
+        frames
+            .next()
+            .await
+            .expect("a batch")
+            .expect("nothing fails");
+        // The batch after the one that was taken is packed ahead.
+        while !is_free() {
+            tokio::task::yield_now().await;
+        }
+        let taken = store.given.lock().unwrap().len();
+        assert!((1..=2).contains(&taken), "{taken} snapshots for one batch");
+        let rest: Vec<_> = frames.collect().await;
+        assert!(rest.len() > 1, "a snapshot for each batch");
+        assert!(is_free());
     }
 }
