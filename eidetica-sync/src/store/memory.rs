@@ -12,6 +12,9 @@ use eidetica_dag::{
 };
 use eidetica_proto::LogId;
 
+#[cfg(feature = "postgres")]
+use eidetica_dag::Changes;
+
 use super::{Change, Snapshot, Store, StoreError, check_meta, draw_log_id};
 
 /// Keeps trees for as long as the process lives.
@@ -36,6 +39,15 @@ impl MemoryStore {
             trees: RwLock::default(),
             meta: RwLock::default(),
         }
+    }
+
+    /// Carries out changes that were admitted on a snapshot of this moment of a tree.
+    #[cfg(feature = "postgres")]
+    pub(super) fn apply(&self, tree: TreeId, changes: Changes) {
+        let mut trees = self.trees.write().expect(UNPOISONED);
+        let dag = trees.entry(tree);
+        let dag = dag.or_insert_with(|| Arc::new(RwLock::new(MemoryDag::new(tree))));
+        dag.write().expect(UNPOISONED).apply(changes);
     }
 
     fn dag(&self, tree: TreeId) -> Option<Arc<RwLock<MemoryDag>>> {

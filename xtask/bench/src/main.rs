@@ -4,6 +4,7 @@ mod access;
 mod clock;
 mod history;
 mod hostile;
+mod hub;
 mod latency;
 mod limits;
 mod live;
@@ -35,6 +36,7 @@ enum What {
     Latency(latency::Options),
     Reading(reading::Options),
     Hostile(hostile::Options),
+    Hub(hub::Options),
     Live(live::Options),
     #[command(hide = true)]
     Side(side::Options),
@@ -62,6 +64,7 @@ fn run(cli: Cli) -> Result<bool, String> {
         What::Latency(options) => latency::run(&options)?,
         What::Reading(options) => reading::run(&options)?,
         What::Hostile(options) => hostile::run(&options)?,
+        What::Hub(options) => hub::run(&options)?,
         What::Live(options) => live::run(&options)?,
         What::Side(options) => return side::run(&options).map(|()| true),
         What::Watchers(options) => return live::obey(&options).map(|()| true),

@@ -39,6 +39,9 @@ enum What {
     /// A server under attack by connections that stall
     #[command(disable_help_flag = true)]
     Hostile(Rest),
+    /// Servers that share a PostgreSQL database, which it starts itself
+    #[command(disable_help_flag = true)]
+    Hub(Rest),
     /// Copies that stay equal by themselves: latency, exchanges and bytes
     #[command(disable_help_flag = true)]
     Live(Rest),
@@ -68,6 +71,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         What::Latency(rest) => ("latency", rest),
         What::Reading(rest) => ("reading", rest),
         What::Hostile(rest) => ("hostile", rest),
+        What::Hub(rest) => ("hub", rest),
         What::Live(rest) => ("live", rest),
         What::Peers(rest) => ("peers", rest),
     };

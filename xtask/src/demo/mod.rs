@@ -2,6 +2,7 @@
 
 mod check;
 mod history;
+mod hub;
 mod play;
 mod store;
 
@@ -29,8 +30,17 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     repo: Option<PathBuf>,
     /// Keep the temporary folder with the stores and the logs
-    #[arg(long)]
+    #[arg(long, global = true)]
     keep: bool,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// Other demos.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Kills one of three servers on one PostgreSQL, and restarts that, while twenty clients write
+    Hub,
 }
 
 /// How many problems are listed: the first ones lead to the cause.
@@ -38,6 +48,9 @@ const PROBLEMS_LISTED_MAX: usize = 20;
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<(), String> {
+    if let Some(Other::Hub) = options.other {
+        return hub::run(options.keep);
+    }
     let source = Source::choose(options.repo.as_deref())?;
     println!("Building the program (the first time takes minutes, later ones seconds)");
     let program = node::build("dev")?;

@@ -1,6 +1,8 @@
 //! Appends to a tree.
 
-use eidetica_dag::{AppendOutcome, Arrival, EntryId, SignedEntry, TreeId, VerifiedEntry, admit};
+use eidetica_dag::{
+    Admission, AppendOutcome, Arrival, EntryId, SignedEntry, TreeId, VerifiedEntry, admit,
+};
 
 use super::PostgresStore;
 use super::database::Attempts;
@@ -90,13 +92,10 @@ impl PostgresStore {
             return Ok(Attempt::Ended(Some((outcome, ids))));
         }
         let admission = admit(&*snapshot, tree, batch.to_vec())?;
-        let entries: Vec<SignedEntry> = (admission.changes.entries.into_iter())
-            .map(|(_, entry)| entry)
-            .collect();
-        let outcome = admission.outcome;
+        let Admission { changes, outcome } = admission;
         let is_everything = outcome.refused.is_none() && outcome.waiting.is_empty();
         let is_wanted = wanted == Wanted::Whatever || is_everything;
-        if entries.is_empty() || !is_wanted {
+        if changes.entries.is_empty() || !is_wanted {
             database.answer(async { Ok(lease.client().batch_execute("ROLLBACK").await?) })?;
             lease.give_back();
             return Ok(Attempt::Ended(is_wanted.then(|| (outcome, Vec::new()))));
@@ -109,15 +108,16 @@ impl PostgresStore {
                 None => return Ok(Attempt::Again),
             },
         };
-        let ids = entries.iter().map(SignedEntry::id).collect();
-        let write = write_and_commit(lease.client(), sql, &head, entries.iter());
+        let entries = changes.entries.iter().map(|(_, entry)| entry);
+        let ids = entries.clone().map(SignedEntry::id).collect();
+        let write = write_and_commit(lease.client(), sql, &head, entries);
         if let Err(fault) = database.answer(write) {
             *unsettled = Some(Unsettled { ids, outcome });
             return Err(fault);
         }
         lease.give_back();
         let view = view.unwrap_or_else(|| self.views.of(tree, head.pk));
-        view.committed(&head, entries)?;
+        view.committed(&head, changes)?;
         self.views.note_size(&view);
         Ok(Attempt::Ended(Some((outcome, ids))))
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{Arrival, EntryId, SignedEntry, TreeId, VerifiedEntry};
+use eidetica_dag::{Arrival, Changes, EntryId, SignedEntry, TreeId, VerifiedEntry};
 
 #[cfg(feature = "redb")]
 use super::cache::{Cache, FILE_FROM_BYTES, PAGE_BYTES};
@@ -58,6 +58,8 @@ struct State {
     /// The number of the tree in the database.
     pk: i64,
     store: Arc<dyn Store>,
+    /// The same store, while it is in memory.
+    memory: Option<Arc<MemoryStore>>,
     count: u32,
     last: Option<EntryId>,
     /// What it takes, in memory or in its file.
@@ -80,9 +82,11 @@ enum Place {
 
 impl State {
     fn empty(pk: i64) -> Self {
+        let memory = Arc::new(MemoryStore::new());
         Self {
             pk,
-            store: Arc::new(MemoryStore::new()),
+            store: memory.clone(),
+            memory: Some(memory),
             count: 0,
             last: None,
             bytes: VIEW_OVERHEAD_BYTES,
@@ -100,6 +104,7 @@ impl State {
         Some(Self {
             pk,
             store: Arc::new(store),
+            memory: None,
             count,
             last,
             bytes: count as usize * ENTRY_OVERHEAD_BYTES * 2,
@@ -121,24 +126,31 @@ impl State {
 
     /// Takes the next entries of the log.
     fn take(&mut self, tree: TreeId, entries: Vec<VerifiedEntry>) -> Result<(), StoreError> {
-        let Some(last) = entries.last().map(|entry| entry.get().id()) else {
+        let before = (self.count, self.last, self.bytes);
+        self.note(entries.iter().map(VerifiedEntry::get));
+        let outcome = self.store.append(tree, entries);
+        if outcome
+            .as_ref()
+            .is_ok_and(|it| it.stored == (before.0..self.count))
+        {
             return Ok(());
-        };
-        let sizes = entries.iter().map(|entry| entry.get().encoded().len());
-        let bytes = sizes.sum::<usize>() + entries.len() * ENTRY_OVERHEAD_BYTES;
-        let end = self.count + entries.len() as u32;
-        let outcome = self.store.append(tree, entries)?;
-        if outcome.stored != (self.count..end) {
-            let what = format!(
-                "the log of tree {tree} is not one, from entry {}",
-                self.count
-            );
-            return Err(StoreError::damaged(what));
         }
-        self.count = end;
-        self.last = Some(last);
-        self.bytes += bytes;
-        Ok(())
+        (self.count, self.last, self.bytes) = before;
+        outcome?;
+        let what = format!(
+            "the log of tree {tree} is not one, from entry {}",
+            self.count
+        );
+        Err(StoreError::damaged(what))
+    }
+
+    /// Counts entries that come next.
+    fn note<'a>(&mut self, entries: impl Iterator<Item = &'a SignedEntry>) {
+        for entry in entries {
+            self.count += 1;
+            self.last = Some(entry.id());
+            self.bytes += entry.encoded().len() + ENTRY_OVERHEAD_BYTES;
+        }
     }
 
     /// Notes that it is a part of the log.
@@ -247,19 +259,26 @@ impl View {
         }
     }
 
-    /// Takes entries that were committed after a head.
-    pub(super) fn committed(
-        &self,
-        head: &Head,
-        entries: Vec<SignedEntry>,
-    ) -> Result<(), StoreError> {
+    /// Takes changes that were admitted on the view at a head, and committed.
+    pub(super) fn committed(&self, head: &Head, changes: Changes) -> Result<(), StoreError> {
         let mut state = self.lock();
         // Another thread may have read them already.
-        if (state.pk, state.count, state.last) == (head.pk, head.next, head.last) {
-            let entries = entries.into_iter().map(VerifiedEntry::stored);
-            state.take(self.tree, entries.collect())?;
+        if (state.pk, state.count, state.last) != (head.pk, head.next, head.last) {
+            return Ok(());
         }
-        Ok(())
+        match &state.memory {
+            Some(memory) => {
+                let memory = memory.clone();
+                state.note(changes.entries.iter().map(|(_, entry)| entry));
+                memory.apply(self.tree, changes);
+                Ok(())
+            }
+            None => {
+                let entries = changes.entries.into_iter().map(|(_, entry)| entry);
+                let entries = entries.map(VerifiedEntry::stored).collect();
+                state.take(self.tree, entries)
+            }
+        }
     }
 
     pub(super) fn snapshot(&self) -> Result<Snapshot, StoreError> {
@@ -315,6 +334,7 @@ impl Views {
                 match cache.create(view.tree, &*state.store) {
                     Ok(store) => {
                         state.store = Arc::new(store);
+                        state.memory = None;
                         state.place = Place::File {
                             is_unknown: false,
                             bytes: large,
