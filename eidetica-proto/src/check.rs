@@ -34,6 +34,15 @@ pub fn trees_of(request: &CheckTrees) -> impl Iterator<Item = (TreeId, bool)> {
     trees.map(move |(tree, digest)| (*tree, *digest != nothing))
 }
 
+/// The answer to a check, and what the request tells of the client.
+#[derive(Debug)]
+pub struct CheckAnswered {
+    /// The answer.
+    pub checked: Checked,
+    /// The trees that are equal: the client has every entry that arrived here before the number.
+    pub equal: Vec<(TreeId, u32)>,
+}
+
 /// Answers a check for the client of this key: in the order of the request, until
 /// [`CHECK_TIPS_MAX`] tips were read.
 ///
@@ -44,7 +53,8 @@ pub fn answer_check<S: ViewSource + ?Sized>(
     log: LogId,
     client: Option<&PublicKey>,
     request: &CheckTrees,
-) -> Result<Checked, ViewError<S>> {
+) -> Result<CheckAnswered, ViewError<S>> {
+    let mut has = Vec::new();
     let mut checked = Checked {
         looked_at: 0,
         differ: Vec::new(),
@@ -65,6 +75,7 @@ pub fn answer_check<S: ViewSource + ?Sized>(
         match check_access(&*view, client, Role::Read) {
             Ok(()) if digest(request.seed, &TipDigest::of_view(&*view)?) == *theirs => {
                 checked.equal.push(Cursor::at_end(log, &*view)?);
+                has.push((*tree, view.entry_count()));
             }
             Ok(()) => checked.differ.push(index),
             Err(AnswerError::Refuse(_)) => checked.absent.push(index),
@@ -74,7 +85,8 @@ pub fn answer_check<S: ViewSource + ?Sized>(
             break;
         }
     }
-    Ok(checked)
+    let equal = has;
+    Ok(CheckAnswered { checked, equal })
 }
 
 /// What a check found out about one tree.

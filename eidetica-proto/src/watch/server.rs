@@ -39,6 +39,8 @@ pub struct WatchServer {
     queue: VecDeque<u16>,
     /// How many trees are not over.
     live: usize,
+    /// Places that the watcher has reached by its cursors, until they are taken.
+    shown: Vec<(TreeId, u32)>,
     last_frame_ms: u64,
 }
 
@@ -75,6 +77,7 @@ impl WatchServer {
             log,
             queue: (0..trees.len() as u16).collect(),
             live: trees.len(),
+            shown: Vec::new(),
             trees,
             last_frame_ms: now_ms,
         }
@@ -102,6 +105,12 @@ impl WatchServer {
         };
         let brought = self.trees.iter().filter(brought);
         brought.map(|watched| watched.tree)
+    }
+
+    /// Takes what the cursors of the request tell of the watcher: it has every entry of a tree that
+    /// arrived here before the number. Each is told once, after the first look at its tree.
+    pub fn take_shown(&mut self) -> Vec<(TreeId, u32)> {
+        std::mem::take(&mut self.shown)
     }
 
     /// Returns how many trees there may be more to say of.
@@ -191,6 +200,9 @@ impl WatchServer {
         let Some(position) = position else {
             return Ok(self.over(index, &WatchFrame::CompareFirst { tree: index }));
         };
+        if let Place::Asked(_) = place {
+            self.shown.push((tree, position));
+        }
         // Not kept for the next frame: a packer keeps the memory of its largest batch, and watches
         // are many and mostly silent.
         let mut packer = Packer::new();

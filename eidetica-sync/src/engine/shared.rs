@@ -359,6 +359,9 @@ impl Core {
                 coordinator.handle_watch_stopped(change.peer, watch, now_ms);
             }
         }
+        for ((peer, tree), settled) in facts.has {
+            coordinator.handle_peer_has(peer, tree, settled, now_ms);
+        }
         for peer in facts.heard {
             coordinator.handle_heard(peer, now_ms);
         }

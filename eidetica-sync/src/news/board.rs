@@ -17,8 +17,8 @@ use tokio::time::Instant;
 /// unknown origin, so a peer may be sent back what it brought.
 const BROUGHT_RANGES_MAX: usize = 16;
 
-/// Most peers, or pairs of a peer and a tree, that are remembered as heard from. Being heard from
-/// ends a wait sooner and nothing else.
+/// Most peers, or pairs of a peer and a tree, that are remembered as heard from, or of which it is
+/// remembered what they have. Both tell sooner what a check tells in any case.
 const HEARD_MAX: usize = 16_384;
 
 /// Most addresses of peers that are remembered, in about 4 MiB. Those that exceed it are learned
@@ -43,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) heard: BTreeSet<PublicKey>,
     /// Trees that peers asked about, and whether they may have anything of them.
     pub(crate) heard_about: BTreeMap<(PublicKey, TreeId), bool>,
+    /// Which arrivals peers showed to have: all before the number.
+    pub(crate) has: BTreeMap<(PublicKey, TreeId), u32>,
     /// Addresses of peers that were learned, and how.
     pub(crate) learned: BTreeMap<(PublicKey, Address), AddressOrigin>,
     /// Peers that said which start of theirs is alive, and when they last did.
@@ -149,6 +151,16 @@ impl Board {
             let trees = trees.into_iter().take(room);
             for (tree, may_have) in trees {
                 *facts.heard_about.entry((peer, tree)).or_default() |= may_have;
+            }
+        });
+    }
+
+    pub(super) fn peer_has(&self, peer: PublicKey, trees: impl IntoIterator<Item = (TreeId, u32)>) {
+        self.add(|facts| {
+            let room = HEARD_MAX.saturating_sub(facts.has.len());
+            for (tree, settled) in trees.into_iter().take(room) {
+                let known = facts.has.entry((peer, tree)).or_default();
+                *known = settled.max(*known);
             }
         });
     }

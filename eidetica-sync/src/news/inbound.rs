@@ -83,6 +83,11 @@ impl InboundWatches {
         self.board.heard_about(peer, trees);
     }
 
+    /// Tells what a peer has of trees: every entry that arrived here before the number.
+    pub(crate) fn peer_has(&self, peer: PublicKey, trees: impl IntoIterator<Item = (TreeId, u32)>) {
+        self.board.peer_has(peer, trees);
+    }
+
     /// Tells that a peer said which start of it is alive.
     pub(crate) fn alive(&self, peer: PublicKey, epoch: Epoch) {
         self.board.alive(peer, epoch);

@@ -170,8 +170,9 @@ impl Server {
                 Ok(self.watches.answer(caller, watch, manager.stops()).await)
             }
             Request::CheckTrees(check) => {
-                let (store, key) = (self.store.clone(), caller.key);
-                let check = move || check_trees(&store, key, &check);
+                let (store, news) = (self.store.clone(), self.news.clone());
+                let key = caller.key;
+                let check = move || check_trees(&store, &news, key, &check);
                 let checked = self.questions.run(&source, check).await??;
                 Ok(reply(Reply::Checked(checked)))
             }

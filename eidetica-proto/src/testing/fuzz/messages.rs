@@ -57,8 +57,8 @@ pub fn request(data: &[u8]) -> bool {
         Request::CheckTrees(check) => {
             assert!(check.trees.len() <= CHECKED_TREES_MAX);
             let pairs = pairs().iter().map(|pair| pair.b.clone());
-            let Ok(checked) = answer_check(&MemoryTrees::new(pairs), LINK_LOG, None, check);
-            let reply = Reply::Checked(checked);
+            let Ok(answered) = answer_check(&MemoryTrees::new(pairs), LINK_LOG, None, check);
+            let reply = Reply::Checked(answered.checked);
             let written = ResponseHeader::encode(Ok(reply.clone()));
             let read = ResponseHeader::decode(&written).map(|header| header.reply);
             assert_eq!(read, Ok(Ok(reply)), "an answer keeps the rules of answers");

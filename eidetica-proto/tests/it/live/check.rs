@@ -30,8 +30,8 @@ fn check(
         else {
             panic!("our own");
         };
-        let Ok(checked) = answer_check(b, LINK_LOG, client, &request);
-        let frame = ResponseHeader::encode(Ok(Reply::Checked(checked)));
+        let Ok(answered) = answer_check(b, LINK_LOG, client, &request);
+        let frame = ResponseHeader::encode(Ok(Reply::Checked(answered.checked)));
         outcomes.extend(session.handle_header(&frame).expect("B is honest"));
     }
     (outcomes, requests)
@@ -129,6 +129,32 @@ fn digests_are_keyed() {
         seed: [1; 8],
         trees: vec![(tree, digest([2; 8], &tips))],
     };
-    let Ok(checked) = answer_check(&MemoryTrees::new([dag.clone()]), LINK_LOG, None, &request);
-    assert_eq!((checked.differ, dag.entry_count()), (vec![0], 2));
+    let Ok(answered) = answer_check(&MemoryTrees::new([dag.clone()]), LINK_LOG, None, &request);
+    assert_eq!((answered.checked.differ, dag.entry_count()), (vec![0], 2));
+}
+
+/// The client has what the server has of the trees that are equal, and of no others.
+#[test]
+fn an_equal_answer_tells_the_server_what_the_client_has() {
+    let (equal, differs, forbidden) = (
+        draw_by(1, "A-B-C"),
+        draw_by(2, "R-S"),
+        Drawing::of("P-Q")
+            .body(|name: &str| (name == "P").then(|| genesis("guarded", vec![])))
+            .draw(),
+    );
+    let at_b = [
+        equal.replica(&["C"]),
+        differs.replica(&["S"]),
+        forbidden.replica(&["Q"]),
+    ];
+    let at_a = [
+        equal.replica(&["C"]),
+        differs.replica(&["R"]),
+        forbidden.replica(&["Q"]),
+    ];
+    let session = CheckSession::new(at_a.iter().map(tips).collect(), *b"the seed");
+    let request = session.poll_request().expect("three trees");
+    let Ok(answered) = answer_check(&MemoryTrees::new(at_b), LINK_LOG, None, &request);
+    assert_eq!(answered.equal, [(equal.tree(), 3)]);
 }

@@ -356,3 +356,34 @@ fn a_busy_tree_keeps_no_other_waiting() {
     link.run(&mut a, &b);
     assert_eq!(a.dag(long.tree()).entry_count(), 4_000);
 }
+
+/// The server learns from cursors of its log what the watcher has, once, and nothing from others.
+#[test]
+fn cursors_tell_the_server_what_the_watcher_has() {
+    let drawn = [
+        draw_by(1, "A-B-C"),
+        draw_by(2, "R-S"),
+        draw_by(3, "X-Y"),
+        draw_by(4, "P-Q"),
+    ];
+    let at_b = drawn.each_ref().map(|it| it.dag.clone());
+    let foreign = LogId::from_bytes([9; 8]);
+    let Ok(foreign) = Cursor::at_end(foreign, &at_b[2]);
+    let cursors = [
+        (drawn[0].tree(), place(&at_b[0], 2)),
+        (drawn[1].tree(), end_of(&at_b[1])),
+        (drawn[2].tree(), foreign),
+        (drawn[3].tree(), Cursor::NONE),
+    ];
+    let mut link = WatchLink::open(cursors, None, LINK_LOG, START_MS);
+    assert!(link.server.take_shown().is_empty(), "nothing is looked at");
+    let at_a = [drawn[0].replica(&["B"]), at_b[1].clone()];
+    let (mut a, b) = (MemoryTrees::new(at_a), MemoryTrees::new(at_b));
+    link.run(&mut a, &b);
+    let mut expected = vec![(drawn[0].tree(), 2), (drawn[1].tree(), 2)];
+    expected.sort_unstable();
+    assert_eq!(link.server.take_shown(), expected);
+    link.server.handle_changed(drawn[0].tree());
+    link.run(&mut a, &b);
+    assert!(link.server.take_shown().is_empty(), "it is told once");
+}

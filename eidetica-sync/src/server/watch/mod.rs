@@ -164,8 +164,15 @@ impl Watching {
         let _permit = self.reads.acquire().await;
         let now_ms = self.began.elapsed().as_millis() as u64;
         let (store, news) = (self.store.clone(), self.news.clone());
+        let watcher = self.watcher;
         let polled = blocking::run(move || {
             let step = server.poll(&StoreViews(&*store), &news.origins(), now_ms);
+            let shown = server.take_shown();
+            if let Some(key) = watcher
+                && !shown.is_empty()
+            {
+                news.inbound().peer_has(key, shown);
+            }
             (server, step)
         });
         let (server, step) = polled.await;

@@ -165,3 +165,17 @@ async fn a_watch_ends_when_the_servers_stop() {
     assert!(next.is_none());
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
+
+/// A cursor says what its holder has, so it need not be asked.
+#[tokio::test(start_paused = true)]
+async fn the_engine_learns_what_a_watcher_has() {
+    let here = answering();
+    let mut frames = here.watch(vec![(here.tree, here.end())]).await;
+    for _ in 0..2 {
+        // A header, and a heartbeat.
+        frames.next().await.expect("a frame").expect("it lasts");
+    }
+    let Facts { has, .. } = here.news.board().take();
+    let has: Vec<_> = has.into_iter().collect();
+    assert_eq!(has, [((key(1).public(), here.tree), 1)]);
+}

@@ -127,3 +127,45 @@ async fn a_reader_gets_news_and_is_refused_its_own() {
     let took = until_has(&b, tree, entry).await;
     assert!(took < Duration::from_millis(10), "{took:?}");
 }
+
+/// A peer that cannot be asked says by its own checks what its watch has brought it.
+#[tokio::test(start_paused = true)]
+async fn a_check_by_a_peer_tells_what_its_watch_brought() {
+    let network = MemoryNetwork::new();
+    let (a, b, tree) = server_and_client(&network).await;
+    a.follow(tree, peer(&b, "b")).await.expect("a runs");
+    let entry = write(&a, tree, "two").await;
+    until_has(&b, tree, entry).await;
+    let reached = async || a.reached(tree, entry, b.key()).await.expect("in memory");
+    assert!(!reached().await, "a watch tells no side what is durable");
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert!(reached().await);
+    assert!(
+        matches!(state(&a, tree, &b), Some(LaneStatus::Unreachable { .. })),
+        "a has not asked"
+    );
+}
+
+/// Where both can ask, the check of one side serves both.
+#[tokio::test(start_paused = true)]
+async fn a_check_by_either_side_ends_that_a_peer_counts_as_ahead() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (node(&network, "a").await, node(&network, "b").await);
+    let tree = crate::common::tree(&a, &["one"]).await;
+    b.follow(tree, peer(&a, "a")).await.expect("b runs");
+    tokio::time::sleep(super::SETTLE).await;
+    a.follow(tree, peer(&b, "b")).await.expect("a runs");
+    tokio::time::sleep(super::SETTLE).await;
+    let entry = write(&a, tree, "two").await;
+    until_has(&b, tree, entry).await;
+    assert!(matches!(
+        state(&a, tree, &b),
+        Some(LaneStatus::Ahead { entries: 1 })
+    ));
+    let long = Duration::from_secs(10);
+    b.synced_with(tree, a.key(), long).await.expect("a serves");
+    assert!(matches!(
+        state(&a, tree, &b),
+        Some(LaneStatus::InSync { .. })
+    ));
+}
