@@ -1,6 +1,7 @@
 //! Nodes on a network in memory.
 
 pub(crate) mod raw;
+pub(crate) mod served;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

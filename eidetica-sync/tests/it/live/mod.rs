@@ -1,6 +1,7 @@
 //! Copies that stay equal by themselves, in virtual time over a network in memory.
 
 mod callers;
+mod chains;
 mod copies;
 mod failures;
 mod following;
