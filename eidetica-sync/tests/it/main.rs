@@ -16,5 +16,7 @@ mod node;
 mod own_io;
 mod removals;
 #[cfg(any(feature = "http", feature = "iroh"))]
+mod scenarios;
+#[cfg(any(feature = "http", feature = "iroh"))]
 mod transports;
 mod who_may_what;
