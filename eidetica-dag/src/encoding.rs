@@ -71,6 +71,11 @@ pub enum EncodedBody<'a> {
 }
 
 impl<'a> EncodedEntry<'a> {
+    /// Computes the id: the hash of all bytes.
+    pub fn id(&self) -> EntryId {
+        id_of(self.bytes)
+    }
+
     /// Splits the bytes of an entry into its parts.
     ///
     /// # Errors

@@ -117,6 +117,18 @@ impl SignedEntry {
         Ok(Self::new(id, entry, encoded))
     }
 
+    /// Reads back what a store wrote, like [`Self::decode_stored`], and hashes it: whatever happened to
+    /// the bytes since, they are the entry's.
+    ///
+    /// # Errors
+    /// [`EntryError::NotCanonical`] if the bytes are not the entry of this id: the store is damaged.
+    pub fn decode_hashed(id: EntryId, encoded: Bytes) -> Result<Self, EntryError> {
+        if encoding::id_of(&encoded) != id {
+            return Err(EntryError::NotCanonical);
+        }
+        Self::decode_stored(id, encoded)
+    }
+
     /// Returns the id.
     pub fn id(&self) -> EntryId {
         self.0.id

@@ -39,6 +39,8 @@ pub enum ErrorCode {
     StaleProof,
     /// The peer does not know this kind of request, or some value in it: it is of a later version.
     Unsupported,
+    /// The peer's copy of the tree is damaged. Another peer may have a sound one.
+    Damaged,
     /// A later version's code, of which only the number is known.
     Unknown(u16),
 }
@@ -57,6 +59,7 @@ impl From<u16> for ErrorCode {
             8 => Self::Unproven,
             9 => Self::StaleProof,
             10 => Self::Unsupported,
+            11 => Self::Damaged,
             other => Self::Unknown(other),
         }
     }
@@ -76,6 +79,7 @@ impl From<ErrorCode> for u16 {
             ErrorCode::Unproven => 8,
             ErrorCode::StaleProof => 9,
             ErrorCode::Unsupported => 10,
+            ErrorCode::Damaged => 11,
             ErrorCode::Unknown(number) => number,
         }
     }
@@ -129,6 +133,12 @@ impl WireError {
             spoken()
         );
         Self::new(ErrorCode::Unsupported, text)
+    }
+
+    /// Says that this side's copy of the tree is damaged.
+    pub fn damaged() -> Self {
+        let text = "this node's copy of the tree is damaged; its log says where";
+        Self::new(ErrorCode::Damaged, text)
     }
 
     /// Says that this side failed, without details that are not the client's concern.

@@ -70,7 +70,16 @@ impl ReaderIndex {
             Changed::These(trees) => trees,
         };
         for tree in trees {
-            let access = current_access(&*self.store.snapshot(tree)?)?;
+            let access = (self.store.snapshot(tree)).and_then(|view| current_access(&*view));
+            let access = match access {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    // The other trees go on.
+                    tracing::error!(%tree, %error, "a tree cannot be read");
+                    known.set(tree, Vec::new());
+                    continue;
+                }
+                access => access?,
+            };
             known.set(tree, access.roles().map(|(subject, _)| subject).collect());
         }
         Ok(())

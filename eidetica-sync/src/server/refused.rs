@@ -37,6 +37,7 @@ pub(super) fn store_failed(error: &StoreError) -> WireError {
             retry_after_ms: Some(UNREACHABLE_RETRY_MS),
             ..WireError::new(ErrorCode::Busy, "the store cannot be reached; retry later")
         },
+        StoreError::Damaged { .. } => WireError::damaged(),
         _ => WireError::internal(),
     }
 }

@@ -7,9 +7,17 @@ use crate::membership::readers::ReaderIndex;
 use crate::server::refused::Refused;
 use crate::store::{Snapshot, Store, StoreError};
 
-/// Returns the name in the root of a tree.
+/// Returns the name in the root of a tree: an empty one if the root is damaged, so that the other trees
+/// of a list are shown.
 pub(crate) fn tree_name(snapshot: &Snapshot) -> Result<String, StoreError> {
-    match &snapshot.entry(Arrival(0))?.entry().body {
+    let root = match snapshot.entry(Arrival(0)) {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(%error, "the root of a tree cannot be read");
+            return Ok(String::new());
+        }
+        root => root?,
+    };
+    match &root.entry().body {
         Body::Genesis(genesis) => Ok(genesis.name.clone()),
         Body::Data(_) | Body::Access(_) | Body::Extension { .. } => Ok(String::new()),
     }

@@ -34,7 +34,9 @@ pub use postgres_store::{
     POOL_SIZE_DEFAULT, PostgresStore, PostgresStoreBuilder, SCHEMA_VERSION, VIEW_BYTES_DEFAULT,
 };
 #[cfg(feature = "redb")]
-pub use redb_store::{CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder};
+pub use redb_store::{
+    CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder, is_guarded,
+};
 pub use shared::{Listener, SharedStore, Taken};
 
 /// Longest metadata key in bytes: enough for a word and two ids in hexadecimal digits.

@@ -140,7 +140,11 @@ fn outgoing(
                 Err(error) => {
                     // The other side learns that it is not at fault, and no more.
                     tracing::error!(%error, "the store failed while entries were sent");
-                    Some((Ok(Part::Failed(WireError::internal()).encode()), None))
+                    let told = match error {
+                        StoreError::Damaged { .. } => WireError::damaged(),
+                        _ => WireError::internal(),
+                    };
+                    Some((Ok(Part::Failed(told).encode()), None))
                 }
             }
         }

@@ -261,7 +261,8 @@ fn errors() {
         ErrorCode::Unproven,
         ErrorCode::StaleProof,
         ErrorCode::Unsupported,
-        ErrorCode::Unknown(11),
+        ErrorCode::Damaged,
+        ErrorCode::Unknown(12),
     ];
     for (number, code) in codes.into_iter().enumerate() {
         response(

@@ -44,10 +44,21 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let args = Args::parse();
     start_log();
+    leave_out_caught_panics();
     ExitCode::from(match run(args) {
         Ok(code) => code,
         Err(stop) => Console::Own.conclude(Err(stop)),
     })
+}
+
+/// Keeps panics of the database off the screen: they become errors, which say more.
+fn leave_out_caught_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !eidetica_sync::store::is_guarded() {
+            print(panic);
+        }
+    }));
 }
 
 fn start_log() {

@@ -7,6 +7,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use super::guard::catch;
 use crate::store::StoreError;
 
 /// Opens the database, at first and after a failure.
@@ -26,12 +27,23 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn open(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let database = opener().map_err(|error| open_error(path, error))?;
+        let database = open(path, &opener)?;
         Ok(Self {
             path: path.to_owned(),
             opener,
             database: RwLock::new(Some(database)),
             has_failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Does work that calls the database. A panic in it is an error, and the database is opened again.
+    pub(super) fn guarded<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        catch(work).unwrap_or_else(|panic| {
+            self.has_failed.store(true, Ordering::Release);
+            Err(engine_failed(panic))
         })
     }
 
@@ -109,12 +121,24 @@ impl Disk {
         }
         // Closing gives the lock on the file back. That it reports the failure again is no news.
         if let Some(failed) = database.take() {
-            drop(failed.close());
+            drop(catch(|| drop(failed.close())));
         }
-        *database = Some((self.opener)().map_err(|error| open_error(&self.path, error))?);
+        *database = Some(open(&self.path, &self.opener)?);
         self.has_failed.store(false, Ordering::Release);
         Ok(())
     }
+}
+
+fn open(path: &Path, opener: &Opener) -> Result<Database, StoreError> {
+    let opened = catch(opener).map_err(engine_failed)?;
+    opened.map_err(|error| open_error(path, error))
+}
+
+/// Blames the file for a panic of the database.
+fn engine_failed(panic: String) -> StoreError {
+    StoreError::damaged(format!(
+        "the database engine cannot read its file ({panic})"
+    ))
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {

@@ -2,7 +2,10 @@
 
 mod access_cache;
 mod append;
+#[cfg(test)]
+mod damage_tests;
 mod disk;
+mod guard;
 mod index;
 mod layout;
 mod snapshot;
@@ -16,6 +19,7 @@ use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry, admit};
 use eidetica_proto::LogId;
 use redb::{Database, DatabaseError, ReadableTable};
 
+pub use guard::is_guarded;
 pub use layout::FORMAT_VERSION;
 
 use self::access_cache::AccessCache;
@@ -41,8 +45,8 @@ const APPEND_LOCKS: usize = 64;
 /// that was acknowledged. Opening reads a few pages, however long the history is, also after a
 /// crash. Memory does not grow with the history. One process at a time can open the file.
 ///
-/// Damage to the file is noticed where it is read and comes back as [`StoreError::Damaged`].
-/// Damage to the pages that lead there is the database's matter, which may panic on it.
+/// Damage to the file is noticed where it is read and comes back as [`StoreError::Damaged`]: entries are
+/// hashed when they are read, and a panic of the database is caught.
 pub struct RedbStore {
     disk: Arc<Disk>,
     access_cache: Arc<AccessCache>,
@@ -101,8 +105,8 @@ impl RedbStoreBuilder {
                 .take(APPEND_LOCKS)
                 .collect(),
         };
-        store.check_format()?;
-        store.log = store.read_log_id()?;
+        store.disk.guarded(|| store.check_format())?;
+        store.log = store.disk.guarded(|| store.read_log_id())?;
         Ok(store)
     }
 }
@@ -227,101 +231,114 @@ impl Store for RedbStore {
     }
 
     fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
-        let fault = |error: redb::StorageError| self.disk.fault(error);
-        let tx = self.disk.read()?;
-        let trees = tx
-            .open_table(TREES)
-            .map_err(|error| self.disk.fault(error))?;
-        let rows = trees.iter().map_err(fault)?;
-        rows.map(|row| {
-            let (tree, _) = row.map_err(fault)?;
-            let root = eidetica_dag::EntryId::from_bytes(*tree.value());
-            Ok(TreeId::from_root(root))
+        self.disk.guarded(|| {
+            let fault = |error: redb::StorageError| self.disk.fault(error);
+            let tx = self.disk.read()?;
+            let trees = tx
+                .open_table(TREES)
+                .map_err(|error| self.disk.fault(error))?;
+            let rows = trees.iter().map_err(fault)?;
+            rows.map(|row| {
+                let (tree, _) = row.map_err(fault)?;
+                let root = eidetica_dag::EntryId::from_bytes(*tree.value());
+                Ok(TreeId::from_root(root))
+            })
+            .collect()
         })
-        .collect()
     }
 
     fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
-        Ok(Arc::new(self.take(tree)?))
+        self.disk
+            .guarded(|| Ok(Arc::new(self.take(tree)?) as Snapshot))
     }
 
     fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError> {
-        // Judging goes on beside the writing of other trees; nothing else changes this one, so the
-        // snapshot is still the present when the change is written.
-        let _alone = self.lock(tree);
-        let snapshot = self.take(tree)?;
-        let admission = admit(&snapshot, tree, batch)?;
-        if !admission.changes.entries.is_empty() {
-            let before = (snapshot.number(), snapshot.head().clone());
-            drop(snapshot);
-            let first_state = before.1.access_count;
-            let number = append::write(&self.disk, tree, before, &admission.changes)?;
-            let changes = admission.changes;
-            self.access_cache.put(number, first_state, &changes);
-        }
-        Ok(admission.outcome)
+        self.disk.guarded(|| {
+            // Judging goes on beside the writing of other trees; nothing else changes this one, so the
+            // snapshot is still the present when the change is written.
+            let _alone = self.lock(tree);
+            let snapshot = self.take(tree)?;
+            let admission = admit(&snapshot, tree, batch)?;
+            if !admission.changes.entries.is_empty() {
+                let before = (snapshot.number(), snapshot.head().clone());
+                drop(snapshot);
+                let first_state = before.1.access_count;
+                let number = append::write(&self.disk, tree, before, &admission.changes)?;
+                let changes = admission.changes;
+                self.access_cache.put(number, first_state, &changes);
+            }
+            Ok(admission.outcome)
+        })
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let tx = self.disk.read()?;
-        let meta = tx
-            .open_table(META)
-            .map_err(|error| self.disk.fault(error))?;
-        let value = meta.get(key).map_err(|error| self.disk.fault(error))?;
-        Ok(value.map(|value| value.value().to_owned()))
+        self.disk.guarded(|| {
+            let tx = self.disk.read()?;
+            let meta = tx
+                .open_table(META)
+                .map_err(|error| self.disk.fault(error))?;
+            let value = meta.get(key).map_err(|error| self.disk.fault(error))?;
+            Ok(value.map(|value| value.value().to_owned()))
+        })
     }
 
     fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        check_meta(key, value)?;
-        let put = |tx: &redb::WriteTransaction| -> Result<(), redb::TableError> {
-            let mut meta = tx.open_table(META)?;
-            match value {
-                Some(value) => drop(meta.insert(key, value)?),
-                None => drop(meta.remove(key)?),
-            }
-            Ok(())
-        };
-        self.disk
-            .write(|tx| put(tx).map_err(|error| self.disk.fault(error)))
+        self.disk.guarded(|| {
+            check_meta(key, value)?;
+            let put = |tx: &redb::WriteTransaction| -> Result<(), redb::TableError> {
+                let mut meta = tx.open_table(META)?;
+                match value {
+                    Some(value) => drop(meta.insert(key, value)?),
+                    None => drop(meta.remove(key)?),
+                }
+                Ok(())
+            };
+            self.disk
+                .write(|tx| put(tx).map_err(|error| self.disk.fault(error)))
+        })
     }
 
     fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
-        // A commit costs two flushes, so what changes nothing is found out without one.
-        let seen = self.get(key)?;
-        if change(seen.as_deref()) == seen {
-            return check_meta(key, seen.as_deref());
-        }
-        self.disk.write(|tx| {
-            let mut meta = tx
-                .open_table(META)
-                .map_err(|error| self.disk.fault(error))?;
-            let seen = meta.get(key).map_err(|error| self.disk.fault(error))?;
-            let next = change(seen.as_ref().map(|seen| seen.value()));
-            drop(seen);
-            check_meta(key, next.as_deref())?;
-            match next {
-                Some(next) => meta.insert(key, next.as_slice()).map(drop),
-                None => meta.remove(key).map(drop),
+        self.disk.guarded(|| {
+            // A commit costs two flushes, so what changes nothing is found out without one.
+            let seen = self.get(key)?;
+            if change(seen.as_deref()) == seen {
+                return check_meta(key, seen.as_deref());
             }
-            .map_err(|error| self.disk.fault(error))
+            self.disk.write(|tx| {
+                let mut meta = tx
+                    .open_table(META)
+                    .map_err(|error| self.disk.fault(error))?;
+                let seen = meta.get(key).map_err(|error| self.disk.fault(error))?;
+                let next = change(seen.as_ref().map(|seen| seen.value()));
+                drop(seen);
+                check_meta(key, next.as_deref())?;
+                match next {
+                    Some(next) => meta.insert(key, next.as_slice()).map(drop),
+                    None => meta.remove(key).map(drop),
+                }
+                .map_err(|error| self.disk.fault(error))
+            })
         })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let fault = |error: redb::StorageError| self.disk.fault(error);
-        let tx = self.disk.read()?;
-        let meta = tx
-            .open_table(META)
-            .map_err(|error| self.disk.fault(error))?;
-        let mut found = Vec::new();
-        for row in meta.range(prefix..).map_err(fault)? {
-            let (key, value) = row.map_err(fault)?;
-            if !key.value().starts_with(prefix) {
-                break;
+        self.disk.guarded(|| {
+            let fault = |error: redb::StorageError| self.disk.fault(error);
+            let tx = self.disk.read()?;
+            let meta = tx
+                .open_table(META)
+                .map_err(|error| self.disk.fault(error))?;
+            let mut found = Vec::new();
+            for row in meta.range(prefix..).map_err(fault)? {
+                let (key, value) = row.map_err(fault)?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                found.push((key.value().to_owned(), value.value().to_owned()));
             }
-            found.push((key.value().to_owned(), value.value().to_owned()));
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 }
 

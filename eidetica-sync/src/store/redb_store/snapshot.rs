@@ -134,20 +134,22 @@ impl DagView for RedbSnapshot {
     }
 
     fn tips_from(&self, from: Arrival, limit: usize) -> Result<Vec<Arrival>, StoreError> {
-        let rows = self
-            .tips
-            .range(key(self.number, from.0)..=key(self.number, u32::MAX));
-        let rows = rows.map_err(|error| self.disk.fault(error))?;
-        rows.take(limit)
-            .map(|row| {
-                let (tip, _) = row.map_err(|error| self.disk.fault(error))?;
-                let at = Arrival(tip.value() as u32);
-                let is_sound = at.0 < self.head.entry_count;
-                is_sound
-                    .then_some(at)
-                    .ok_or_else(|| StoreError::damaged(format!("tip {} of a tree", at.0)))
-            })
-            .collect()
+        self.disk.guarded(|| {
+            let rows = self
+                .tips
+                .range(key(self.number, from.0)..=key(self.number, u32::MAX));
+            let rows = rows.map_err(|error| self.disk.fault(error))?;
+            rows.take(limit)
+                .map(|row| {
+                    let (tip, _) = row.map_err(|error| self.disk.fault(error))?;
+                    let at = Arrival(tip.value() as u32);
+                    let is_sound = at.0 < self.head.entry_count;
+                    is_sound
+                        .then_some(at)
+                        .ok_or_else(|| StoreError::damaged(format!("tip {} of a tree", at.0)))
+                })
+                .collect()
+        })
     }
 
     fn tip_count(&self) -> u32 {
@@ -155,34 +157,39 @@ impl DagView for RedbSnapshot {
     }
 
     fn is_tip(&self, at: Arrival) -> Result<bool, StoreError> {
-        let found = self.tips.get(key(self.number, at.0));
-        Ok(found.map_err(|error| self.disk.fault(error))?.is_some())
+        self.disk.guarded(|| {
+            let found = self.tips.get(key(self.number, at.0));
+            Ok(found.map_err(|error| self.disk.fault(error))?.is_some())
+        })
     }
 
     fn arrival(&self, id: &EntryId) -> Result<Option<Arrival>, StoreError> {
-        // Most look-ups are for recent entries.
-        for run in self.runs.iter().rev() {
-            for at in find_in_run(run.value(), id.prefix()) {
+        self.disk.guarded(|| {
+            // Most look-ups are for recent entries.
+            for run in self.runs.iter().rev() {
+                for at in find_in_run(run.value(), id.prefix()) {
+                    if self.is(at, id)? {
+                        return Ok(Some(at));
+                    }
+                }
+            }
+            if self.head.settled_count == 0 {
+                return Ok(None);
+            }
+            let found = find_settled(&self.settled, self.number, id.prefix());
+            for at in found.map_err(|error| self.disk.fault(error))? {
+                let at = at.map_err(|error| self.disk.fault(error))?;
                 if self.is(at, id)? {
                     return Ok(Some(at));
                 }
             }
-        }
-        if self.head.settled_count == 0 {
-            return Ok(None);
-        }
-        let found = find_settled(&self.settled, self.number, id.prefix());
-        for at in found.map_err(|error| self.disk.fault(error))? {
-            let at = at.map_err(|error| self.disk.fault(error))?;
-            if self.is(at, id)? {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     fn node(&self, at: Arrival) -> Result<Node, StoreError> {
-        self.record(at, |record| record.node(at))
+        self.disk
+            .guarded(|| self.record(at, |record| record.node(at)))
     }
 
     fn visit_heights(
@@ -190,46 +197,54 @@ impl DagView for RedbSnapshot {
         numbers: Range<u32>,
         visit: &mut dyn FnMut(Arrival, u32),
     ) -> Result<(), StoreError> {
-        let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
-        let rows = self.log.range(keys);
-        let mut rows = rows.map_err(|error| self.disk.fault(error))?;
-        for at in numbers.map(Arrival) {
-            let damaged = || StoreError::damaged(format!("entry {} of a tree", at.0));
-            let row = rows.next().ok_or_else(damaged)?;
-            let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
-            let record =
-                Record::parse(bytes.value()).filter(|_| row_key.value() == key(self.number, at.0));
-            visit(at, record.ok_or_else(damaged)?.height);
-        }
-        Ok(())
+        self.disk.guarded(|| {
+            let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
+            let rows = self.log.range(keys);
+            let mut rows = rows.map_err(|error| self.disk.fault(error))?;
+            for at in numbers.map(Arrival) {
+                let damaged = || StoreError::damaged(format!("entry {} of a tree", at.0));
+                let row = rows.next().ok_or_else(damaged)?;
+                let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
+                let record = Record::parse(bytes.value())
+                    .filter(|_| row_key.value() == key(self.number, at.0));
+                visit(at, record.ok_or_else(damaged)?.height);
+            }
+            Ok(())
+        })
     }
 
     fn last_checkpoint(&self, stored: u32) -> Result<Option<u32>, StoreError> {
-        let keys = key(self.number, 0)..=key(self.number, stored.min(self.head.entry_count));
-        let rows = self.checkpoints.range(keys);
-        let mut rows = rows.map_err(|error| self.disk.fault(error))?;
-        let last = rows.next_back().transpose();
-        let last = last.map_err(|error| self.disk.fault(error))?;
-        Ok(last.map(|(at, _)| at.value() as u32))
+        self.disk.guarded(|| {
+            let keys = key(self.number, 0)..=key(self.number, stored.min(self.head.entry_count));
+            let rows = self.checkpoints.range(keys);
+            let mut rows = rows.map_err(|error| self.disk.fault(error))?;
+            let last = rows.next_back().transpose();
+            let last = last.map_err(|error| self.disk.fault(error))?;
+            Ok(last.map(|(at, _)| at.value() as u32))
+        })
     }
 
     fn checkpoint(&self, stored: u32) -> Result<Vec<Arrival>, StoreError> {
-        self.read(&self.checkpoints, stored)?
-            .and_then(|tips| read_arrivals(tips.value(), stored))
-            .ok_or_else(|| StoreError::damaged(format!("checkpoint {stored} of a tree")))
+        self.disk.guarded(|| {
+            self.read(&self.checkpoints, stored)?
+                .and_then(|tips| read_arrivals(tips.value(), stored))
+                .ok_or_else(|| StoreError::damaged(format!("checkpoint {stored} of a tree")))
+        })
     }
 
     fn landmarks(&self, height: u32, limit: usize) -> Result<Vec<EntryId>, StoreError> {
-        let first = landmark_key(self.number, height, 0);
-        let last = landmark_key(self.number, height, u32::MAX);
-        let rows = self.landmarks.range::<&[u8; 12]>(&first..=&last);
-        rows.map_err(|error| self.disk.fault(error))?
-            .take(limit)
-            .map(|row| {
-                let (_, id) = row.map_err(|error| self.disk.fault(error))?;
-                Ok(EntryId::from_bytes(*id.value()))
-            })
-            .collect()
+        self.disk.guarded(|| {
+            let first = landmark_key(self.number, height, 0);
+            let last = landmark_key(self.number, height, u32::MAX);
+            let rows = self.landmarks.range::<&[u8; 12]>(&first..=&last);
+            rows.map_err(|error| self.disk.fault(error))?
+                .take(limit)
+                .map(|row| {
+                    let (_, id) = row.map_err(|error| self.disk.fault(error))?;
+                    Ok(EntryId::from_bytes(*id.value()))
+                })
+                .collect()
+        })
     }
 
     fn access_count(&self) -> u32 {
@@ -237,57 +252,66 @@ impl DagView for RedbSnapshot {
     }
 
     fn access(&self, id: AccessId) -> Result<AccessState, StoreError> {
-        let ledger = self.ledger()?;
-        let known = self.access_cache.recent(self.number);
-        if let Some(kept) = self.access_cache.state(self.number, id) {
-            return Ok(AccessState::of_kept(&ledger, &kept, &known));
-        }
-        let state = self
-            .read(&self.access, id.0)?
-            .and_then(|heads| read_numbers(heads.value()))
-            .and_then(|heads| ledger.state(&heads, &known))
-            .ok_or_else(|| StoreError::damaged(format!("access state {} of a tree", id.0)))?;
-        self.access_cache.put_state(self.number, id, &state);
-        Ok(state)
+        self.disk.guarded(|| {
+            let ledger = self.ledger()?;
+            let known = self.access_cache.recent(self.number);
+            if let Some(kept) = self.access_cache.state(self.number, id) {
+                return Ok(AccessState::of_kept(&ledger, &kept, &known));
+            }
+            let state = self
+                .read(&self.access, id.0)?
+                .and_then(|heads| read_numbers(heads.value()))
+                .and_then(|heads| ledger.state(&heads, &known))
+                .ok_or_else(|| StoreError::damaged(format!("access state {} of a tree", id.0)))?;
+            self.access_cache.put_state(self.number, id, &state);
+            Ok(state)
+        })
     }
 
     fn find_access(&self, name: &AccessKey) -> Result<Option<AccessId>, StoreError> {
-        let found = self.access_ids.get(&access_key(self.number, name));
-        let found = found.map_err(|error| self.disk.fault(error))?;
-        let found = found.map(|id| AccessId(id.value()));
-        Ok(found.filter(|id| id.0 < self.head.access_count))
+        self.disk.guarded(|| {
+            let found = self.access_ids.get(&access_key(self.number, name));
+            let found = found.map_err(|error| self.disk.fault(error))?;
+            let found = found.map(|id| AccessId(id.value()));
+            Ok(found.filter(|id| id.0 < self.head.access_count))
+        })
     }
 
     fn ledger(&self) -> Result<Arc<Ledger>, StoreError> {
-        let count = self.head.ledger_count;
-        if let Some(ledger) = self.access_cache.ledger(self.number, count) {
-            return Ok(ledger);
-        }
-        let damaged = || StoreError::damaged("the changes of access of a tree");
-        let entries = (0..count).map(|number| {
-            let row = self.read(&self.ledger, number)?.ok_or_else(damaged)?;
-            let numbers = read_numbers(row.value()).ok_or_else(damaged)?;
-            let (at, follows) = numbers.split_first().ok_or_else(damaged)?;
-            let entry = self.entry(Arrival(*at))?;
-            LedgerEntry::of(Arrival(*at), &entry, follows).ok_or_else(damaged)
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>()?;
-        let ledger = Arc::new(Ledger::restore(entries).ok_or_else(damaged)?);
-        self.access_cache.put_ledger(self.number, &ledger);
-        Ok(ledger)
+        self.disk.guarded(|| {
+            let count = self.head.ledger_count;
+            if let Some(ledger) = self.access_cache.ledger(self.number, count) {
+                return Ok(ledger);
+            }
+            let damaged = || StoreError::damaged("the changes of access of a tree");
+            let entries = (0..count).map(|number| {
+                let row = self.read(&self.ledger, number)?.ok_or_else(damaged)?;
+                let numbers = read_numbers(row.value()).ok_or_else(damaged)?;
+                let (at, follows) = numbers.split_first().ok_or_else(damaged)?;
+                let entry = self.entry(Arrival(*at))?;
+                LedgerEntry::of(Arrival(*at), &entry, follows).ok_or_else(damaged)
+            });
+            let entries = entries.collect::<Result<Vec<_>, _>>()?;
+            let ledger = Arc::new(Ledger::restore(entries).ok_or_else(damaged)?);
+            self.access_cache.put_ledger(self.number, &ledger);
+            Ok(ledger)
+        })
     }
 }
 
 impl EntryView for RedbSnapshot {
     fn entry(&self, at: Arrival) -> Result<SignedEntry, StoreError> {
-        self.record(at, |record| {
-            let encoded = Bytes::copy_from_slice(record.encoded);
-            SignedEntry::decode_stored(record.id, encoded).ok()
+        self.disk.guarded(|| {
+            self.record(at, |record| {
+                let encoded = Bytes::copy_from_slice(record.encoded);
+                SignedEntry::decode_hashed(record.id, encoded).ok()
+            })
         })
     }
 
     fn encoded(&self, at: Arrival) -> Result<Bytes, StoreError> {
-        self.record(at, |record| Some(Bytes::copy_from_slice(record.encoded)))
+        self.disk
+            .guarded(|| self.record(at, |record| Some(Bytes::copy_from_slice(record.encoded))))
     }
 
     fn visit_encoded(
@@ -295,24 +319,30 @@ impl EntryView for RedbSnapshot {
         numbers: Range<u32>,
         visit: &mut dyn FnMut(EntryId, EncodedEntry<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
-        let mut rows = self
-            .log
-            .range(keys)
-            .map_err(|error| self.disk.fault(error))?;
-        for at in numbers {
-            let damaged = || StoreError::damaged(format!("entry {at} of a tree"));
-            let row = rows.next().ok_or_else(damaged)?;
-            let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
-            if row_key.value() != key(self.number, at) {
-                return Err(damaged());
+        self.disk.guarded(|| {
+            let keys = key(self.number, numbers.start)..key(self.number, numbers.end);
+            let mut rows = self
+                .log
+                .range(keys)
+                .map_err(|error| self.disk.fault(error))?;
+            for at in numbers {
+                let damaged = || StoreError::damaged(format!("entry {at} of a tree"));
+                let row = rows.next().ok_or_else(damaged)?;
+                let (row_key, bytes) = row.map_err(|error| self.disk.fault(error))?;
+                if row_key.value() != key(self.number, at) {
+                    return Err(damaged());
+                }
+                let record = Record::parse(bytes.value()).ok_or_else(damaged)?;
+                let entry = EncodedEntry::parse(record.encoded).map_err(|_| damaged())?;
+                // Whatever happened to the bytes since they were written, a peer must not get it.
+                if entry.id() != record.id {
+                    return Err(damaged());
+                }
+                if visit(record.id, entry).is_break() {
+                    break;
+                }
             }
-            let record = Record::parse(bytes.value()).ok_or_else(damaged)?;
-            let entry = EncodedEntry::parse(record.encoded).map_err(|_| damaged())?;
-            if visit(record.id, entry).is_break() {
-                break;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -67,8 +67,13 @@ fn unknown(text: &str) -> Failure {
     failure.hint("`eidetica ls` lists the trees; `eidetica join` fetches one from a peer")
 }
 
+/// Returns the name of a tree: an empty one if it cannot be read, so that a damaged tree does not hide the
+/// others.
 fn name(store: &dyn Store, tree: TreeId) -> Result<String, StoreError> {
-    let root = store.snapshot(tree)?.entry(Arrival(0))?;
+    let root = match store.snapshot(tree).and_then(|view| view.entry(Arrival(0))) {
+        Err(StoreError::Damaged { .. }) => return Ok(String::new()),
+        root => root?,
+    };
     Ok(match &root.entry().body {
         Body::Genesis(genesis) => genesis.name.clone(),
         Body::Data(_) | Body::Access(_) | Body::Extension { .. } => String::new(),
