@@ -434,6 +434,19 @@ fn a_transaction_pooler_is_enough() {
         }
     });
     assert_eq!(servers[0].get("counts").unwrap().unwrap().len(), 40);
+    // Large batches from both servers, over the same few connections.
+    let large: Vec<Authors> = (11..15).map(|seed| Authors::grown(seed, 1_200)).collect();
+    thread::scope(|scope| {
+        for (number, authors) in large.iter().enumerate() {
+            let store = &servers[number % 2];
+            scope.spawn(move || {
+                for batch in authors.entries().chunks(400) {
+                    let outcome = store.append(authors.tree(), batch.to_vec()).unwrap();
+                    assert_eq!(outcome.stored.len(), 400);
+                }
+            });
+        }
+    });
     for authors in &trees {
         let view = servers[1].snapshot(authors.tree()).unwrap();
         assert_eq!(view.entry_count(), 200);
