@@ -1,7 +1,7 @@
 //! What the failure of an exchange means to the coordinator.
 
 use eidetica_proto::coordinator::{Outcome, PeerCursor, UnreachableReason};
-use eidetica_proto::{Cursor, ErrorCode, SyncFault, TransportErrorKind, WireError};
+use eidetica_proto::{Cursor, ErrorCode, PeerFault, SyncFault, TransportErrorKind, WireError};
 
 use crate::client::error::SyncError;
 
@@ -26,6 +26,11 @@ pub(super) fn of_error(error: &SyncError) -> Outcome {
             source: SyncFault::Refused(refusal),
             ..
         } => of_refusal(refusal),
+        // An answer that ends too soon may have been cut by what passed it on, such as a proxy.
+        SyncError::Peer {
+            source: SyncFault::Peer(PeerFault::Incomplete),
+            ..
+        } => Outcome::Failed,
         // It broke the protocol: asking again does not help.
         SyncError::Peer { .. } => Outcome::Permanent,
         SyncError::NoAddress => Outcome::Unreachable(UnreachableReason::NoAddress),
@@ -94,6 +99,13 @@ mod tests {
         assert_eq!(of(ErrorCode::Internal), Outcome::Failed);
         assert_eq!(of(ErrorCode::ReadOnly), refused(ErrorCode::ReadOnly));
         assert_eq!(of(ErrorCode::Unsupported), refused(ErrorCode::Unsupported));
+    }
+
+    #[test]
+    fn what_may_go_well_another_time_is_tried_again() {
+        let of = |fault: PeerFault| of_error(&SyncError::peer(&address(), fault));
+        assert_eq!(of(PeerFault::Incomplete), Outcome::Failed);
+        assert_eq!(of(PeerFault::BadList("no order")), Outcome::Permanent);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use eidetica_dag::{EntryId, PublicKey, TreeId};
 use eidetica_proto::batch::unpack;
 use eidetica_proto::message::{Part, Request, RequestHeader, WatchFrame};
-use eidetica_proto::{Caller, FrameStream, Service};
+use eidetica_proto::{Caller, FrameStream, Service, TransportError};
 use eidetica_sync::Node;
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
@@ -199,8 +199,13 @@ impl Service for Gated {
         if is_lost {
             self.gate.lost.send_modify(|lost| *lost += 1);
         }
-        if is_lost || !*self.gate.is_open.borrow() {
+        if is_lost {
+            // As behind a proxy that gives up: an answer that ends before it begins.
             return Box::pin(stream::empty());
+        }
+        if !*self.gate.is_open.borrow() {
+            let cut = Err(TransportError::connection_lost("the gate is closed"));
+            return Box::pin(stream::iter([cut]));
         }
         let mut is_open = self.gate.is_open.subscribe();
         let answer = self.inner.exchange(caller, request).await;
