@@ -175,6 +175,17 @@ impl Node {
         Err(running.finish(SERVE_SECONDS_MAX)?.failure())
     }
 
+    /// Starts to append an entry.
+    pub fn begin_append(&self, tree: &str, text: &str) -> Result<Running, String> {
+        self.start(&["append", tree, text], vec![])
+    }
+
+    /// Starts to print the entries of a tree, and more as they arrive.
+    pub fn follow_log(&self, tree: &str) -> Result<Running, String> {
+        let args = ["log", tree, "--follow", "--json", "--loopback"];
+        self.start(&args, vec![])
+    }
+
     /// Starts to sync the tree of a ticket with its server. `verb` is `join` or `sync`.
     pub fn begin_sync(&self, verb: &str, ticket: &str, via: &str) -> Result<Running, String> {
         self.start(
@@ -200,6 +211,11 @@ impl Serving {
         ticket
             .map(String::as_str)
             .ok_or_else(|| format!("the server prints no ticket for {tree}"))
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill(self) -> Result<(), String> {
+        self.running.kill().map(drop)
     }
 
     /// Stops the server.

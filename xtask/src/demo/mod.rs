@@ -1,8 +1,9 @@
-//! `cargo xtask demo`: three nodes that write apart, sync, and are equal in the end.
+//! `cargo xtask demo`: three nodes that write apart, sync, stay in sync, and are equal in the end.
 
 mod check;
 mod history;
 mod hub;
+mod live;
 mod play;
 mod store;
 
@@ -18,8 +19,9 @@ use crate::node;
 ///
 /// Each copy is in a store of its own, used by its own processes. Node A imports a git history and
 /// serves it over HTTP and iroh at once, node B joins over HTTP, node C over iroh; all three write
-/// while they are apart, and sync until nothing moves. Then the three stores are compared with code
-/// that shares nothing with the library.
+/// while they are apart, and sync until nothing moves. Then all three serve and write, and a table shows
+/// how soon each entry is everywhere; one of them is killed and started again in between. In the end,
+/// the three stores are compared with code that shares nothing with the library.
 ///
 /// Everything is on 127.0.0.1 and in a temporary folder. Needs a Unix system with git. Exit codes: 0
 /// if the stores are equal, 1 if they are not or anything failed, 2 for a wrong command line.

@@ -10,6 +10,7 @@ use xtask_support::report::{Table, count, decimals, grouped};
 
 use super::check::{check_equal, check_git, check_store};
 use super::history::{self, Lineage, SYNTHETIC_ENTRIES, Source};
+use super::live;
 use super::store::{Dump, Said};
 use crate::node::{Node, Serving, SyncReport};
 
@@ -63,6 +64,9 @@ pub fn play(
     stage.write_apart()?;
     stage.sync_until_equal()?;
     print!("\n{}", stage.table);
+    stage.say("All three serve, and stay equal without a sync by hand");
+    let table = live::stay_equal(&stage.nodes, &stage.tree)?;
+    print!("\n{table}");
     stage.judge(lineage.as_ref())
 }
 
@@ -273,7 +277,7 @@ fn is_written_apart(encoded: &[u8]) -> bool {
     text.is_some_and(|text| text.ends_with(" while apart") && !text.contains('\n'))
 }
 
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     println!("   {text}");
     // Only the display suffers if the terminal does not take it.
     let _ = io::stdout().flush();
