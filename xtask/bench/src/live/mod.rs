@@ -7,6 +7,7 @@ mod hub;
 mod latency;
 mod line;
 mod many;
+mod writers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub use hub::{Watchers, obey};
 #[derive(clap::Args)]
 pub struct Options {
     /// Only these rows
-    #[arg(long, value_delimiter = ',', default_values = ["latency", "line", "hub", "many", "away", "faults"])]
+    #[arg(long, value_delimiter = ',', default_values = ["latency", "line", "hub", "many", "away", "writers", "faults"])]
     row: Vec<Row>,
     /// Small sizes, to see whether everything works
     #[arg(long)]
@@ -48,6 +49,7 @@ enum Row {
     Hub,
     Many,
     Away,
+    Writers,
     Faults,
 }
 
@@ -71,6 +73,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
                 }
                 Row::Many => many::run(size(options.trees, 2_000, 100), quick).await,
                 Row::Away => faults::away(Duration::from_secs(if quick { 5 } else { 60 })).await,
+                Row::Writers => writers::run(if quick { 50 } else { 1_000 }).await,
                 Row::Faults => faults::peers(if quick { 20 } else { 100 }).await,
             }
         };
