@@ -4,65 +4,28 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use eidetica_dag::testing::key;
-use eidetica_dag::{AccessRule, AppendOutcome, EntryId, Genesis, VerifiedEntry};
+use eidetica_dag::{AccessRule, EntryId, Genesis};
+use eidetica_proto::ErrorCode;
 use eidetica_proto::joining::REQUESTS_PER_TREE_MAX;
 use eidetica_proto::message::InviteProof;
-use eidetica_proto::{ErrorCode, LogId};
 
 use super::*;
 use crate::event::Publisher;
-use crate::store::{Change, MemoryStore, Snapshot};
-
-/// A store on which two servers read an invite at the same instant.
-struct Together {
-    store: MemoryStore,
-    both_have_read: Barrier,
-}
-
-impl Store for Together {
-    fn log_id(&self) -> LogId {
-        self.store.log_id()
-    }
-
-    fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
-        self.store.trees()
-    }
-
-    fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
-        self.store.snapshot(tree)
-    }
-
-    fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError> {
-        self.store.append(tree, batch)
-    }
-
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.store.get(key);
-        if key.starts_with("invite/") {
-            self.both_have_read.wait();
-        }
-        value
-    }
-
-    fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.store.put(key, value)
-    }
-
-    fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
-        self.store.update(key, change)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.store.list(prefix)
-    }
-}
+use crate::store::MemoryStore;
+use crate::store::hooked::HookedStore;
 
 #[test]
 fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
     let (admin, invite) = (key(0), key(9));
-    let store: Arc<dyn Store> = Arc::new(Together {
-        store: MemoryStore::new(),
-        both_have_read: Barrier::new(2),
+    // Both read the invite at the same instant.
+    let both_have_read = Barrier::new(2);
+    let store: Arc<dyn Store> = Arc::new(HookedStore {
+        on_get: Box::new(move |key| {
+            if key.starts_with("invite/") {
+                both_have_read.wait();
+            }
+        }),
+        ..HookedStore::default()
     });
     let server = || {
         let news = News::new(Publisher::new());

@@ -9,6 +9,8 @@
 
 pub(crate) mod append_worker;
 mod error;
+#[cfg(test)]
+pub(crate) mod hooked;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres_store;

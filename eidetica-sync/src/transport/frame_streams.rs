@@ -189,12 +189,12 @@ mod tests {
     use eidetica_dag::testing::{draw, key, shapes::sign_on_top};
     use std::sync::{Mutex, Weak};
 
-    use eidetica_dag::{AppendOutcome, Arrival, ArrivalSet, Body, VerifiedEntry};
-    use eidetica_proto::LogId;
+    use eidetica_dag::{Arrival, ArrivalSet, Body, VerifiedEntry};
     use eidetica_proto::tips::EndTips;
 
     use super::*;
-    use crate::store::{Change, MemoryStore, TreeSnapshot};
+    use crate::store::hooked::HookedStore;
+    use crate::store::{MemoryStore, TreeSnapshot};
 
     async fn all(frames: FrameStream) -> Vec<Bytes> {
         let frames: Vec<_> = frames.collect().await;
@@ -257,52 +257,6 @@ mod tests {
         assert_eq!(again[1..], frames);
     }
 
-    /// A store that remembers the snapshots that it gave.
-    struct Remembering {
-        store: MemoryStore,
-        given: Mutex<Vec<Weak<dyn TreeSnapshot>>>,
-    }
-
-    impl Store for Remembering {
-        fn log_id(&self) -> LogId {
-            self.store.log_id()
-        }
-
-        fn trees(&self) -> Result<Vec<TreeId>, StoreError> {
-            self.store.trees()
-        }
-
-        fn snapshot(&self, tree: TreeId) -> Result<Snapshot, StoreError> {
-            let snapshot = self.store.snapshot(tree)?;
-            self.given.lock().unwrap().push(Arc::downgrade(&snapshot));
-            Ok(snapshot)
-        }
-
-        fn append(
-            &self,
-            tree: TreeId,
-            batch: Vec<VerifiedEntry>,
-        ) -> Result<AppendOutcome, StoreError> {
-            self.store.append(tree, batch)
-        }
-
-        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-            self.store.get(key)
-        }
-
-        fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-            self.store.put(key, value)
-        }
-
-        fn update(&self, key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
-            self.store.update(key, change)
-        }
-
-        fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-            self.store.list(prefix)
-        }
-    }
-
     /// A reader that takes its time must not keep a store from reusing space.
     #[tokio::test]
     async fn no_snapshot_is_held_while_a_reader_is_slow() {
@@ -310,22 +264,26 @@ mod tests {
         let store = MemoryStore::new();
         let count = chain.len() as u32;
         store.append(tree, chain).expect("genuine entries");
-        let given = Mutex::default();
-        let store = Arc::new(Remembering { store, given });
+        let given = Arc::<Mutex<Vec<Weak<dyn TreeSnapshot>>>>::default();
+        let noted = given.clone();
+        let store = Arc::new(HookedStore {
+            store,
+            on_snapshot: Box::new(move |snapshot| {
+                noted.lock().unwrap().push(Arc::downgrade(snapshot));
+            }),
+            ..HookedStore::default()
+        });
         let all = ArrivalSet::all_below(count);
         let message = OutgoingMessage {
             header: Bytes::from_static(b"header"),
             entries: Some((
                 EntrySelection::new(all, EndTips::Untold, eidetica_proto::Cursor::NONE),
-                EntrySource {
-                    store: store.clone(),
-                    tree,
-                },
+                EntrySource { store, tree },
             )),
         };
         let (mut frames, _) = message.frames();
         let is_free = || {
-            let given = store.given.lock().unwrap();
+            let given = given.lock().unwrap();
             given.iter().all(|snapshot| snapshot.upgrade().is_none())
         };
         frames
@@ -333,7 +291,7 @@ mod tests {
             .await
             .expect("a header")
             .expect("nothing fails");
-        let taken = store.given.lock().unwrap().len();
+        let taken = given.lock().unwrap().len();
         assert_eq!(taken, 0, "nothing is packed before it is asked for");
         frames
             .next()
@@ -344,7 +302,7 @@ mod tests {
         while !is_free() {
             tokio::task::yield_now().await;
         }
-        let taken = store.given.lock().unwrap().len();
+        let taken = given.lock().unwrap().len();
         assert!((1..=2).contains(&taken), "{taken} snapshots for one batch");
         let rest: Vec<_> = frames.collect().await;
         assert!(rest.len() > 1, "a snapshot for each batch");
