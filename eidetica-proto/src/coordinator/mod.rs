@@ -146,9 +146,8 @@ pub use options::{
     CHECK_INTERVAL_MS, CHECK_TREES_MAX, EXCHANGES_MAX, EXCHANGES_PER_PEER_MAX, FollowOptions,
     LANES_MAX, MUTE_AFTER_MS, Options, RETRY_AFTER_MAX_MS, WATCH_TREES_MAX,
 };
-use peer::{Class, Peer, Reach};
+use peer::{Class, Peer, Reach, Wanted};
 use timers::{Timer, Timers};
-use watch::Wanted;
 
 /// No tree has a lower id.
 const FIRST_ID: TreeId = TreeId::from_root(EntryId::from_bytes([0; 32]));

@@ -6,6 +6,16 @@ use eidetica_dag::TreeId;
 
 use super::action::{ExchangeId, InboundWatch, UnreachableReason};
 
+/// What the peer's watch is to do for a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Nothing,
+    /// Say when the tree can be read.
+    Arrival,
+    /// Bring new entries.
+    News,
+}
+
 /// Whether a peer can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {

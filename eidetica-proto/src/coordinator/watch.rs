@@ -4,7 +4,7 @@ use eidetica_dag::TreeId;
 
 use super::{
     Action, Coordinator, ExchangeId, Need, Next, Outcome, PeerCursor, PeerId, RETRY_AFTER_MAX_MS,
-    Reach, Running, State, Timer, WATCH_TREES_MAX, What,
+    Reach, Running, State, Timer, WATCH_TREES_MAX, Wanted, What,
 };
 
 /// How long changes of the watched trees are collected before the watch is opened anew, in
@@ -27,16 +27,6 @@ const WATCH_LIVED_MS: u64 = 10_000;
 /// When a watch is tried again that the peer refused, in milliseconds. Checks bring the news
 /// meanwhile.
 const WATCH_REFUSED_MS: u64 = 300_000;
-
-/// What the peer's watch is to do for a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Nothing,
-    /// Say when the tree can be read.
-    Arrival,
-    /// Bring new entries.
-    News,
-}
 
 impl Coordinator {
     /// Notes that all entries before `cursor` that a watch brought are durable here. Costs

@@ -14,8 +14,9 @@ use eidetica_sync::store::{MemoryStore, Store};
 use eidetica_sync::{Event, FollowOptions, Node, Peer};
 use futures::StreamExt;
 
+use crate::common::gate::Gate;
 use crate::common::raw::Way;
-use crate::common::served::{Gate, Received};
+use crate::common::served::Received;
 use crate::common::{assert_equal, secret, tree, write};
 
 /// Longer than anything takes on a loaded machine.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Config;
 
 use super::fault::Fault;
-use super::schema::Sql;
+use super::sql::Sql;
 use super::tls::Tls;
 use crate::store::StoreError;
 

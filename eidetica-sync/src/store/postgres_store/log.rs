@@ -11,7 +11,8 @@ use tokio_postgres::{Client, Row};
 
 use super::database::{Database, Lease};
 use super::fault::Fault;
-use super::schema::{Sql, begin};
+use super::schema::begin;
+use super::sql::Sql;
 use crate::store::StoreError;
 
 /// How much of a log is read before it is taken into a view, in bytes.

@@ -23,6 +23,7 @@ mod meta;
 mod news;
 mod schema;
 mod shared;
+mod sql;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use deadpool_postgres::Pool;
 use eidetica_dag::{EntryId, TreeId};
+use eidetica_proto::proof::REQUEST_AGE_MAX_MS;
 use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,11 +23,14 @@ use tokio_postgres::{AsyncMessage, Config};
 
 use super::database::Database;
 use super::fault::Fault;
-use super::shared::PROOF_KEPT_MS;
 use super::tls::Tls;
 use crate::platform::clock::wall_clock_ms;
 use crate::platform::random::Random;
 use crate::store::shared::Listener;
+
+/// How long a proof is kept, in milliseconds: for as long as its request is accepted, and for as long as
+/// the clocks of two servers may differ.
+pub(super) const PROOF_KEPT_MS: u64 = REQUEST_AGE_MAX_MS + 60_000;
 
 /// How often a server asks which trees have changed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use eidetica_proto::proof::{Epoch, REQUEST_AGE_MAX_MS};
+use eidetica_proto::proof::Epoch;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
@@ -15,10 +15,6 @@ use super::news;
 use crate::platform::random::Random;
 use crate::store::StoreError;
 use crate::store::shared::{Listener, SharedStore, Taken};
-
-/// How long a proof is kept, in milliseconds: for as long as its request is accepted, and for as long as
-/// the clocks of two servers may differ.
-pub(super) const PROOF_KEPT_MS: u64 = REQUEST_AGE_MAX_MS + 60_000;
 
 /// How long a check of the database may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,5 +1,7 @@
 //! Nodes on a network in memory.
 
+#[cfg(any(feature = "http", feature = "iroh"))]
+pub(crate) mod gate;
 pub(crate) mod raw;
 pub(crate) mod served;
 
