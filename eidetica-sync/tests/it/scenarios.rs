@@ -11,7 +11,7 @@ use eidetica_proto::Ticket;
 use eidetica_proto::backoff::BackoffPolicy;
 use eidetica_proto::coordinator::LaneStatus;
 use eidetica_sync::store::{MemoryStore, Store};
-use eidetica_sync::{Event, FollowOptions, Node, Peer};
+use eidetica_sync::{FollowOptions, Node, Peer};
 use futures::StreamExt;
 
 use crate::common::gate::Gate;
@@ -293,7 +293,7 @@ async fn a_copied_store_is_detected_over_http() {
         let followed = node.follow(tree, at(other).await).await;
         followed.expect("it serves");
         let said = async {
-            while !matches!(events.next().await, Some(Event::DuplicateKey { key }) if key == node.key())
+            while !matches!(events.next().await, Some(eidetica_sync::Event::DuplicateKey { key }) if key == node.key())
             {
             }
         };
