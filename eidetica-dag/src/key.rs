@@ -113,6 +113,13 @@ impl PublicKey {
         &self.0
     }
 
+    /// Tells whether a device can have this key: it is a point of the curve in its one canonical form,
+    /// and not of small order.
+    pub fn is_usable(&self) -> bool {
+        let is_canonical = |key: &VerifyingKey| key.to_edwards().compress().to_bytes() == self.0;
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| is_canonical(&key) && !key.is_weak())
+    }
+
     /// Checks `signature` over `bytes`, strictly: keys of small order and malleable signatures are
     /// refused (RFC 8032 with the checks of "Taming the many EdDSAs", 2020).
     ///

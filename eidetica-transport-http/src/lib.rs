@@ -59,6 +59,7 @@ mod builder;
 mod client;
 mod clock;
 mod connection;
+mod date;
 mod drain;
 mod error;
 mod hosts;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use eidetica_proto::{Caller, PROTOCOL_VERSION};
 use futures::StreamExt;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::address::KIND;
 use crate::body::{FRAMES_MEDIA_TYPE, OutgoingBody, is_frames};
 use crate::clock::Refill;
 use crate::connection::{Connection, UnderWay};
+use crate::date::today;
 use crate::drain::Drain;
 use crate::json::Json;
 use crate::reader::FrameReader;
@@ -51,6 +52,14 @@ pub(crate) async fn answer(
     drain.leave(request.into_body());
     connection.answered();
     text(json, drain, under_way)
+}
+
+/// Dates an answer, if the clock has a date.
+fn dated(mut response: Response<OutgoingBody>) -> Response<OutgoingBody> {
+    if let Some(date) = today() {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// Returns what follows the version in a path.
@@ -103,7 +112,7 @@ async fn exchange(
         CACHE_CONTROL,
         HeaderValue::from_static("no-store, no-transform"),
     );
-    response
+    dated(response)
 }
 
 fn text(json: Json, drain: Arc<Drain>, under_way: UnderWay) -> Response<OutgoingBody> {
@@ -119,7 +128,7 @@ fn text(json: Json, drain: Arc<Drain>, under_way: UnderWay) -> Response<Outgoing
     if let Some(method) = json.allow {
         headers.insert(ALLOW, HeaderValue::from_static(method));
     }
-    response
+    dated(response)
 }
 
 /// Lives as long as the body of an answer.

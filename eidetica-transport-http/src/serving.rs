@@ -58,10 +58,13 @@ impl Connection {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // It panics where the clock has no date that HTTP can write; `routes` does not.
+            .auto_date_header(false)
             .max_buf_size(READ_BYTES_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(EXCHANGES_PER_CONNECTION_MAX)
             .initial_stream_window_size(REQUEST_WINDOW_BYTES)
             // An exchange that is not read must leave room for all others.

@@ -33,6 +33,9 @@ pub enum TreeError {
     /// There is no request to join by this key, or it has expired.
     #[error("{0} has no pending request to join this tree; grant it a role instead")]
     NoSuchRequest(PublicKey),
+    /// No signature of the key can verify, so no device has it. Nothing was written.
+    #[error("{0} is not the key of a device: no signature of it can be valid; check its digits")]
+    UnusableKey(PublicKey),
     /// This node's key is not an admin of the tree.
     #[error("this device is not an admin of the tree {0}; an admin can grant it the role")]
     NotAdmin(TreeId),

@@ -24,6 +24,20 @@ pub struct Revocation {
     pub voids: Vec<(EntryId, AccessChange)>,
 }
 
+/// Refuses to give a role to a key that cannot sign. Such a grant would be of no use, and an admin that
+/// cannot act would count as one.
+fn refuse_unusable(changes: &[AccessChange]) -> Result<(), TreeError> {
+    let granted = changes.iter().filter(|change| change.role.is_some());
+    for change in granted {
+        if let Subject::Key(key) = change.subject
+            && !key.is_usable()
+        {
+            return Err(TreeError::UnusableKey(key));
+        }
+    }
+    Ok(())
+}
+
 /// Writes entries. Every call blocks.
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
@@ -50,6 +64,7 @@ impl Writer {
 
     /// Writes the root of a new tree.
     pub(crate) fn create(&self, genesis: Genesis) -> Result<TreeId, TreeError> {
+        refuse_unusable(&genesis.access)?;
         let root = sign_root(&self.key, wall_clock_ms(), genesis)?;
         let tree = root.get().tree();
         self.insert(tree, vec![root])?;
@@ -88,6 +103,7 @@ impl Writer {
         tree: TreeId,
         changes: Vec<AccessChange>,
     ) -> Result<(EntryId, Vec<(EntryId, AccessChange)>), TreeError> {
+        refuse_unusable(&changes)?;
         let mut voids = Vec::new();
         let ids = self.write(tree, |snapshot| {
             let outlook = self.outlook(snapshot, &changes)?;

@@ -144,3 +144,27 @@ async fn what_a_member_writes_beside_its_removal_is_shown() {
         .expect("admin");
     assert_eq!(contested(&a, tree).await, [], "the admin has decided");
 }
+
+/// Digits that look like a key: no device can have it.
+#[tokio::test]
+async fn keys_that_cannot_sign_get_no_role() {
+    let network = MemoryNetwork::new();
+    let a = node(&network, "a").await;
+    let tree = private_tree(&a).await;
+    let roles = a.access(tree).await.expect("in memory");
+    for byte in [0, 0xff] {
+        let subject = Subject::Key(eidetica_dag::PublicKey::from_bytes([byte; 32]));
+        let refused = a.grant(tree, subject, Role::Admin).await;
+        assert!(
+            matches!(refused, Err(TreeError::UnusableKey(_))),
+            "{refused:?}"
+        );
+        let access = vec![AccessChange::grant(subject, Role::Read)];
+        let refused = a.create_tree("other", access).await;
+        assert!(
+            matches!(refused, Err(TreeError::UnusableKey(_))),
+            "{refused:?}"
+        );
+        assert_eq!(a.access(tree).await.expect("in memory"), roles);
+    }
+}

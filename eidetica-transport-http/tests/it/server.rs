@@ -67,6 +67,7 @@ async fn the_json_interface_is_served_once_it_is_set() {
                 answer.contains("content-type: application/json"),
                 "{answer}"
             );
+            assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
             let value: serde_json::Value = serde_json::from_str(body(&answer)).expect("JSON");
             (status, value)
         }

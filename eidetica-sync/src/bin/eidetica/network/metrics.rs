@@ -106,6 +106,8 @@ impl Exporter {
                         let mut http = http1::Builder::new();
                         let serving = http
                             .keep_alive(false)
+                            // It panics where the clock is before 1970 or after 9999.
+                            .auto_date_header(false)
                             .serve_connection(TokioIo::new(stream), service);
                         let _cut_or_broken = tokio::time::timeout(CONNECTION_TIME, serving).await;
                     });
