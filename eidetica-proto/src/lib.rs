@@ -146,6 +146,7 @@ pub mod testing;
 pub mod ticket;
 pub mod tips;
 pub mod transport;
+pub mod turns;
 pub mod watch;
 
 pub use eidetica_dag;

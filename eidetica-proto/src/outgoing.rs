@@ -1,6 +1,6 @@
 //! Sending entries: a set of them, read from a view and packed as it goes.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// often as they are needed: a request that must be sent again costs no more than the first time.
 #[derive(Debug, Clone)]
 pub struct EntrySelection {
-    entries: Arc<ArrivalSet>,
+    entries: Arc<Chosen>,
     end: (EndTips, Cursor),
 }
 
@@ -30,7 +30,7 @@ impl EntrySelection {
     /// log.
     pub fn new(entries: ArrivalSet, tips: EndTips, cursor: Cursor) -> Self {
         Self {
-            entries: Arc::new(entries),
+            entries: Arc::new(Chosen::new(entries)),
             end: (tips, cursor),
         }
     }
@@ -52,11 +52,10 @@ impl EntrySelection {
     ) -> Result<(Self, Option<Self>), V::Error> {
         let (mut first, mut bytes) = (ArrivalSet::new(), 0);
         let mut is_full = false;
-        let mut next = self.entries.next_from(Arrival(0));
-        while let Some(start) = next.filter(|_| !is_full) {
-            let end = self.entries.gap_from(start);
-            let mut at = start;
-            view.visit_encoded(start.0..end.0, &mut |_, entry| {
+        let mut next = self.entries.run_from(Arrival(0));
+        while let Some(run) = next.clone().filter(|_| !is_full) {
+            let mut at = Arrival(run.start);
+            view.visit_encoded(run, &mut |_, entry| {
                 bytes += entry.bytes.len() + ENTRY_OVERHEAD_BYTES;
                 is_full = bytes > bytes_max as usize && !first.is_empty();
                 if is_full {
@@ -66,19 +65,16 @@ impl EntrySelection {
                 at.0 += 1;
                 ControlFlow::Continue(())
             })?;
-            next = self.entries.next_from(at);
+            next = self.entries.run_from(at);
         }
         let Some(next) = next else {
             return Ok((self.clone(), None));
         };
-        let mut rest = ArrivalSet::new();
-        let later = |at: &Arrival| *at >= next;
-        self.entries.iter().filter(later).for_each(|at| {
-            rest.insert(at);
-        });
+        let later = self.entries.runs_from(Arrival(next.start));
+        let rest = later.flatten().map(Arrival).collect();
         let end = (EndTips::Untold, Cursor::NONE);
         let piece = |entries, end| Self {
-            entries: Arc::new(entries),
+            entries: Arc::new(Chosen::new(entries)),
             end,
         };
         Ok((piece(first, end), Some(piece(rest, self.end.clone()))))
@@ -88,10 +84,65 @@ impl EntrySelection {
     pub fn outgoing(&self) -> Outgoing {
         Outgoing {
             entries: self.entries.clone(),
-            next: self.entries.next_from(Arrival(0)),
+            next: Arrival(0),
             packer: Packer::new(),
             end: Some(self.end.clone()),
         }
+    }
+}
+
+/// A set of arrivals as it is kept while it is sent, which may take long: as runs, unless it has so
+/// many that a bit for each arrival takes less. What a client lacks is most often one run, however long
+/// the history is.
+#[derive(Debug)]
+enum Chosen {
+    /// Ascending, not empty, and not adjacent.
+    Runs(Vec<Range<u32>>),
+    Bits(ArrivalSet),
+}
+
+impl Chosen {
+    fn new(set: ArrivalSet) -> Self {
+        let bits_bytes = set.iter().next_back().map_or(0, |last| last.index() / 8);
+        let mut runs = Vec::new();
+        let mut next = set.next_from(Arrival(0));
+        while let Some(start) = next {
+            let end = set.gap_from(start);
+            runs.push(start.0..end.0);
+            if runs.len() * size_of::<Range<u32>>() > bits_bytes.max(size_of::<Range<u32>>()) {
+                return Self::Bits(set);
+            }
+            next = set.next_from(end);
+        }
+        runs.shrink_to_fit();
+        Self::Runs(runs)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Runs(runs) => runs.iter().map(ExactSizeIterator::len).sum(),
+            Self::Bits(set) => set.len(),
+        }
+    }
+
+    /// Returns the first run of arrivals that are not below `from`.
+    fn run_from(&self, from: Arrival) -> Option<Range<u32>> {
+        match self {
+            Self::Runs(runs) => {
+                let run = runs.get(runs.partition_point(|run| run.end <= from.0))?;
+                Some(run.start.max(from.0)..run.end)
+            }
+            Self::Bits(set) => {
+                let start = set.next_from(from)?;
+                Some(start.0..set.gap_from(start).0)
+            }
+        }
+    }
+
+    /// Lists the runs of arrivals that are not below `from`.
+    fn runs_from(&self, from: Arrival) -> impl Iterator<Item = Range<u32>> {
+        let first = self.run_from(from);
+        std::iter::successors(first, |run| self.run_from(Arrival(run.end)))
     }
 }
 
@@ -101,8 +152,8 @@ impl EntrySelection {
 /// gives `None`. It reads no further than one batch ahead, so that memory does not depend on how
 /// much there is to send.
 pub struct Outgoing {
-    entries: Arc<ArrivalSet>,
-    next: Option<Arrival>,
+    entries: Arc<Chosen>,
+    next: Arrival,
     packer: Packer,
     end: Option<(EndTips, Cursor)>,
 }
@@ -116,11 +167,11 @@ impl Outgoing {
         &mut self,
         view: &V,
     ) -> Result<Option<(Bytes, usize)>, V::Error> {
-        while let Some(first) = self.next {
-            let end = self.entries.gap_from(first);
-            let packer = &mut self.packer;
-            let mut at = first;
-            view.visit_encoded(first.0..end.0, &mut |id, entry| {
+        while let Some(run) = self.entries.run_from(self.next) {
+            let (packer, at) = (&mut self.packer, &mut self.next);
+            *at = Arrival(run.start);
+            let end = run.end;
+            view.visit_encoded(run, &mut |id, entry| {
                 if !packer.has_room_for(entry.bytes.len()) {
                     return ControlFlow::Break(());
                 }
@@ -128,8 +179,7 @@ impl Outgoing {
                 at.0 += 1;
                 ControlFlow::Continue(())
             })?;
-            self.next = self.entries.next_from(at);
-            if at < end {
+            if self.next.0 < end {
                 return Ok(Some(self.batch()));
             }
         }
@@ -138,6 +188,13 @@ impl Outgoing {
         }
         let end = self.end.take();
         Ok(end.map(|(tips, cursor)| (Part::End { tips, cursor }.encode(), 0)))
+    }
+
+    /// Gives back the memory that packing used, about twice a batch, until the next frame is packed.
+    /// For a sender that does not know when it will be asked for more.
+    pub fn release(&mut self) {
+        // It is empty between two frames.
+        self.packer = Packer::new();
     }
 
     fn batch(&mut self) -> (Bytes, usize) {
@@ -170,6 +227,27 @@ mod tests {
         bytes
     }
 
+    /// Both ways to keep a set list the same runs, and the smaller one is kept.
+    #[test]
+    fn a_set_is_kept_as_runs_if_there_are_few() {
+        let set = |numbers: &mut dyn Iterator<Item = u32>| -> ArrivalSet {
+            numbers.map(Arrival).collect()
+        };
+        let history = 100_000;
+        let few = set(&mut (5..history).filter(|n| n % 10_000 != 3));
+        let many = set(&mut (0..history).filter(|n| n % 3 != 0));
+        for (set, is_few) in [(few, true), (many, false), (ArrivalSet::new(), true)] {
+            let chosen = Chosen::new(set.clone());
+            assert_eq!(matches!(chosen, Chosen::Runs(_)), is_few);
+            assert_eq!(chosen.len(), set.len());
+            for from in [0, 4, 10_003, 10_004, history] {
+                let listed: Vec<u32> = chosen.runs_from(Arrival(from)).flatten().collect();
+                let expected = set.iter().map(|at| at.0).filter(|at| *at >= from);
+                assert!(listed.into_iter().eq(expected), "from {from}");
+            }
+        }
+    }
+
     #[test]
     fn pieces_keep_the_limit_and_the_order() {
         let drawn = draw("A");
@@ -193,7 +271,7 @@ mod tests {
         while let Some(selection) = rest {
             let (first, after) = selection.split(&view, 8_000).expect("it is in memory");
             assert!(size(&first, &view) <= 8_000);
-            for at in first.entries.iter() {
+            for at in first.entries.runs_from(Arrival(0)).flatten().map(Arrival) {
                 assert!(seen.iter().all(|before| before < at));
                 seen.insert(at);
             }

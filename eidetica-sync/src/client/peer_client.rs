@@ -89,7 +89,7 @@ impl PeerClient {
         request: &OutgoingMessage,
     ) -> Result<Answer, TransportError> {
         if at.transport.proves_keys() {
-            let (frames, sent) = request.frames();
+            let (frames, sent) = request.frames_after(vec![request.header.clone()]);
             let response = at.transport.exchange(at.address, frames).await?;
             let unproved = || mismatch(at.address, "the connection does not prove the peer's key");
             let peer = response.peer.ok_or_else(unproved)?;

@@ -154,6 +154,7 @@ impl NodeBuilder {
             joins: WorkLimit::joins(),
             questions: WorkLimit::questions(),
             reads: reads.clone(),
+            answers: Arc::default(),
             watches: WatchAnswerer::new(store.clone(), news.clone()),
             pushes: PushAcceptor {
                 store: store.clone(),

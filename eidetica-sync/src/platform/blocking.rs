@@ -1,8 +1,10 @@
 //! Runs work that blocks, or computes for long, on blocking threads.
 
 use std::panic;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::task::{AbortHandle, JoinError};
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 
 /// Runs `work` on a blocking thread. A panic in it resumes here.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -25,6 +27,38 @@ struct AbortOnDrop(AbortHandle);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Runs a future in a task of its own, which is cancelled when the result is dropped. A panic in it
+/// resumes where the result is awaited.
+pub(crate) fn task<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> OwnTask<T> {
+    OwnTask(tokio::spawn(work))
+}
+
+/// A task that does not outlive this.
+pub(crate) struct OwnTask<T>(JoinHandle<T>);
+
+impl<T> Drop for OwnTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Future for OwnTask<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(value) => Poll::Ready(value),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => panic::resume_unwind(panic),
+                // Only a runtime that shuts down cancels it, and it drops this future as well.
+                Err(_) => Poll::Pending,
+            },
+        }
     }
 }
 

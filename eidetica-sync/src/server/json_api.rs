@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use eidetica_dag::{Arrival, Body, EntryId, PublicKey, Role, SignedEntry, TreeId, current_access};
 use eidetica_proto::PROTOCOL_VERSION;
 use eidetica_proto::joining::source_of;
+use eidetica_proto::turns::Asker;
 use eidetica_transport_http::{HttpTransport, JsonApi, JsonApiError};
 use serde::Serialize;
 
@@ -66,7 +67,11 @@ impl JsonApi for StoreApi {
         }
         let (store, readers, key) = (self.store.clone(), self.readers.clone(), self.key);
         let work = move || answer(&*store, &readers, key, question);
-        let answer = self.reads.run(&source_of("http", remote), work).await;
+        let asker = Asker {
+            network: source_of("http", remote).into(),
+            key: None,
+        };
+        let answer = self.reads.run(&asker, work).await;
         let answer = answer.map_err(|_| JsonApiError::Busy)?;
         answer.map_err(|failure| match failure {
             Failure::NotFound => JsonApiError::NotFound,

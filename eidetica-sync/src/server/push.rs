@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use eidetica_proto::answer::{acknowledge, refusal_of};
-use eidetica_proto::joining::source_of;
 use eidetica_proto::message::SendEntries;
 use eidetica_proto::push::check_push;
+use eidetica_proto::turns::Asker;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
 use futures::StreamExt;
 
@@ -52,8 +52,7 @@ impl PushAcceptor {
             check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
             Ok::<_, Refused>(())
         };
-        let source = source_of(caller.transport, &caller.remote);
-        self.reads.run(&source, check).await??;
+        self.reads.run(&Asker::of(caller), check).await??;
         // A caller that may not push takes no place from those that may.
         let mut place = self.limit.acquire(caller, tree)?;
 
@@ -150,7 +149,7 @@ mod tests {
             tree,
             entries: count,
         };
-        (send, Box::pin(message.frames().0.skip(1)))
+        (send, Box::pin(message.frames_after(Vec::new()).0))
     }
 
     /// 64 pushes that repeat one entry and never end, by many keys.

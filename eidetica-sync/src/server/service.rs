@@ -7,11 +7,12 @@ use bytes::Bytes;
 use eidetica_dag::Role;
 use eidetica_proto::answer::check_access;
 use eidetica_proto::check::trees_of;
-use eidetica_proto::joining::{source_of, unproven_join};
+use eidetica_proto::joining::unproven_join;
 use eidetica_proto::message::{Alive, Hello, Peers, Reply, Request, RequestHeader, ResponseHeader};
 use eidetica_proto::proof::PROOF_BYTES_MAX;
 use eidetica_proto::tips::TipSet;
 use eidetica_proto::transport::{Caller, Service};
+use eidetica_proto::turns::Asker;
 use eidetica_proto::{
     Address, ErrorCode, FrameStream, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, TransportErrorKind,
     WireError,
@@ -34,6 +35,7 @@ use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::transport::frame_streams::single_frame;
 use crate::transport::manager::TransportManager;
+use crate::transport::packing::Answers;
 
 /// Answers the requests of peers.
 pub(crate) struct Server {
@@ -48,6 +50,7 @@ pub(crate) struct Server {
     pub(crate) joins: WorkLimit,
     pub(crate) questions: WorkLimit,
     pub(crate) reads: Arc<WorkLimit>,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) pushes: PushAcceptor,
     pub(crate) watches: WatchAnswerer,
 }
@@ -138,7 +141,7 @@ impl Server {
         self.note_contact(caller, &request);
         #[cfg(feature = "metrics")]
         crate::metrics::requested(&request);
-        let source = source_of(caller.transport, &caller.remote);
+        let asker = Asker::of(caller);
         match request {
             Request::Hello(hello) => {
                 learn(&self.news, caller, hello);
@@ -153,11 +156,11 @@ impl Server {
                 let (store, readers) = (self.store.clone(), self.readers.clone());
                 let key = caller.key;
                 let list = move || list_trees(&*store, &readers, key, list.after);
-                let trees = self.questions.run(&source, list).await??;
+                let trees = self.questions.run(&asker, list).await??;
                 Ok(reply(Reply::Trees(trees)))
             }
             Request::SyncTree(sync) => {
-                sync_tree(self.store.clone(), &self.reads, caller, sync).await
+                sync_tree(self.store.clone(), &self.reads, &self.answers, caller, sync).await
             }
             Request::SendEntries(send) => {
                 let header = self.pushes.accept(caller, send, parts).await?;
@@ -173,7 +176,7 @@ impl Server {
                 let (store, news) = (self.store.clone(), self.news.clone());
                 let key = caller.key;
                 let check = move || check_trees(&store, &news, key, &check);
-                let checked = self.questions.run(&source, check).await??;
+                let checked = self.questions.run(&asker, check).await??;
                 Ok(reply(Reply::Checked(checked)))
             }
             Request::Peers(peers) => Ok(reply(self.swap_records(caller, peers).await?)),
@@ -187,9 +190,9 @@ impl Server {
             Request::Unknown(kind) => Err(WireError::unsupported("a request of kind", kind).into()),
             Request::Join(join) => {
                 let key = caller.key.ok_or_else(unproven_join)?;
-                let (membership, from) = (self.membership.clone(), source.clone());
+                let (membership, from) = (self.membership.clone(), asker.network.clone());
                 let join = move || membership.join(&key, &from, &join);
-                let joined = self.joins.run(&source, join).await???;
+                let joined = self.joins.run(&asker, join).await???;
                 Ok(reply(Reply::Join(joined)))
             }
         }
@@ -221,8 +224,7 @@ impl Server {
             let known = records.tell(tree, key.as_ref(), place, &own)?;
             Ok::<_, Refused>(Reply::Peers(known))
         };
-        let source = source_of(caller.transport, &caller.remote);
-        self.questions.run(&source, swap).await?
+        self.questions.run(&Asker::of(caller), swap).await?
     }
 
     /// Tells the engine which peer makes contact, about which trees, and whether it may have them: a

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use eidetica_dag::Role;
 use eidetica_proto::answer::{SyncAnswer, answer_sync, check_access};
-use eidetica_proto::joining::source_of;
 use eidetica_proto::message::SyncTree;
+use eidetica_proto::turns::Asker;
 use eidetica_proto::{Caller, FrameStream};
 
 use crate::server::refused::Refused;
 use crate::server::work_limit::WorkLimit;
 use crate::store::Store;
 use crate::transport::frame_streams::{EntrySource, OutgoingMessage};
+use crate::transport::packing::{Answers, Packing};
 
 /// Checks that the caller may read the tree, then sends the entries that it lacks.
 pub(super) async fn sync_tree(
     store: Arc<dyn Store>,
     reads: &WorkLimit,
+    answers: &Arc<Answers>,
     caller: &Caller,
     sync: SyncTree,
 ) -> Result<FrameStream, Refused> {
@@ -30,9 +32,9 @@ pub(super) async fn sync_tree(
         check_access(&*snapshot, key.as_ref(), Role::Read)?;
         Ok::<_, Refused>(answer_sync(&*snapshot, store.log_id(), &sync)?)
     };
-    let from = source_of(caller.transport, &caller.remote);
-    let SyncAnswer { header, entries } = reads.run(&from, answer).await??;
+    let asker = Asker::of(caller);
+    let SyncAnswer { header, entries } = reads.run(&asker, answer).await??;
     let entries = entries.map(|entries| (entries, source));
-    let (frames, _) = OutgoingMessage { header, entries }.frames();
-    Ok(frames)
+    let message = OutgoingMessage { header, entries };
+    Ok(message.answer(Packing::InTurn(answers.clone(), asker)))
 }

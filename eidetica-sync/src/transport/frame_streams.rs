@@ -11,10 +11,10 @@ use eidetica_proto::{
     EntrySelection, FrameStream, Outgoing, PeerFault, Received, TransportError, WireError,
 };
 use futures::{Stream, StreamExt, stream};
-use tokio::task::JoinHandle;
 
-use crate::platform::blocking;
+use crate::platform::blocking::{self, OwnTask};
 use crate::store::{Snapshot, Store, StoreError};
+use crate::transport::packing::{Ahead, Packing};
 
 /// How many batches are unpacked at a time: one for each core of a small machine. Each holds a few
 /// times a batch in memory.
@@ -80,13 +80,18 @@ impl OutgoingMessage {
         }
     }
 
-    /// Makes all frames, and counts those with entries.
-    pub(crate) fn frames(&self) -> (FrameStream, Arc<Meter>) {
-        self.frames_after(vec![self.header.clone()])
+    /// Makes all frames, packed in turn with those of other answers.
+    pub(crate) fn answer(&self, packing: Packing) -> FrameStream {
+        self.make(vec![self.header.clone()], packing).0
     }
 
-    /// Makes the frames of the entries, to follow `first`, which contains the header.
+    /// Makes the frames of the entries, to follow `first`, which contains the header. Counts those with
+    /// entries.
     pub(crate) fn frames_after(&self, first: Vec<Bytes>) -> (FrameStream, Arc<Meter>) {
+        self.make(first, Packing::Alone)
+    }
+
+    fn make(&self, first: Vec<Bytes>, packing: Packing) -> (FrameStream, Arc<Meter>) {
         let meter = Arc::<Meter>::default();
         let first = stream::iter(first.into_iter().map(Ok));
         let frames: FrameStream = match &self.entries {
@@ -96,7 +101,7 @@ impl OutgoingMessage {
                     source: source.clone(),
                     entries: entries.outgoing(),
                 };
-                Box::pin(first.chain(outgoing(sending, meter.clone())))
+                Box::pin(first.chain(outgoing(sending, meter.clone(), packing)))
             }
         };
         (frames, meter)
@@ -110,31 +115,59 @@ struct Sending {
 }
 
 impl Sending {
+    /// Packs the next frame.
+    async fn pack(mut self, packing: Packing) -> Packed {
+        let pack = move || {
+            let frame = self.poll_frame();
+            (self, frame)
+        };
+        packing.run(pack).await
+    }
+
     /// Packs the next frame. Blocks.
     fn poll_frame(&mut self) -> Result<Option<(Bytes, usize)>, StoreError> {
         self.entries.poll_frame(&*self.source.snapshot()?)
     }
 }
 
-/// Gives the frames of the entries. Nothing is packed before the first is asked for, so that an answer
-/// which its reader does not take costs no memory; from then on, the next one is packed while the last
-/// one is on its way.
+/// A frame after it was packed, and what to go on with.
+type Packed = (Sending, Result<Option<(Bytes, usize)>, StoreError>);
+
+/// Gives the frames of the entries. Nothing is packed before the transport has found room for what comes
+/// first, so that an answer which its reader does not take costs no memory. From then on, the next frame
+/// is packed while the last one is on its way, as far as `packing` allows.
 fn outgoing(
     sending: Sending,
     meter: Arc<Meter>,
+    packing: Packing,
 ) -> impl Stream<Item = Result<Bytes, TransportError>> + Send {
-    stream::unfold(Some(Next::At(Box::new(sending))), move |next| {
-        let meter = meter.clone();
+    stream::unfold(Some(Next::Begin(sending)), move |next| {
+        let (meter, packing) = (meter.clone(), packing.clone());
         async move {
-            let packing = match next? {
-                Next::At(sending) => pack(*sending),
-                Next::Packing(packing) => packing,
+            let (packed, ahead) = match next? {
+                Next::Begin(sending) => {
+                    // A transport asks for as much as it can have before it looks for room; it gets
+                    // nothing now, and what it has so far goes out first.
+                    tokio::task::yield_now().await;
+                    (sending.pack(packing.clone()).await, packing.ahead())
+                }
+                Next::At(sending) => (sending.pack(packing.clone()).await, packing.ahead()),
+                Next::Packing(packed, ahead) => (packed.await, Some(ahead)),
             };
-            let (sending, frame) = blocking::join(packing).await;
+            let (mut sending, frame) = packed;
             match frame {
                 Ok(Some((frame, entries))) => {
                     meter.add(entries, frame.len());
-                    Some((Ok(frame), Some(Next::Packing(pack(sending)))))
+                    let next = match ahead {
+                        Some(ahead) => {
+                            Next::Packing(blocking::task(sending.pack(packing)), ahead)
+                        }
+                        None => {
+                            sending.entries.release();
+                            Next::At(sending)
+                        }
+                    };
+                    Some((Ok(frame), Some(next)))
                 }
                 Ok(None) => None,
                 Err(error) => {
@@ -151,20 +184,11 @@ fn outgoing(
     })
 }
 
-/// A frame after it was packed, and what to go on with.
-type Packed = (Sending, Result<Option<(Bytes, usize)>, StoreError>);
-
 /// Where the next frame comes from.
 enum Next {
-    At(Box<Sending>),
-    Packing(JoinHandle<Packed>),
-}
-
-fn pack(mut sending: Sending) -> JoinHandle<Packed> {
-    tokio::task::spawn_blocking(move || {
-        let frame = sending.poll_frame();
-        (sending, frame)
-    })
+    Begin(Sending),
+    At(Sending),
+    Packing(OwnTask<Packed>, Ahead),
 }
 
 /// A part that arrived, unpacked, and how many bytes its frame had.
@@ -239,12 +263,12 @@ mod tests {
             )),
         };
 
-        let (mut begun, sent) = message.frames();
+        let (mut begun, sent) = message.frames_after(vec![message.header.clone()]);
         for _ in 0..2 {
             begun.next().await.expect("a frame").expect("nothing fails");
         }
         assert!((1..u64::from(count)).contains(&sent.read().0));
-        let (frames, sent) = message.frames();
+        let (frames, sent) = message.frames_after(vec![message.header.clone()]);
         let frames = all(frames).await;
         assert!(frames.len() > 3, "{} frames", frames.len());
         assert_eq!(frames[0], "header");
@@ -281,7 +305,7 @@ mod tests {
                 EntrySource { store, tree },
             )),
         };
-        let (mut frames, _) = message.frames();
+        let (mut frames, _) = message.frames_after(vec![message.header.clone()]);
         let is_free = || {
             let given = given.lock().unwrap();
             given.iter().all(|snapshot| snapshot.upgrade().is_none())

@@ -3,4 +3,5 @@
 
 pub(crate) mod frame_streams;
 pub(crate) mod manager;
+pub(crate) mod packing;
 pub(crate) mod receive;
