@@ -14,6 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::clock::SendClock;
 use crate::limits::PIECE_BYTES;
+use crate::quota::Share;
 use crate::sync::lock;
 
 /// Follows the last frame of a body, in place of the next frame's length. No frame is that long.
@@ -65,8 +66,13 @@ pub(crate) struct OutgoingBody {
     copied: BytesMut,
     /// The rest of a long frame, whose prefix is in `copied`.
     long: Bytes,
+    /// The length of the frame of which a part was handed over or is in `long`: as much memory as any
+    /// part of it takes.
+    long_bytes: usize,
     cut: bool,
     sending: Arc<Sending>,
+    /// The memory for what was not taken. A client counts nothing: it makes few requests.
+    untaken: Option<Share>,
     /// Lives as long as the body.
     _guard: Option<Box<dyn Send>>,
 }
@@ -82,8 +88,10 @@ impl OutgoingBody {
             frames: Some(frames),
             copied: BytesMut::new(),
             long: Bytes::new(),
+            long_bytes: 0,
             cut: false,
             sending,
+            untaken: None,
             _guard: guard,
         }
     }
@@ -93,10 +101,25 @@ impl OutgoingBody {
         Self {
             frames: None,
             copied: BytesMut::new(),
+            long_bytes: text.len(),
             long: text.into(),
             cut: false,
             sending,
+            untaken: None,
             _guard: Some(guard),
+        }
+    }
+
+    /// Counts the memory for what is not taken in `untaken`.
+    pub(crate) fn counted(mut self, untaken: Share) -> Self {
+        self.untaken = Some(untaken);
+        self
+    }
+
+    /// Counts what this and the connection hold now. That the connection asks for more is progress.
+    fn count(&mut self) {
+        if let Some(untaken) = &mut self.untaken {
+            untaken.set(self.long_bytes);
         }
     }
 
@@ -117,7 +140,10 @@ impl OutgoingBody {
         self.copied.put_slice(&frame_prefix(&frame)?);
         match frame.len() <= COPIED_BYTES_MAX {
             true => self.copied.put_slice(&frame),
-            false => self.long = frame,
+            false => {
+                self.long_bytes = frame.len();
+                self.long = frame;
+            }
         }
         Ok(())
     }
@@ -166,7 +192,12 @@ impl Body for OutgoingBody {
             this.frames = None;
             return Poll::Ready(Some(Err(BodyCut)));
         }
+        if this.long.is_empty() {
+            // The connection has sent what was handed over.
+            this.long_bytes = 0;
+        }
         this.gather(context);
+        this.count();
         if let Some(piece) = this.take_piece() {
             this.sending.clock.handed_over();
             return Poll::Ready(Some(Ok(Frame::data(piece))));

@@ -134,6 +134,14 @@ impl HttpTransportBuilder {
         self
     }
 
+    /// Sets how many bytes of answers that are not taken yet the server holds, instead of
+    /// [`UNTAKEN_BYTES_MAX`](crate::limits::UNTAKEN_BYTES_MAX). Below
+    /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not be sent.
+    pub fn untaken_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.untaken_bytes_max = bytes;
+        self
+    }
+
     /// Makes the transport. It does nothing until it is used.
     pub fn build(self) -> HttpTransport {
         HttpTransport::new(self.settings)

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
 
 use eidetica_proto::Service;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::body::Sending;
 use crate::hosts::Hosts;
 use crate::json_api::JsonApi;
 use crate::options::Deadlines;
+use crate::places;
 use crate::quota::{Quota, Share};
 use crate::sync::lock;
 use crate::tasks::Tasks;
@@ -38,9 +39,11 @@ pub(crate) struct Shared {
     /// Places of connections without an answer.
     pub(crate) newcomers: Arc<Quota>,
     /// Places of connections with one.
-    pub(crate) answered: Arc<Semaphore>,
+    pub(crate) answered: Arc<places::Places>,
     /// Memory for frames that are not whole.
     pub(crate) memory: Arc<Quota>,
+    /// Memory for answers that are not taken.
+    pub(crate) untaken: Arc<Quota>,
     /// What answers people and scripts, if anything does.
     pub(crate) json_api: JsonApiSlot,
     /// The names of the server.
@@ -53,7 +56,7 @@ pub(crate) type JsonApiSlot = Arc<Mutex<Option<Arc<dyn JsonApi>>>>;
 /// Where a connection is counted.
 enum Place {
     Newcomer(Share),
-    Answered(#[expect(dead_code, reason = "held until the end")] OwnedSemaphorePermit),
+    Answered(#[expect(dead_code, reason = "held until the end")] places::Place),
 }
 
 /// What is in progress on a connection.
@@ -121,9 +124,9 @@ impl Connection {
     pub(crate) fn answered(&self) {
         let mut place = lock(&self.place);
         if let Place::Newcomer(_) = &*place
-            && let Ok(permit) = Arc::clone(&self.shared.answered).try_acquire_owned()
+            && let Some(taken) = self.shared.answered.take(self.ip)
         {
-            *place = Place::Answered(permit);
+            *place = Place::Answered(taken);
         }
     }
 
@@ -141,6 +144,12 @@ impl Connection {
     pub(crate) fn memory(&self) -> Share {
         let group = self.ip.to_string();
         self.shared.memory.share(group, Arc::clone(&self.given_up))
+    }
+
+    /// Returns what counts the memory for one answer.
+    pub(crate) fn untaken(&self) -> Share {
+        let group = self.ip.to_string();
+        self.shared.untaken.share(group, Arc::clone(&self.given_up))
     }
 
     /// Records that a request begins.

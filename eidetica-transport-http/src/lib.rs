@@ -67,6 +67,7 @@ mod json;
 mod json_api;
 pub mod limits;
 mod options;
+mod places;
 mod pool;
 mod quota;
 mod reader;

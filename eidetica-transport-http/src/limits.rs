@@ -45,6 +45,16 @@ pub const NEWCOMERS_MAX: usize = 256;
 /// One more byte, and the connection whose frame got on least recently is closed, chosen as above.
 pub const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
+/// Most memory for answers that were handed to a connection and not taken yet, of all connections
+/// together: a hundred batches of entries. One more byte, and the connection whose answer got on least
+/// recently is closed, chosen as above: a reader takes a batch within seconds, also over a slow link.
+pub const UNTAKEN_BYTES_MAX: usize = 24 << 20;
+
+/// Most of the connections with an answer that one address may have, as parts of
+/// [`CONNECTIONS_MAX`]: three quarters, because all callers of a proxy have its address. Further ones
+/// count as newcomers.
+pub const CONNECTIONS_OF_ONE: (usize, usize) = (3, 4);
+
 /// A frame is not counted until more than this has arrived. The usual request is shorter, so no flood
 /// of large frames reaches it.
 pub const FRAME_FREE_BYTES: usize = 4 << 10;

@@ -15,6 +15,7 @@ use crate::connection::{Connection, UnderWay};
 use crate::date::today;
 use crate::drain::Drain;
 use crate::json::Json;
+use crate::quota::Share;
 use crate::reader::FrameReader;
 use crate::stopping::cut_when_quiet;
 
@@ -51,7 +52,7 @@ pub(crate) async fn answer(
     };
     drain.leave(request.into_body());
     connection.answered();
-    text(json, drain, under_way)
+    text(json, drain, under_way, connection.untaken())
 }
 
 /// Dates an answer, if the clock has a date.
@@ -98,11 +99,12 @@ async fn exchange(
     connection.answered();
     let frames = cut_when_quiet(frames, connection.stopping.clone());
     let sending = Arc::clone(&under_way.sending);
+    let untaken = connection.untaken();
     let guard = Answering {
         _under_way: under_way,
         drain,
     };
-    let body = OutgoingBody::frames(frames, sending, Some(Box::new(guard)));
+    let body = OutgoingBody::frames(frames, sending, Some(Box::new(guard))).counted(untaken);
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(FRAMES_MEDIA_TYPE));
@@ -115,13 +117,19 @@ async fn exchange(
     dated(response)
 }
 
-fn text(json: Json, drain: Arc<Drain>, under_way: UnderWay) -> Response<OutgoingBody> {
+fn text(
+    json: Json,
+    drain: Arc<Drain>,
+    under_way: UnderWay,
+    untaken: Share,
+) -> Response<OutgoingBody> {
     let sending = Arc::clone(&under_way.sending);
     let guard = Answering {
         _under_way: under_way,
         drain,
     };
-    let mut response = Response::new(OutgoingBody::text(json.text, sending, Box::new(guard)));
+    let body = OutgoingBody::text(json.text, sending, Box::new(guard)).counted(untaken);
+    let mut response = Response::new(body);
     *response.status_mut() = json.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

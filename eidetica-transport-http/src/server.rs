@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eidetica_proto::{Address, Service, TransportError, TransportErrorKind};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -15,6 +15,7 @@ use crate::connection::{Connection, JsonApiSlot, Shared};
 use crate::hosts::Hosts;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
 use crate::options::Deadlines;
+use crate::places::Places;
 use crate::quota::Quota;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
@@ -48,8 +49,9 @@ impl Server {
             listener,
             shared: Shared {
                 newcomers: Quota::new(settings.newcomers_max),
-                answered: Arc::new(Semaphore::new(settings.connections_max)),
+                answered: Places::new(settings.connections_max),
                 memory: Quota::new(settings.unfinished_bytes_max),
+                untaken: Quota::new(settings.untaken_bytes_max),
                 json_api,
                 hosts: Arc::new(Hosts::new(settings)),
             },

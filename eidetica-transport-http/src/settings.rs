@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) connections_max: usize,
     pub(crate) newcomers_max: usize,
     pub(crate) unfinished_bytes_max: usize,
+    pub(crate) untaken_bytes_max: usize,
     #[cfg(feature = "tls")]
     pub(crate) server_tls: Option<ServerTls>,
     #[cfg(feature = "tls")]
@@ -40,6 +41,7 @@ impl Default for Settings {
             connections_max: limits::CONNECTIONS_MAX,
             newcomers_max: limits::NEWCOMERS_MAX,
             unfinished_bytes_max: limits::UNFINISHED_BYTES_MAX,
+            untaken_bytes_max: limits::UNTAKEN_BYTES_MAX,
             #[cfg(feature = "tls")]
             server_tls: None,
             #[cfg(feature = "tls")]

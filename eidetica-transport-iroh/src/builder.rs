@@ -11,7 +11,9 @@ use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, RelayUrl};
 use crate::alpn::ALPN;
 use crate::discovery::LocalDiscovery;
 use crate::error;
-use crate::limits::{Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX};
+use crate::limits::{
+    Capacity, Deadlines, NEWCOMER_WINDOW_BYTES, SEND_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
+};
 use crate::mount::EideticaProtocol;
 use crate::server::Server;
 use crate::transport::{Arrivals, IrohTransport};
@@ -145,6 +147,13 @@ impl IrohTransportBuilder {
         self
     }
 
+    /// Sets how many bytes of answers that are not taken yet the server holds. By default 24 MiB. Below
+    /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not be sent.
+    pub fn untaken_bytes_max(mut self, bytes: usize) -> Self {
+        self.capacity.untaken_bytes = bytes;
+        self
+    }
+
     /// Sets the longest wait for the peer between two frames. By default
     /// [`IDLE_TIMEOUT`](crate::IDLE_TIMEOUT).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
@@ -180,6 +189,7 @@ impl IrohTransportBuilder {
         // The windows of streams keep their defaults: larger ones break connections under load.
         let streams = QuicTransportConfig::builder()
             .receive_window(NEWCOMER_WINDOW_BYTES.into())
+            .send_window(SEND_WINDOW_BYTES)
             .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
             .max_concurrent_uni_streams(VarInt::from_u32(0));
         let mut builder = builder

@@ -86,6 +86,15 @@ pub(crate) const CONNECTIONS_MAX: usize = 2048;
 /// recently is closed.
 pub(crate) const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
+/// Most memory for answers that a connection has not taken yet, of all exchanges together: a hundred
+/// batches of entries. One more byte, and of the peer that has most, the connection whose answer made
+/// progress least recently is closed.
+pub(crate) const UNTAKEN_BYTES_MAX: usize = 24 << 20;
+
+/// How much of all answers on one connection may be on its way, sent and not acknowledged: as much as
+/// 100 Mbit/s carry within a round trip of 80 ms. It stays in memory until then.
+pub(crate) const SEND_WINDOW_BYTES: u64 = 1 << 20;
+
 /// Unfinished frames up to this length are not counted. The usual request is shorter, so a flood of
 /// large frames does not affect it.
 pub(crate) const FRAME_FREE_BYTES: usize = 4 << 10;
@@ -139,6 +148,7 @@ pub(crate) struct Capacity {
     pub(crate) newcomers: usize,
     pub(crate) connections: usize,
     pub(crate) unfinished_bytes: usize,
+    pub(crate) untaken_bytes: usize,
 }
 
 impl Default for Capacity {
@@ -147,6 +157,7 @@ impl Default for Capacity {
             newcomers: NEWCOMERS_MAX,
             connections: CONNECTIONS_MAX,
             unfinished_bytes: UNFINISHED_BYTES_MAX,
+            untaken_bytes: UNTAKEN_BYTES_MAX,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_proto::{Caller, Service, TransportError, TransportErrorKind};
 use iroh::EndpointId;
-use iroh::endpoint::{Accepting, Connection, SendStream, VarInt};
+use iroh::endpoint::{Accepting, Connection, VarInt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -39,6 +39,8 @@ struct Limits {
     established: Arc<Semaphore>,
     /// Memory for frames that are not whole.
     memory: Arc<Quota>,
+    /// Memory for answers that are not taken.
+    untaken: Arc<Quota>,
     connections: Arc<Mutex<BTreeMap<EndpointId, usize>>>,
 }
 
@@ -65,6 +67,7 @@ impl Server {
                 newcomers: Quota::new(capacity.newcomers),
                 established: Arc::new(Semaphore::new(capacity.connections)),
                 memory: Quota::new(capacity.unfinished_bytes),
+                untaken: Quota::new(capacity.untaken_bytes),
                 connections: Arc::default(),
             },
             deadlines,
@@ -247,7 +250,16 @@ impl Run {
                             stalled: stalled.clone(),
                             memory: self.limits.memory.share(group.clone(), given_up.clone()),
                         });
-                        exchanges.spawn(answer(service, caller, send, recv, phase, self.deadlines));
+                        let untaken = self.limits.untaken.share(group.clone(), given_up.clone());
+                        let writer = FrameWriter::new(send).counted(untaken);
+                        exchanges.spawn(answer(
+                            service,
+                            caller,
+                            writer,
+                            recv,
+                            phase,
+                            self.deadlines,
+                        ));
                     }
                     Err(reason) => {
                         debug!(%reason, caller = %caller.remote, "connection ended");
@@ -310,13 +322,12 @@ enum Outcome {
 async fn answer(
     service: Arc<dyn Service>,
     caller: Caller,
-    send: SendStream,
+    writer: FrameWriter,
     recv: FrameReader,
     phase: watch::Receiver<Phase>,
     deadlines: Deadlines,
 ) -> Outcome {
     let remote = caller.remote.clone();
-    let writer = FrameWriter::new(send);
     let mut stopped = Box::pin(writer.stopped());
     let request = recv.into_stream(deadlines.idle);
     let mut exchanging = service.exchange(caller, request);

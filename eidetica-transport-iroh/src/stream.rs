@@ -194,6 +194,8 @@ pub(crate) struct FrameWriter {
     /// The number of pieces written.
     written: usize,
     finished: bool,
+    /// The memory for the frame in progress. A client counts nothing: it makes few requests.
+    untaken: Option<Share>,
 }
 
 impl FrameWriter {
@@ -203,6 +205,23 @@ impl FrameWriter {
             pieces: [Bytes::new(), Bytes::new()],
             written: 2,
             finished: false,
+            untaken: None,
+        }
+    }
+
+    /// Counts the memory for the frame in progress in `untaken`.
+    pub(crate) fn counted(mut self, untaken: Share) -> Self {
+        self.untaken = Some(untaken);
+        self
+    }
+
+    /// Counts the frame in progress. That it moves is progress.
+    fn count(&mut self) {
+        if let Some(untaken) = &mut self.untaken {
+            let [prefix, frame] = &self.pieces;
+            let bytes = prefix.len() + frame.len();
+            let is_counted = self.written < self.pieces.len() && bytes > FRAME_FREE_BYTES;
+            untaken.set(if is_counted { bytes } else { 0 });
         }
     }
 
@@ -223,6 +242,7 @@ impl FrameWriter {
     async fn flush(&mut self, patience: Duration) -> Result<(), SendStopped> {
         let mut patience = Patience::new(patience);
         while self.written < self.pieces.len() {
+            self.count();
             let mut rest = &mut self.pieces[self.written..];
             let began = Instant::now();
             let write = timeout(patience.left, self.send.write_many_chunks(&mut rest));
@@ -239,6 +259,7 @@ impl FrameWriter {
             self.written = self.pieces.len() - left;
             patience.moved(bytes, began.elapsed());
         }
+        self.count();
         Ok(())
     }
 

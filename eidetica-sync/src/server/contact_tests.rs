@@ -40,7 +40,7 @@ fn server(news: &News) -> Server {
         joins: WorkLimit::joins(),
         questions: WorkLimit::questions(),
         reads: reads.clone(),
-            answers: Arc::default(),
+        answers: Arc::default(),
         pushes: PushAcceptor {
             store: store.clone(),
             news: news.clone(),

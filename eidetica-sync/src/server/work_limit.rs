@@ -368,7 +368,10 @@ mod tests {
         for run in &mut queued {
             assert!(futures::poll!(run).is_pending());
         }
-        let refused = limit.run(&asker("one more"), || ()).await.expect_err("it is full");
+        let refused = limit
+            .run(&asker("one more"), || ())
+            .await
+            .expect_err("it is full");
         assert_eq!(refused.code, ErrorCode::Busy);
         assert_eq!(refused.retry_after_ms, Some(100 * FEW_ADMITTED_MAX as u32));
         gate.let_go(FEW_ADMITTED_MAX);
@@ -394,6 +397,9 @@ mod tests {
             futures::future::join_all(queued).await;
         };
         let (before, ()) = futures::join!(honest, let_go);
-        assert!(before.expect("it was queued") <= 2, "one ran, one had its turn");
+        assert!(
+            before.expect("it was queued") <= 2,
+            "one ran, one had its turn"
+        );
     }
 }

@@ -159,9 +159,7 @@ fn outgoing(
                 Ok(Some((frame, entries))) => {
                     meter.add(entries, frame.len());
                     let next = match ahead {
-                        Some(ahead) => {
-                            Next::Packing(blocking::task(sending.pack(packing)), ahead)
-                        }
+                        Some(ahead) => Next::Packing(blocking::task(sending.pack(packing)), ahead),
                         None => {
                             sending.entries.release();
                             Next::At(sending)

@@ -200,6 +200,35 @@ async fn the_oldest_unfinished_frame_makes_room() {
     server.close().await.expect("closes");
 }
 
+/// A reader that takes nothing costs memory for a while, not for as long as it likes.
+#[tokio::test]
+async fn the_answer_that_is_not_taken_for_longest_makes_room() {
+    // Neither the system nor the connection holds all of it.
+    const FRAMES: usize = 40;
+    const FRAME_BYTES: usize = 256 << 10;
+    let frames = || vec![vec![9; FRAME_BYTES]; FRAMES];
+    let service = service_fn(move |_, _| async move { frames_of(frames()) });
+    let (server, address) = serve(loopback().untaken_bytes_max(2 * FRAME_BYTES), service).await;
+    let mut hands = Vec::new();
+    for _ in 0..3 {
+        let mut hand = Hand::connect(&address).await;
+        hand.say(EXCHANGE_HEAD.as_bytes()).await;
+        hand.say_part(0, 0).await;
+        hands.push(hand);
+    }
+    // One of them is cut, so that the answer never ends with its mark; readers are not.
+    let client = HttpTransport::builder().build();
+    for _ in 0..3 {
+        let response = client.exchange(&address, frames_of(["ask"])).await;
+        let taken = collect_frames(response.expect("begins").frames).await;
+        assert_eq!(taken.expect("whole").len(), FRAMES);
+    }
+    let answer = hands.remove(0).ended().await;
+    assert!(answer.len() < FRAMES * FRAME_BYTES, "it was cut");
+    client.close().await.expect("closes");
+    server.close().await.expect("closes");
+}
+
 #[tokio::test]
 async fn an_announced_frame_that_is_too_large_is_refused_on_its_prefix() {
     let (service, mut seen) = reporting();

@@ -1,7 +1,7 @@
 //! Each limit is reached, and everything within it goes on.
 
 use eidetica_proto::frame::FRAME_BYTES_MAX;
-use eidetica_proto::testing::{echo, frames_of, service_fn};
+use eidetica_proto::testing::{collect_frames, echo, frames_of, service_fn};
 use eidetica_proto::{SyncTransport, TransportErrorKind};
 use eidetica_transport_iroh::ALPN;
 use futures::StreamExt;
@@ -232,6 +232,45 @@ async fn the_oldest_unfinished_frame_makes_room() {
     ask(&client, &address, "takes nothing of it")
         .await
         .expect("answers");
+    for (peer, ..) in held {
+        peer.close().await;
+    }
+    client.close().await.expect("closes");
+    server.close().await.expect("closes");
+}
+
+/// A reader that takes nothing costs memory for a while, not for as long as it likes.
+#[tokio::test]
+async fn the_answer_that_is_not_taken_for_longest_makes_room() {
+    const FRAMES: usize = 40;
+    const FRAME_BYTES: usize = 256 << 10;
+    let frames = || vec![vec![9; FRAME_BYTES]; FRAMES];
+    let server = builder().untaken_bytes_max(2 * FRAME_BYTES).bind().await;
+    let server = server.expect("binds");
+    let service = service_fn(move |_, _| async move { frames_of(frames()) });
+    server.start_server(service).await.expect("starts");
+    let address = server_address(&server).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let peer = endpoint(&[]).await;
+        let connection = connect(&peer, &address).await;
+        let (mut send, recv) = connection.open_bi().await.expect("opens");
+        send.write_all(b"\x02\0\0\0hi").await.expect("writes");
+        held.push((peer, connection, send, recv));
+    }
+    // They stall once the window is full. One had to make room for another.
+    let closed = held
+        .iter()
+        .map(|(_, connection, ..)| Box::pin(close_code(connection)));
+    let (code, ..) = futures::future::select_all(closed).await;
+    assert_eq!(code, eidetica_close_codes::BUSY);
+    tokio::time::sleep(HASTY).await;
+    let client = transport().await;
+    for _ in 0..3 {
+        let response = client.exchange(&address, frames_of(["ask"])).await;
+        let taken = collect_frames(response.expect("begins").frames).await;
+        assert_eq!(taken.expect("whole").len(), FRAMES);
+    }
     for (peer, ..) in held {
         peer.close().await;
     }
