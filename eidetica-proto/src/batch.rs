@@ -157,7 +157,12 @@ impl Packer {
     /// Returns whether the batch has room for an entry of this many encoded bytes. An empty batch
     /// takes any.
     pub fn has_room_for(&self, encoded_bytes: usize) -> bool {
-        self.is_empty() || self.entry_bytes + encoded_bytes <= BATCH_BYTES_TARGET
+        self.has_room_within(BATCH_BYTES_TARGET, encoded_bytes)
+    }
+
+    /// Returns the same for a batch of another size.
+    pub(crate) fn has_room_within(&self, target: usize, encoded_bytes: usize) -> bool {
+        self.is_empty() || self.entry_bytes + encoded_bytes <= target
     }
 
     /// Returns how many entries are in the batch.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eidetica_dag::{Arrival, ArrivalSet, EntryId, EntryView, tip_ids};
 
-use crate::batch::Packer;
+use crate::batch::{BATCH_BYTES_TARGET, Packer};
 use crate::cursor::Cursor;
 use crate::message::Part;
 use crate::tips::{EndTips, TIPS_MAX};
@@ -14,6 +14,12 @@ use crate::tips::{EndTips, TIPS_MAX};
 /// The most bytes that an entry has on the wire beside its encoding: a signature of 64, its length, and
 /// its share of what a batch has once.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// How many bytes of entries the first batch of an answer has. Each following one has
+/// [`BATCH_GROWTH`] times as many, up to [`BATCH_BYTES_TARGET`], so that a reader that takes nothing
+/// costs little, and the first entries arrive early.
+const FIRST_BATCH_BYTES: usize = 16 << 10;
+const BATCH_GROWTH: usize = 4;
 
 /// Entries that were chosen on a view, to be sent with the tips that follow them.
 ///
@@ -80,9 +86,10 @@ impl EntrySelection {
         Ok((piece(first, end), Some(piece(rest, self.end.clone()))))
     }
 
-    /// Begins to send the entries.
+    /// Begins to send the entries in batches of full size.
     pub fn outgoing(&self) -> Outgoing {
         Outgoing {
+            bytes_target: BATCH_BYTES_TARGET,
             entries: self.entries.clone(),
             next: Arrival(0),
             packer: Packer::new(),
@@ -152,6 +159,8 @@ impl Chosen {
 /// gives `None`. It reads no further than one batch ahead, so that memory does not depend on how
 /// much there is to send.
 pub struct Outgoing {
+    /// The size of the next batch.
+    bytes_target: usize,
     entries: Arc<Chosen>,
     next: Arrival,
     packer: Packer,
@@ -159,6 +168,12 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Begins with a small batch and grows. For an answer to a peer that may not read it.
+    pub fn growing(mut self) -> Self {
+        self.bytes_target = FIRST_BATCH_BYTES;
+        self
+    }
+
     /// Returns the next frame and how many entries are in it, or `None` after the last.
     ///
     /// # Errors
@@ -170,9 +185,9 @@ impl Outgoing {
         while let Some(run) = self.entries.run_from(self.next) {
             let (packer, at) = (&mut self.packer, &mut self.next);
             *at = Arrival(run.start);
-            let end = run.end;
+            let (end, bytes_target) = (run.end, self.bytes_target);
             view.visit_encoded(run, &mut |id, entry| {
-                if !packer.has_room_for(entry.bytes.len()) {
+                if !packer.has_room_within(bytes_target, entry.bytes.len()) {
                     return ControlFlow::Break(());
                 }
                 packer.push_encoded(id, entry);
@@ -199,6 +214,7 @@ impl Outgoing {
 
     fn batch(&mut self) -> (Bytes, usize) {
         let entries = self.packer.len();
+        self.bytes_target = (self.bytes_target * BATCH_GROWTH).min(BATCH_BYTES_TARGET);
         (Part::Batch(&self.packer.finish()).encode(), entries)
     }
 }
@@ -246,6 +262,33 @@ mod tests {
                 assert!(listed.into_iter().eq(expected), "from {from}");
             }
         }
+    }
+
+    #[test]
+    fn an_answer_begins_with_a_small_batch() {
+        let drawn = draw("A");
+        let mut chain = drawn.entries(&["A"]);
+        for n in 0..1_000_u32 {
+            let last = &chain[chain.len() - 1..];
+            let body = Body::Data(vec![n as u8; 1_000].into());
+            chain.push(sign_on_top(Some(drawn.tree()), last, &key(0), 0, body));
+        }
+        let count = chain.len() as u32;
+        let mut view = MemoryDag::new(drawn.tree());
+        view.append(chain);
+        let all = ArrivalSet::all_below(count);
+        let selection = EntrySelection::new(all, EndTips::Untold, Cursor::NONE);
+        let entries_of = |mut outgoing: Outgoing| {
+            let frames = std::iter::from_fn(|| outgoing.poll_frame(&view).expect("in memory"));
+            frames.map(|(_, entries)| entries).collect::<Vec<_>>()
+        };
+        let growing = entries_of(selection.outgoing().growing());
+        let full = entries_of(selection.outgoing());
+        assert_eq!(growing.iter().sum::<usize>(), count as usize);
+        assert!((10..=16).contains(&growing[0]), "{growing:?}");
+        assert!((40..=64).contains(&growing[1]), "{growing:?}");
+        assert_eq!(growing[2], full[0]);
+        assert_eq!(growing.last(), Some(&0), "the end");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 
 use crate::clock::SendClock;
-use crate::limits::PIECE_BYTES;
+use crate::limits::{PIECE_BYTES, UNTAKEN_FREE_BYTES};
 use crate::quota::Share;
 use crate::sync::lock;
 
@@ -119,7 +119,8 @@ impl OutgoingBody {
     /// Counts what this and the connection hold now. That the connection asks for more is progress.
     fn count(&mut self) {
         if let Some(untaken) = &mut self.untaken {
-            untaken.set(self.long_bytes);
+            let held = self.copied.len() + self.long_bytes;
+            untaken.set(if held > UNTAKEN_FREE_BYTES { held } else { 0 });
         }
     }
 

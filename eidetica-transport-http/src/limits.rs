@@ -46,9 +46,13 @@ pub const NEWCOMERS_MAX: usize = 256;
 pub const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
 /// Most memory for answers that were handed to a connection and not taken yet, of all connections
-/// together: a hundred batches of entries. One more byte, and the connection whose answer got on least
+/// together: 64 batches of entries. One more byte, and the connection whose answer got on least
 /// recently is closed, chosen as above: a reader takes a batch within seconds, also over a slow link.
-pub const UNTAKEN_BYTES_MAX: usize = 24 << 20;
+pub const UNTAKEN_BYTES_MAX: usize = 16 << 20;
+
+/// An answer is not counted while no more than this is not taken. The usual one is shorter, so no flood
+/// of large ones reaches it.
+pub const UNTAKEN_FREE_BYTES: usize = 1 << 10;
 
 /// Most of the connections with an answer that one address may have, as parts of
 /// [`CONNECTIONS_MAX`]: three quarters, because all callers of a proxy have its address. Further ones

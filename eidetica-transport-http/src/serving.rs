@@ -74,7 +74,8 @@ impl Connection {
         let connection = Arc::clone(&self);
         let service = service_fn(move |request| {
             let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(routes::answer(&connection, request).await) }
+            // Boxed, so that it takes no memory any more while the answer waits for its reader.
+            Box::pin(async move { Ok::<_, Infallible>(routes::answer(&connection, request).await) })
         });
         let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut late = pin!(self.late());

@@ -147,7 +147,7 @@ impl IrohTransportBuilder {
         self
     }
 
-    /// Sets how many bytes of answers that are not taken yet the server holds. By default 24 MiB. Below
+    /// Sets how many bytes of answers that are not taken yet the server holds. By default 16 MiB. Below
     /// twice [`FRAME_BYTES_MAX`](eidetica_proto::frame::FRAME_BYTES_MAX) large entries may not be sent.
     pub fn untaken_bytes_max(mut self, bytes: usize) -> Self {
         self.capacity.untaken_bytes = bytes;

@@ -86,10 +86,10 @@ pub(crate) const CONNECTIONS_MAX: usize = 2048;
 /// recently is closed.
 pub(crate) const UNFINISHED_BYTES_MAX: usize = 16 << 20;
 
-/// Most memory for answers that a connection has not taken yet, of all exchanges together: a hundred
+/// Most memory for answers that a connection has not taken yet, of all exchanges together: 64
 /// batches of entries. One more byte, and of the peer that has most, the connection whose answer made
 /// progress least recently is closed.
-pub(crate) const UNTAKEN_BYTES_MAX: usize = 24 << 20;
+pub(crate) const UNTAKEN_BYTES_MAX: usize = 16 << 20;
 
 /// How much of all answers on one connection may be on its way, sent and not acknowledged: as much as
 /// 100 Mbit/s carry within a round trip of 80 ms. It stays in memory until then.

@@ -21,16 +21,17 @@ const FEW_BY_ONE_MAX: usize = 24;
 /// may keep a core busy for half a second.
 const QUESTIONS_MAX: usize = 2;
 
-/// How many requests about one tree are looked at in a store at a time. Each takes much less than a
-/// millisecond in a warm store; more threads than this only take turns.
-const READS_MAX: usize = 8;
+/// How many requests about one tree are looked at in a store at a time, for each processor. Each takes
+/// much less than a millisecond in a warm store; more threads than this only take turns.
+const READS_PER_CORE_MAX: usize = 2;
 
 /// How many of them are admitted, and how many of one network: what a proxy brings counts as one.
 const READS_ADMITTED_MAX: usize = 512;
 const READS_BY_ONE_MAX: usize = 448;
 
-/// How many batches are packed at a time, for all answers. Each takes a core for about a millisecond.
-const PACKINGS_MAX: usize = 4;
+/// Of how many processors one packs batches for answers; the others do everything else. One packs about
+/// 200 MB a second.
+const CORES_PER_PACKING: usize = 2;
 
 /// Does work of one kind a few at a time, and queues the rest.
 ///
@@ -93,13 +94,14 @@ impl WorkLimit {
 
     /// Answers requests about one tree.
     pub(crate) fn reads() -> Self {
-        Self::new(READS_MAX, READS_ADMITTED_MAX, READS_BY_ONE_MAX)
+        let running_max = cores() * READS_PER_CORE_MAX;
+        Self::new(running_max, READS_ADMITTED_MAX, READS_BY_ONE_MAX)
     }
 
     /// Packs batches for answers, which only ever wait: each for one at a time, and transports limit how
     /// many there are.
     pub(crate) fn packings() -> Self {
-        Self::new(PACKINGS_MAX, 0, 0)
+        Self::new(cores().div_ceil(CORES_PER_PACKING), 0, 0)
     }
 
     fn new(running_max: usize, admitted_max: usize, by_one_max: usize) -> Self {
@@ -204,6 +206,10 @@ impl WorkLimit {
         let queue = self.admitted_max.div_ceil(self.running_max);
         busy(self.pace.mean() * queue as u32)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Takes work out of the queue when its caller no longer waits.

@@ -97,9 +97,13 @@ impl OutgoingMessage {
         let frames: FrameStream = match &self.entries {
             None => Box::pin(first),
             Some((entries, source)) => {
+                let begun = entries.outgoing();
                 let sending = Sending {
                     source: source.clone(),
-                    entries: entries.outgoing(),
+                    entries: match &packing {
+                        Packing::Alone => begun,
+                        Packing::InTurn(..) => begun.growing(),
+                    },
                 };
                 Box::pin(first.chain(outgoing(sending, meter.clone(), packing)))
             }

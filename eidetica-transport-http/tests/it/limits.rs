@@ -225,6 +225,7 @@ async fn the_answer_that_is_not_taken_for_longest_makes_room() {
     }
     let answer = hands.remove(0).ended().await;
     assert!(answer.len() < FRAMES * FRAME_BYTES, "it was cut");
+    drop(hands);
     client.close().await.expect("closes");
     server.close().await.expect("closes");
 }

@@ -3,6 +3,7 @@
 mod access;
 mod clock;
 mod history;
+mod honest;
 mod hostile;
 mod hub;
 mod latency;
@@ -12,6 +13,7 @@ mod negotiation;
 mod nodes;
 mod reading;
 mod side;
+mod siege;
 mod transfer;
 
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ enum What {
     Latency(latency::Options),
     Reading(reading::Options),
     Hostile(hostile::Options),
+    Siege(siege::Options),
     Hub(hub::Options),
     Live(live::Options),
     #[command(hide = true)]
@@ -64,6 +67,7 @@ fn run(cli: Cli) -> Result<bool, String> {
         What::Latency(options) => latency::run(&options)?,
         What::Reading(options) => reading::run(&options)?,
         What::Hostile(options) => hostile::run(&options)?,
+        What::Siege(options) => siege::run(&options)?,
         What::Hub(options) => hub::run(&options)?,
         What::Live(options) => live::run(&options)?,
         What::Side(options) => return side::run(&options).map(|()| true),

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eidetica_dag::{AccessChange, Role, Subject, TreeId};
+use eidetica_dag::{AccessChange, EntryId, Role, Subject, TreeId};
+use eidetica_proto::batch::Packer;
+use eidetica_proto::message::Part;
 use eidetica_sync::Node;
 use eidetica_sync::proto::Address;
 use eidetica_sync::store::{MemoryStore, RedbStore, Store};
@@ -24,6 +26,9 @@ use crate::nodes::{Transport, listen, runtime, start};
 
 /// How long an order may take.
 const ORDER_SECONDS_MAX: u64 = 1_800;
+
+/// The length of an entry's text in a large tree.
+const LARGE_LINE_BYTES: usize = 400;
 
 /// Entries of a tree that a side creates, so that a sync finds something to compare.
 const ENTRIES: usize = 1_000;
@@ -79,6 +84,11 @@ impl Side {
     /// Returns its peak memory since the order `begin`, over what it had then.
     pub fn peak_bytes(&mut self) -> Result<u64, String> {
         Ok(number(&self.order("used")?, "peak_bytes"))
+    }
+
+    /// Returns its process number.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
     }
 
     /// Lets it shut down.
@@ -151,6 +161,59 @@ async fn obey(order: &str, node: &Node, usage: &mut Usage) -> Result<Value, Stri
             let entries = (0..ENTRIES).map(|_| text.line(200)).collect();
             node.append_all(tree, entries).await.map_err(failed)?;
             Ok(json!(tree.to_string()))
+        }
+        // Creates trees that only this node may read.
+        ["crowd", count] => {
+            for number in 0..count.parse::<u32>().map_err(failed)? {
+                let name = format!("private {number}");
+                node.create_tree(name, vec![]).await.map_err(failed)?;
+            }
+            Ok(json!({}))
+        }
+        ["create-private"] => {
+            let tree = node.create_tree("private", vec![]).await.map_err(failed)?;
+            Ok(json!(tree.to_string()))
+        }
+        // The frame that carries a tree's root alone, in hexadecimal digits.
+        ["root-frame", tree] => {
+            let tree: TreeId = tree.parse().map_err(failed)?;
+            let root = EntryId::from_bytes(*tree.as_bytes());
+            let root = node.entry(tree, root).await.map_err(failed)?;
+            let mut packer = Packer::new();
+            packer.push(&root.ok_or("the tree has no root")?);
+            let frame = Part::Batch(&packer.finish()).encode();
+            let digits: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok(json!(digits))
+        }
+        // Creates a tree of so many bytes that anyone may write to.
+        ["create-large", name, bytes] => {
+            let anyone = AccessChange::grant(Subject::Anyone, Role::Write);
+            let tree = node.create_tree(name, vec![anyone]).await.map_err(failed)?;
+            let mut text = Text::new();
+            let mut left = bytes.parse::<usize>().map_err(failed)?;
+            while left > 0 {
+                let entries = (0..left.min(1 << 20).div_ceil(LARGE_LINE_BYTES))
+                    .map(|_| text.line(LARGE_LINE_BYTES))
+                    .collect();
+                node.append_all(tree, entries).await.map_err(failed)?;
+                left = left.saturating_sub(1 << 20);
+            }
+            Ok(json!(tree.to_string()))
+        }
+        // Appends so many entries, each durable by itself.
+        ["append", tree, count] => {
+            let tree: TreeId = tree.parse().map_err(failed)?;
+            let mut text = Text::new();
+            for _ in 0..count.parse::<u32>().map_err(failed)? {
+                node.append(tree, text.line(200)).await.map_err(failed)?;
+            }
+            Ok(json!({}))
+        }
+        ["requests", tree] => {
+            let tree: TreeId = tree.parse().map_err(failed)?;
+            let requests = node.join_requests(Some(tree)).await.map_err(failed)?;
+            let keys = requests.iter().map(|request| request.key.to_string());
+            Ok(json!(keys.collect::<Vec<_>>()))
         }
         ["sync", tree, address] => {
             let tree: TreeId = tree.parse().map_err(failed)?;

@@ -39,6 +39,9 @@ enum What {
     /// A server under attack by connections that stall
     #[command(disable_help_flag = true)]
     Hostile(Rest),
+    /// A server that anonymous callers try to exhaust, in 512 MiB of memory
+    #[command(disable_help_flag = true)]
+    Siege(Rest),
     /// Servers that share a PostgreSQL database, which it starts itself
     #[command(disable_help_flag = true)]
     Hub(Rest),
@@ -71,6 +74,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         What::Latency(rest) => ("latency", rest),
         What::Reading(rest) => ("reading", rest),
         What::Hostile(rest) => ("hostile", rest),
+        What::Siege(rest) => ("siege", rest),
         What::Hub(rest) => ("hub", rest),
         What::Live(rest) => ("live", rest),
         What::Peers(rest) => ("peers", rest),

@@ -212,6 +212,11 @@ impl Running {
         }
     }
 
+    /// Returns its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns its peak memory so far.
     pub fn peak_kib(&mut self) -> u64 {
         self.sample();

@@ -17,7 +17,7 @@ use crate::nodes::Transport;
 use xtask_support::failed;
 
 /// Connections of one endpoint: as many as one peer may have.
-const CONNECTIONS_PER_ENDPOINT: usize = 8;
+pub const CONNECTIONS_PER_ENDPOINT: usize = 8;
 
 /// Largest datagram that is passed on.
 const DATAGRAM_BYTES_MAX: usize = 2_048;
@@ -105,7 +105,7 @@ async fn bind() -> Result<Endpoint, String> {
     builder.bind().await.map_err(failed)
 }
 
-fn endpoint_addr(address: &Address) -> Result<EndpointAddr, String> {
+pub fn endpoint_addr(address: &Address) -> Result<EndpointAddr, String> {
     let ticket: EndpointTicket = address.value().parse().map_err(failed)?;
     Ok(ticket.endpoint_addr().clone())
 }

@@ -1,8 +1,7 @@
 //! What hostile peers can do to a server: to its memory, and to honest clients.
 
-mod honest;
 mod http;
-mod iroh;
+pub mod iroh;
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use xtask_support::figures::quantile_ms;
 use xtask_support::process::Supervisor;
 use xtask_support::report::{Report, Table, Target, decimals, grouped, mib};
 
-use self::honest::Honest;
+use crate::honest::Honest;
 use crate::nodes::{Transport, runtime};
 use crate::side::Side;
 
@@ -151,7 +150,7 @@ impl Attack {
 }
 
 /// Adds a frame, whatever its length.
-fn put_frame(bytes: &mut BytesMut, frame: &[u8]) {
+pub fn put_frame(bytes: &mut BytesMut, frame: &[u8]) {
     bytes.put_u32_le(frame.len() as u32);
     bytes.put_slice(frame);
 }
@@ -272,7 +271,7 @@ async fn stalled(
 }
 
 /// Gives this thread the lowest priority, where the system can do that to one thread.
-fn step_back() {
+pub fn step_back() {
     #[cfg(target_os = "linux")]
     let _as_before_if_it_fails = rustix::process::nice(NICENESS);
 }
