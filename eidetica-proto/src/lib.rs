@@ -126,6 +126,7 @@ pub mod cursor;
 pub mod error;
 pub mod filter;
 pub mod frame;
+pub mod grant;
 pub mod joining;
 pub mod message;
 pub mod origins;

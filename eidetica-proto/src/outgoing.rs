@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(growing.iter().sum::<usize>(), count as usize);
         assert!((10..=16).contains(&growing[0]), "{growing:?}");
         assert!((40..=64).contains(&growing[1]), "{growing:?}");
-        assert_eq!(growing[2], full[0]);
+        assert!(growing[2].abs_diff(full[0]) <= 2, "{growing:?}, {full:?}");
         assert_eq!(growing.last(), Some(&0), "the end");
     }
 

@@ -49,8 +49,11 @@ impl Asker {
 /// Work that waits for its turn. Each piece is known by a `T`.
 #[derive(Debug)]
 pub struct Turns<T> {
-    networks: Round<Arc<str>, Round<Option<[u8; 32]>, VecDeque<T>>>,
+    networks: Round<Arc<str>, Keys<T>>,
 }
+
+/// The work of one network.
+type Keys<T> = Round<Option<[u8; 32]>, VecDeque<T>>;
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {

@@ -191,6 +191,8 @@ pub(crate) struct FrameWriter {
     send: SendStream,
     /// The prefix and the frame in progress.
     pieces: [Bytes; 2],
+    /// The length of that frame: any part of it takes as much memory as the whole.
+    frame_bytes: usize,
     /// The number of pieces written.
     written: usize,
     finished: bool,
@@ -203,6 +205,7 @@ impl FrameWriter {
         Self {
             send,
             pieces: [Bytes::new(), Bytes::new()],
+            frame_bytes: 0,
             written: 2,
             finished: false,
             untaken: None,
@@ -218,10 +221,8 @@ impl FrameWriter {
     /// Counts the frame in progress. That it moves is progress.
     fn count(&mut self) {
         if let Some(untaken) = &mut self.untaken {
-            let [prefix, frame] = &self.pieces;
-            let bytes = prefix.len() + frame.len();
-            let is_counted = self.written < self.pieces.len() && bytes > FRAME_FREE_BYTES;
-            untaken.set(if is_counted { bytes } else { 0 });
+            let is_held = self.written < self.pieces.len() && self.frame_bytes > FRAME_FREE_BYTES;
+            untaken.set(if is_held { self.frame_bytes } else { 0 });
         }
     }
 
@@ -229,6 +230,7 @@ impl FrameWriter {
     fn load(&mut self, frame: Bytes) -> Result<(), TransportError> {
         debug_assert_eq!(self.written, self.pieces.len());
         let prefix = Bytes::copy_from_slice(&frame_prefix(&frame)?);
+        self.frame_bytes = frame.len();
         // No piece is empty, so that every write moves something.
         (self.pieces, self.written) = if frame.is_empty() {
             ([frame, prefix], 1)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eidetica_proto::coordinator::TooManyLanes;
-use eidetica_proto::{Address, ErrorCode, SyncFault, TransportError};
+use eidetica_proto::{Address, ErrorCode, SyncFault, TransportError, WireError};
 
 use crate::store::StoreError;
 
@@ -57,6 +57,20 @@ impl SyncError {
             address: address.clone(),
             source: source.into(),
         }
+    }
+
+    /// Tells whether the peer has no such tree or does not let this node read it; it does not say which.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Peer {
+                source: SyncFault::Refused(WireError {
+                    code: ErrorCode::NotFound,
+                    ..
+                }),
+                ..
+            }
+        )
     }
 
     /// Tells whether the same sync may succeed later without a change on this side.

@@ -67,6 +67,11 @@ pub(crate) struct Target<'a> {
 }
 
 impl PeerClient {
+    /// Returns the key of this node.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.key.public()
+    }
+
     pub(crate) fn new(key: SecretKey, random: Random, store: Arc<dyn Store>) -> Self {
         Self {
             key,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eidetica_dag::TreeId;
-use eidetica_proto::{Progress, Report, SyncOptions, SyncSession};
+use eidetica_proto::{Progress, Report, SyncOptions};
 use tokio::sync::{oneshot, watch};
 
 use super::shared::Shared;
@@ -35,8 +35,8 @@ impl ByHand {
             if is_news {
                 shared.input(|core, now_ms| core.coordinator.handle_address_learned(peer, now_ms));
             }
-            let session = SyncSession::new(tree, options, shared.random.bytes());
-            let synced = shared.sync(&dialer, peer, session, progress, || ()).await?;
+            let synced = shared.sync(&dialer, peer, (tree, options), progress, || ());
+            let synced = synced.await?;
             shared.input(|core, now_ms| {
                 core.coordinator.handle_heard_about(peer, tree, now_ms);
                 core.coordinator

@@ -15,6 +15,7 @@ use super::outcome::peer_cursor;
 use super::shared::Shared;
 use crate::client::dialer::Dialer;
 use crate::client::error::SyncError;
+use crate::client::grant::show_grant;
 use crate::client::session_driver::{SessionDriver, Synced};
 use crate::client::watch_driver::{WatchDriver, WatchReport};
 use crate::platform::blocking;
@@ -84,12 +85,13 @@ impl Exchange {
             filter_at_once: true,
         };
         let (progress, _) = watch::channel(Progress::default());
-        let session = SyncSession::new(tree, options, self.shared.random.bytes());
-        let synced = self
-            .shared
-            .sync(&self.shared.dialer, self.peer, session, progress, || {
-                self.answered();
-            });
+        let synced = self.shared.sync(
+            &self.shared.dialer,
+            self.peer,
+            (tree, options),
+            progress,
+            || self.answered(),
+        );
         let Synced { report, settled } = synced.await?;
         let cursor = peer_cursor(report.cursor);
         Ok(match report.outcome {
@@ -202,16 +204,17 @@ impl Exchange {
 }
 
 impl Shared {
-    /// Syncs one tree with a peer, and tells programs of it.
+    /// Syncs one tree with a peer, and tells programs of it. A peer that does not let this node read
+    /// the tree may have lost the grant, which is shown to it then.
     pub(super) async fn sync(
         &self,
         dialer: &Dialer,
         peer: PeerId,
-        session: SyncSession,
+        (tree, options): (TreeId, SyncOptions),
         progress: watch::Sender<Progress>,
         answered: impl Fn(),
     ) -> Result<Synced, Arc<SyncError>> {
-        let (tree, addresses) = (session.tree(), self.dialer.book.addresses(&peer));
+        let addresses = self.dialer.book.addresses(&peer);
         let publisher = self.news.publisher();
         let started = publisher.sync_started(tree, peer, addresses);
         let driver = SessionDriver {
@@ -221,7 +224,15 @@ impl Shared {
             peer,
             progress,
         };
-        let synced = driver.run(session, answered).await.map_err(Arc::new);
+        let session = || SyncSession::new(tree, options, self.random.bytes());
+        let mut synced = driver.run(session(), &answered).await;
+        if let Err(error) = &synced
+            && error.is_not_found()
+            && show_grant(&self.store, dialer, peer, tree).await
+        {
+            synced = driver.run(session(), answered).await;
+        }
+        let synced = synced.map_err(Arc::new);
         let report = synced.as_ref().map(|synced| synced.report.clone());
         started.end(report.map_err(Clone::clone));
         synced

@@ -20,6 +20,7 @@ use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
 use crate::platform::random::Random;
+use crate::server::grants::Grants;
 use crate::server::push::PushAcceptor;
 use crate::server::push_limit::PushLimit;
 use crate::server::request_auth::RequestAuth;
@@ -157,6 +158,7 @@ impl NodeBuilder {
             answers: Arc::default(),
             watches: WatchAnswerer::new(store.clone(), news.clone()),
             pushes: PushAcceptor {
+                grants: Grants::new(store.clone()),
                 store: store.clone(),
                 news: news.clone(),
                 limit: PushLimit::default(),

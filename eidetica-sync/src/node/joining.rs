@@ -8,10 +8,7 @@ use eidetica_proto::joining::{INVITE_USES_MAX, Invite, JoinRequest};
 use eidetica_proto::message::{
     InviteProof, Join, JoinReply, Reply, Request, RequestHeader, ResponseHeader,
 };
-use eidetica_proto::{
-    Backoff, BackoffPolicy, ErrorCode, InviteSecret, PeerFault, Report, SyncFault, Ticket,
-    WireError,
-};
+use eidetica_proto::{Backoff, BackoffPolicy, InviteSecret, PeerFault, Report, SyncFault, Ticket};
 use tokio::time::Instant;
 
 use super::Node;
@@ -83,7 +80,7 @@ impl Node {
             self.ask_to_join(ticket, &options).await?
         } else {
             match self.sync(ticket.tree, ticket).await {
-                Err(error) if is_not_found(&error) => self.ask_to_join(ticket, &options).await?,
+                Err(error) if error.is_not_found() => self.ask_to_join(ticket, &options).await?,
                 result => return result.map(Joined::Synced),
             }
         };
@@ -92,7 +89,7 @@ impl Node {
             // The node may have been granted a lower role, or the tree may be open to anyone.
             JoinReply::Pending | JoinReply::Unknown(_) => {
                 match self.sync(ticket.tree, ticket).await {
-                    Err(error) if is_not_found(&error) => Ok(Joined::Pending),
+                    Err(error) if error.is_not_found() => Ok(Joined::Pending),
                     result => result.map(Joined::Synced),
                 }
             }
@@ -299,17 +296,4 @@ fn join_reply(header: &[u8]) -> Result<JoinReply, SyncFault> {
         }
         .into()),
     }
-}
-
-fn is_not_found(error: &SyncError) -> bool {
-    let SyncError::Peer { source, .. } = error else {
-        return false;
-    };
-    matches!(
-        source,
-        SyncFault::Refused(WireError {
-            code: ErrorCode::NotFound,
-            ..
-        })
-    )
 }

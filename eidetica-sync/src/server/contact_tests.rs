@@ -12,6 +12,7 @@ use eidetica_proto::transport::{Caller, Service};
 use eidetica_proto::{Cursor, FrameStream};
 use futures::StreamExt;
 
+use super::grants::Grants;
 use super::push::PushAcceptor;
 use super::push_limit::PushLimit;
 use super::request_auth::RequestAuth;
@@ -42,6 +43,7 @@ fn server(news: &News) -> Server {
         reads: reads.clone(),
         answers: Arc::default(),
         pushes: PushAcceptor {
+            grants: Grants::new(store.clone()),
             store: store.clone(),
             news: news.clone(),
             limit: PushLimit::default(),

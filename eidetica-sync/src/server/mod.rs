@@ -5,6 +5,7 @@
 mod checks;
 #[cfg(test)]
 mod contact_tests;
+pub(crate) mod grants;
 mod greeting;
 #[cfg(feature = "http")]
 pub(crate) mod json_api;

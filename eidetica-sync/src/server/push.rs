@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use eidetica_dag::TreeId;
 use eidetica_proto::answer::{acknowledge, refusal_of};
 use eidetica_proto::message::SendEntries;
 use eidetica_proto::push::check_push;
 use eidetica_proto::turns::Asker;
 use eidetica_proto::{Caller, EntryReceiver, FrameStream};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use crate::event::{Origin, Transfer};
 use crate::membership::accepted::accepts_trees_from;
 use crate::news::News;
 use crate::platform::blocking;
+use crate::server::grants::Grants;
 use crate::server::push_limit::{Push, PushLimit};
 use crate::server::refused::Refused;
 use crate::server::work_limit::WorkLimit;
@@ -29,6 +31,7 @@ pub(crate) struct PushAcceptor {
     pub(crate) news: News,
     pub(crate) limit: PushLimit,
     pub(crate) reads: Arc<WorkLimit>,
+    pub(crate) grants: Grants,
 }
 
 impl PushAcceptor {
@@ -43,20 +46,22 @@ impl PushAcceptor {
         parts: FrameStream,
     ) -> Result<Bytes, Refused> {
         let tree = send.tree;
-        let (store, key) = (self.store.clone(), caller.key);
-        let check = move || {
-            let accepts = key
-                .map(|key| accepts_trees_from(&*store, &key))
-                .transpose()?;
-            let accepts = |_: &_| accepts == Some(true);
-            check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
-            Ok::<_, Refused>(())
-        };
-        self.reads.run(&Asker::of(caller), check).await??;
+        let (checked, mut parts) = (self.check(caller, tree).await, parts);
+        let is_shown = checked.is_err();
+        if let Err(refused) = checked {
+            let key = caller.key.ok_or(refused.clone())?;
+            let asker = Asker::of(caller);
+            let shown = self.grants.hear(&asker, key, &send, parts, refused).await?;
+            parts = Box::pin(stream::iter(shown.into_iter().map(Ok)));
+        }
         // A caller that may not push takes no place from those that may.
         let mut place = self.limit.acquire(caller, tree)?;
 
         let receiver = self.receive(caller, send, parts, &mut place).await?;
+        if is_shown {
+            // What was shown may have been taken back since.
+            self.check(caller, tree).await?;
+        }
         let store = self.store.clone();
         blocking::run(move || {
             Ok(acknowledge(
@@ -66,6 +71,20 @@ impl PushAcceptor {
             )?)
         })
         .await
+    }
+
+    /// Checks whether the caller may push.
+    async fn check(&self, caller: &Caller, tree: TreeId) -> Result<(), Refused> {
+        let (store, key) = (self.store.clone(), caller.key);
+        let check = move || {
+            let accepts = key
+                .map(|key| accepts_trees_from(&*store, &key))
+                .transpose()?;
+            let accepts = |_: &_| accepts == Some(true);
+            check_push(&*store.snapshot(tree)?, key.as_ref(), accepts)?;
+            Ok::<_, Refused>(())
+        };
+        self.reads.run(&Asker::of(caller), check).await?
     }
 
     /// Receives and stores the entries. What arrives before a fault or a cut and can be stored is
@@ -124,11 +143,10 @@ impl PushAcceptor {
 
 #[cfg(test)]
 mod tests {
+    use eidetica_dag::ArrivalSet;
     use eidetica_dag::testing::{draw, key};
-    use eidetica_dag::{ArrivalSet, TreeId};
     use eidetica_proto::tips::EndTips;
     use eidetica_proto::{Cursor, EntrySelection, ErrorCode, TransportError};
-    use futures::stream;
 
     use super::*;
     use crate::event::Publisher;
@@ -162,8 +180,10 @@ mod tests {
             store.append(tree, drawn.entries(entries)).expect("genuine");
             Arc::new(store)
         };
+        let store = filled(&["A"]);
         let acceptor = Arc::new(PushAcceptor {
-            store: filled(&["A"]),
+            grants: Grants::new(store.clone()),
+            store,
             news: News::new(Publisher::new()),
             limit: PushLimit::default(),
             reads: Arc::new(WorkLimit::reads()),

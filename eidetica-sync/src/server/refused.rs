@@ -10,6 +10,7 @@ use crate::store::StoreError;
 const UNREACHABLE_RETRY_MS: u32 = 1_000;
 
 /// Why a request is not answered.
+#[derive(Clone)]
 pub(crate) enum Refused {
     /// The peer gets this error.
     With(WireError),

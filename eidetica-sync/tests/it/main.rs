@@ -15,6 +15,7 @@ mod node;
 #[cfg(feature = "http")]
 mod own_io;
 mod removals;
+mod restored;
 #[cfg(any(feature = "http", feature = "iroh"))]
 mod scenarios;
 #[cfg(any(feature = "http", feature = "iroh"))]

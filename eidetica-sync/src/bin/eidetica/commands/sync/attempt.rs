@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eidetica_sync::dag::TreeId;
-use eidetica_sync::proto::{ErrorCode, SyncFault, SyncOptions, Ticket};
+use eidetica_sync::proto::{SyncOptions, Ticket};
 use eidetica_sync::{Event, Joined, Node, Origin, Peer, SyncError};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ pub(crate) async fn attempt(
     let asks_first = plan.invite.is_some() || ask.role.is_some() && !plan.was_asked;
     if !asks_first {
         match one(console, node, tree, route).await {
-            Err(error) if is_not_found(&error) => {}
+            Err(error) if error.is_not_found() => {}
             result => return result.map(Outcome::Synced),
         }
     }
@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
         Joined::Rejected => Ok(Outcome::Rejected(route.answered(node))),
         // The role is undecided, but the tree may be readable meanwhile.
         Joined::Pending if asks_first => match one(console, node, tree, route).await {
-            Err(error) if is_not_found(&error) => Ok(Outcome::Pending(route.answered(node))),
+            Err(error) if error.is_not_found() => Ok(Outcome::Pending(route.answered(node))),
             result => result.map(Outcome::Synced),
         },
         Joined::Pending => Ok(Outcome::Pending(route.answered(node))),
@@ -77,17 +77,6 @@ async fn watch<T>(
             }
         }
     }
-}
-
-fn is_not_found(error: &SyncError) -> bool {
-    let SyncError::Peer {
-        source: SyncFault::Refused(refused),
-        ..
-    } = error
-    else {
-        return false;
-    };
-    refused.code == ErrorCode::NotFound
 }
 
 /// Syncs with one peer.
