@@ -138,6 +138,7 @@ pub mod push;
 pub mod quota;
 mod received;
 pub mod receiver;
+pub mod repair;
 pub mod report;
 pub mod session;
 pub mod source;

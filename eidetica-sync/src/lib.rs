@@ -57,8 +57,8 @@ pub use engine::follows::{FollowOptions, RememberedFollow};
 pub use event::{Event, Events, Origin, Transfer};
 pub use membership::InviteInfo;
 pub use node::{
-    Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, RunningSync,
-    SubscribeFrom, Subscription, Tree, TreeError, TreeInfo,
+    Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Repaired,
+    RunningSync, SubscribeFrom, Subscription, Tree, TreeError, TreeInfo,
 };
 pub use platform::random::generate_key;
 pub use store::writer::Revocation;

@@ -132,6 +132,7 @@ pub(crate) fn requested(request: &Request) {
         Request::CheckTrees(_) => "check",
         Request::Peers(_) => "peers",
         Request::Alive(_) => "alive",
+        Request::GetEntries(_) => "get",
         Request::Unknown(_) => "unknown",
     };
     counter!(REQUESTS, "kind" => kind).increment(1);

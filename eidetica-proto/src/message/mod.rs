@@ -40,8 +40,8 @@ pub use limits::{
 };
 pub use part::Part;
 pub use request::{
-    CheckTrees, InviteProof, Join, ListTrees, Peers, Request, RequestHeader, Sample, SendEntries,
-    SyncTree, Watch,
+    CheckTrees, GetEntries, InviteProof, Join, ListTrees, Peers, Request, RequestHeader, Sample,
+    SendEntries, SyncTree, Watch,
 };
 pub use response::{Checked, JoinReply, Reply, ResponseHeader, Stored, SyncReply, TreeSummary};
 pub use watch::WatchFrame;

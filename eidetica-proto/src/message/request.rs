@@ -52,6 +52,8 @@ growing_enum! {
         7 => Peers(Peers),
         /// Says which start of the client makes the request, and asks the same.
         8 => Alive(Alive),
+        /// Asks for entries by their ids.
+        9 => GetEntries(GetEntries),
     }
 }
 
@@ -161,6 +163,16 @@ pub struct Peers {
     pub records: Vec<AddressRecord>,
 }
 
+/// Asks for the entries with these ids, to repair a copy whose bytes are damaged. The answer is
+/// [`SyncReply::Entries`](super::SyncReply::Entries) with those that are here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetEntries {
+    /// The tree.
+    pub tree: TreeId,
+    /// The ids, ascending; at most [`WANTS_MAX`].
+    pub ids: Vec<EntryId>,
+}
+
 impl RequestHeader {
     /// Makes the header of a request.
     pub fn new(request: Request) -> Self {
@@ -253,6 +265,10 @@ impl Request {
                 at_most("records", peers.records.len(), RECORDS_PER_TREE_MAX)?;
                 let is_ascending = peers.records.is_sorted_by(|a, b| a.key() < b.key());
                 ascending("records", is_ascending)
+            }
+            Self::GetEntries(get) => {
+                at_most("entries wanted", get.ids.len(), WANTS_MAX)?;
+                ascending("ids", list_fault(&get.ids, WANTS_MAX).is_none())
             }
             Self::ListTrees(_) | Self::SendEntries(_) | Self::Alive(_) | Self::Unknown(_) => Ok(()),
         }

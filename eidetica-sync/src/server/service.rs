@@ -28,7 +28,7 @@ use crate::server::greeting::{addresses_for, learn, place_of};
 use crate::server::push::PushAcceptor;
 use crate::server::refused::Refused;
 use crate::server::request_auth::RequestAuth;
-use crate::server::sync_answer::sync_tree;
+use crate::server::sync_answer::{get_entries, sync_tree};
 use crate::server::trees::list_trees;
 use crate::server::watch::WatchAnswerer;
 use crate::server::work_limit::WorkLimit;
@@ -162,6 +162,9 @@ impl Server {
             Request::SyncTree(sync) => {
                 sync_tree(self.store.clone(), &self.reads, &self.answers, caller, sync).await
             }
+            Request::GetEntries(get) => {
+                get_entries(self.store.clone(), &self.reads, &self.answers, caller, get).await
+            }
             Request::SendEntries(send) => {
                 let header = self.pushes.accept(caller, send, parts).await?;
                 Ok(single_frame(header))
@@ -242,6 +245,7 @@ impl Server {
             }
             Request::SendEntries(send) => inbound.heard_about(key, [(send.tree, true)]),
             Request::Join(join) => inbound.heard_about(key, [(join.tree, false)]),
+            Request::GetEntries(get) => inbound.heard_about(key, [(get.tree, true)]),
             Request::Peers(peers) => inbound.heard_about(key, [(peers.tree, true)]),
             Request::Watch(watch) => {
                 inbound.heard_about(key, watch.trees.iter().map(|(tree, _)| (*tree, true)));

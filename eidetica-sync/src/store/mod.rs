@@ -97,6 +97,18 @@ pub trait Store: Send + Sync + 'static {
     /// Returns an error if reading or writing fails. Nothing of the batch is stored then.
     fn append(&self, tree: TreeId, batch: Vec<VerifiedEntry>) -> Result<AppendOutcome, StoreError>;
 
+    /// Puts the bytes of an entry back in its place, durably, if what is stored there is damaged. Returns
+    /// whether it was: an entry that is not here, or sound, stays as it is.
+    ///
+    /// Only a store that can find damage in single entries has to do this.
+    ///
+    /// # Errors
+    /// Returns an error if reading or writing fails.
+    fn restore(&self, tree: TreeId, entry: &VerifiedEntry) -> Result<bool, StoreError> {
+        let _ = (tree, entry);
+        Ok(false)
+    }
+
     /// Returns the metadata value of a key.
     ///
     /// # Errors

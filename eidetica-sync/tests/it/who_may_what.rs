@@ -12,8 +12,9 @@ use eidetica_dag::{
 };
 use eidetica_proto::batch::Packer;
 use eidetica_proto::message::{
-    Alive, CheckTrees, Checked, Hello, InviteProof, Join, JoinReply, ListTrees, Part, Peers, Reply,
-    Request, RequestHeader, Sample, SendEntries, SyncReply, SyncTree, Watch, WatchFrame,
+    Alive, CheckTrees, Checked, GetEntries, Hello, InviteProof, Join, JoinReply, ListTrees, Part,
+    Peers, Reply, Request, RequestHeader, Sample, SendEntries, SyncReply, SyncTree, Watch,
+    WatchFrame,
 };
 use eidetica_proto::tips::{EndTips, TipSet};
 use eidetica_proto::{ErrorCode, PROTOCOL_VERSION, SyncTransport};
@@ -120,10 +121,11 @@ enum What {
     CheckTrees,
     Peers,
     Alive,
+    GetEntries,
 }
 
 impl What {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Hello,
         Self::ListTrees,
         Self::SyncTree,
@@ -134,6 +136,7 @@ impl What {
         Self::CheckTrees,
         Self::Peers,
         Self::Alive,
+        Self::GetEntries,
     ];
 
     fn is_about_a_tree(self) -> bool {
@@ -280,6 +283,10 @@ impl World {
             What::Peers => single_frame(Request::Peers(Peers {
                 tree,
                 records: vec![],
+            })),
+            What::GetEntries => single_frame(Request::GetEntries(GetEntries {
+                tree,
+                ids: vec![self.root.id()],
             })),
             What::Alive => single_frame(Request::Alive(Alive { epoch: [3; 8] })),
         }
@@ -439,6 +446,10 @@ fn check(world: &World, who: Who, what: What, answer: &[Bytes], stored: u32, cas
             let trees: Vec<TreeId> = trees.into_iter().map(|summary| summary.tree).collect();
             let expected = role.map(|_| world.tree);
             assert_eq!(trees, expected.into_iter().collect::<Vec<_>>(), "{case}");
+        }
+        (What::GetEntries, Some(_)) => {
+            let entries = matches!(got, Ok(Reply::Sync(SyncReply::Entries(1))));
+            assert!(entries, "{case}: {got:?}");
         }
         (What::SyncTree, Some(_)) => {
             let entries = matches!(got, Ok(Reply::Sync(SyncReply::Entries(3..))));

@@ -15,8 +15,8 @@ use crate::cursor::Cursor;
 use crate::error::{ERROR_TEXT_BYTES_MAX, ErrorCode, PeerFault, WireError};
 use crate::filter::Filter;
 use crate::message::{
-    ADDRESSES_MAX, Alive, CHECKED_TREES_MAX, CheckTrees, Checked, Hello, InviteProof, Join,
-    JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader,
+    ADDRESSES_MAX, Alive, CHECKED_TREES_MAX, CheckTrees, Checked, GetEntries, Hello, InviteProof,
+    Join, JoinReply, ListTrees, NOTE_BYTES_MAX, Part, Peers, Reply, Request, RequestHeader,
     ResponseHeader, Sample, SendEntries, SyncReply, SyncTree, TREES_MAX, TreeSummary, WANTS_MAX,
     WATCHED_TREES_MAX, Watch,
 };
@@ -261,6 +261,10 @@ pub(super) fn request_seeds() -> Vec<Vec<u8>> {
             records: vec![record],
         }),
         Request::Alive(Alive { epoch: [5; 8] }),
+        Request::GetEntries(GetEntries {
+            tree,
+            ids: vec![EntryId::from_bytes([1; 32]), EntryId::from_bytes([2; 32])],
+        }),
         Request::Unknown(300),
         join(None),
         join(Some(key(2))),

@@ -132,6 +132,11 @@ fn live_requests() {
     request(Request::CheckTrees(check), "02020006{66*8}01{11*32}{77*8}");
     let epoch = [0x88; 8];
     request(Request::Alive(Alive { epoch }), "02020008{88*8}");
+    let get = GetEntries {
+        tree: tree(),
+        ids: vec![id(0x22), id(0x33)],
+    };
+    request(Request::GetEntries(get), "02020009{11*32}02{22*32}{33*32}");
     let (tree, records) = (tree(), vec![record()]);
     request(
         Request::Peers(Peers { tree, records }),

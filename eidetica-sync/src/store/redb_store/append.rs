@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use eidetica_dag::{Arrival, Changes, LANDMARK_INTERVAL, TreeId};
+use eidetica_dag::{Arrival, Changes, LANDMARK_INTERVAL, Node, SignedEntry, TreeId};
 use redb::{CursorError, ReadableTableMetadata, WriteTransaction};
 
 use super::disk::Disk;
@@ -32,6 +32,23 @@ pub(super) fn write(
         write_rest(tx, number, &mut head, changes).map_err(|error| disk.fault(error))?;
         Ok(number)
     })
+}
+
+/// Writes an entry of the tree with this number again, in its place.
+pub(super) fn put_back(
+    disk: &Disk,
+    (number, at): (u32, Arrival),
+    node: &Node,
+    entry: &SignedEntry,
+) -> Result<(), StoreError> {
+    let mut record = Vec::new();
+    Record::write(node, entry.encoded(), &mut record);
+    let put = |tx: &WriteTransaction| -> Result<(), redb::Error> {
+        let mut log = tx.open_table(LOG)?;
+        log.insert(key(number, at.0), record.as_slice())?;
+        Ok(())
+    };
+    disk.write(|tx| put(tx).map_err(|error| disk.fault(error)))
 }
 
 fn add_tree(tx: &WriteTransaction, tree: TreeId) -> Result<u32, redb::Error> {

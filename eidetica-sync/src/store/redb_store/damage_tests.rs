@@ -76,6 +76,38 @@ fn an_altered_entry_is_noticed_and_the_other_tree_goes_on() {
     assert_eq!(read(&store, two).unwrap().0.len(), 301);
 }
 
+#[test]
+fn an_entry_is_put_back_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let [one, _] = write(&path);
+    let sound = RedbStore::open(&path).unwrap();
+    let written = read(&sound, one).unwrap();
+    let entries = [123, 124].map(|at| {
+        let entry = sound.snapshot(one).unwrap().entry(Arrival(at)).unwrap();
+        VerifiedEntry::verify(entry).unwrap()
+    });
+    drop(sound);
+    let mut bytes = fs::read(&path).unwrap();
+    let text = b"text 123 of one";
+    let at = bytes.windows(text.len()).position(|it| it == text).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let store = RedbStore::open(&path).unwrap();
+    assert!(read(&store, one).is_err());
+    let [sound, damaged] = &entries;
+    assert!(!store.restore(one, sound).unwrap(), "it is sound");
+    assert!(store.restore(one, damaged).unwrap());
+    assert!(!store.restore(one, damaged).unwrap(), "once");
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(read(&store, one).unwrap(), written);
+    let snapshot = store.snapshot(one).unwrap();
+    let problems = eidetica_dag::check(&*snapshot, one, |_| ()).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
 /// Each call gives what was written, or an error. None panics or hangs.
 #[test]
 fn no_damage_gives_other_entries_or_a_panic() {

@@ -15,7 +15,7 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry, admit};
+use eidetica_dag::{AppendOutcome, DagView, EntryView, TreeId, VerifiedEntry, admit};
 use eidetica_proto::LogId;
 use redb::{Database, DatabaseError, ReadableTable};
 
@@ -268,6 +268,26 @@ impl Store for RedbStore {
                 self.access_cache.put(number, first_state, &changes);
             }
             Ok(admission.outcome)
+        })
+    }
+
+    fn restore(&self, tree: TreeId, entry: &VerifiedEntry) -> Result<bool, StoreError> {
+        self.disk.guarded(|| {
+            let _alone = self.lock(tree);
+            let snapshot = self.take(tree)?;
+            let entry = entry.get();
+            let Some(at) = snapshot.arrival(&entry.id())? else {
+                return Ok(false);
+            };
+            if !matches!(snapshot.entry(at), Err(StoreError::Damaged { .. })) {
+                return Ok(false);
+            }
+            let number = snapshot.number();
+            // Its place in the tree is not in doubt: the id is, and it names the parents too.
+            let node = snapshot.node(at)?;
+            drop(snapshot);
+            append::put_back(&self.disk, (number, at), &node, entry)?;
+            Ok(true)
         })
     }
 

@@ -1,5 +1,6 @@
 //! The real program, in processes of its own.
 
+mod damage;
 #[cfg(unix)]
 mod hub;
 mod import;

@@ -187,6 +187,8 @@ pub(crate) enum Command {
     Move(Move),
     /// Checks whole trees for damage: hashes, signatures, parents, heights, tips
     Verify(Verify),
+    /// Fetches the damaged entries of a tree again from peers that have it
+    Repair(Repair),
 }
 
 /// Where a command reads its input.
@@ -443,6 +445,21 @@ pub(crate) struct Verify {
     /// Prints a JSON object for each tree, on one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Repair {
+    /// The tree: its id, leading digits of its id, or its name
+    #[arg(required_unless_present = "all")]
+    pub(crate) tree: Option<String>,
+    /// Repairs every tree
+    #[arg(long, conflicts_with = "tree")]
+    pub(crate) all: bool,
+    /// Asks the peer at this address instead of the remembered ones; may be repeated
+    #[arg(long = "at", value_name = "ADDRESS", value_parser = parse_address)]
+    pub(crate) addresses: Vec<Address>,
+    #[command(flatten)]
+    pub(crate) net: Net,
 }
 
 #[cfg(test)]

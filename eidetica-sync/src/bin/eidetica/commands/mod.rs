@@ -10,6 +10,7 @@ pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod peers;
 pub(crate) mod relocate;
+pub(crate) mod repair;
 pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod status;
@@ -53,6 +54,7 @@ pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> 
         Command::Withdraw(args) => invites::withdraw(session, args).await,
         Command::Forget(args) => sync::forget(session, args).await,
         Command::Move(args) => relocate::run(session, &args),
+        Command::Repair(args) => repair::run(session, args).await,
         Command::Verify(args) => verify::verify(session, args),
     }
 }

@@ -41,8 +41,8 @@ pub(crate) fn verify(session: &Session, args: Verify) -> Result<()> {
     }
     let problems = count(problems_found, "problem", "problems");
     let text = format!("{problems} in {}", count(damaged, "tree", "trees"));
-    let hint = "fetch the damaged trees again: `eidetica join` into another --store, with a ticket \
-                from another device";
+    let hint = "put damaged entries back with `eidetica repair --all`; if that is not enough, fetch the \
+                trees again: `eidetica join` into another --store, with a ticket from another device";
     Err(Failure::new(text).hint(hint).into())
 }
 
