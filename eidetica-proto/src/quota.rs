@@ -90,6 +90,15 @@ impl<T: Clone> Quota<T> {
         lost
     }
 
+    /// Takes the share that is next to be lost, because the system has less of something than this quota
+    /// says. Returns its holder, or `None` if nothing is held.
+    #[must_use = "the holder must give back what it holds"]
+    pub fn handle_shortage(&mut self) -> Option<T> {
+        let held = self.remove_oldest()?;
+        self.owed += held.amount;
+        Some(held.holder)
+    }
+
     /// Returns whether no more is held than there is, counting lost shares until they are given back.
     /// A holder that is about to take more waits until then. One that has lost its own share does
     /// not: it would wait for itself.
@@ -212,6 +221,18 @@ mod tests {
         assert_eq!(lost, ["large"]);
         assert_eq!(quota.handle_set(&mut large, 0), NONE);
         assert_eq!((quota.total, quota.owed, quota.held.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_shortage_costs_the_oldest() {
+        let mut quota = Names::new(9);
+        let (mut a, _) = take(&mut quota, "", "a", 1);
+        let (_b, _) = take(&mut quota, "", "b", 1);
+        assert_eq!(quota.handle_shortage(), Some("a"));
+        assert_eq!(quota.handle_shortage(), Some("b"));
+        assert_eq!(quota.handle_shortage(), None);
+        assert_eq!(quota.handle_set(&mut a, 0), NONE);
+        assert_eq!((quota.total, quota.owed), (0, 1));
     }
 
     #[test]

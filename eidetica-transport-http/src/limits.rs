@@ -108,5 +108,8 @@ pub const REFUSAL_TEXT_BYTES_MAX: usize = 300;
 /// How long the server waits when the system has no room for another connection.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// How long it waits when it has closed another one to make room: that takes a moment.
+pub const FREED_BACKOFF: Duration = Duration::from_millis(2);
+
 /// How many connections the system keeps for the server until it takes them.
 pub const ACCEPT_BACKLOG: u32 = 1024;

@@ -40,6 +40,14 @@ impl Quota {
     }
 }
 
+impl Quota {
+    /// Has the holder give up that is next to lose. Returns whether there is one.
+    pub(crate) fn give_up_one(&self) -> bool {
+        let lost = lock(&self.0).quota.handle_shortage();
+        lost.inspect(|holder| holder.notify_one()).is_some()
+    }
+}
+
 impl Share {
     /// Sets the amount, which counts as progress.
     pub(crate) fn set(&mut self, amount: usize) {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::address::Scheme;
 use crate::connection::{Connection, JsonApiSlot, Shared};
 use crate::hosts::Hosts;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_BACKOFF, FREED_BACKOFF};
 use crate::options::Deadlines;
 use crate::places::Places;
 use crate::quota::Quota;
@@ -203,6 +203,14 @@ fn outward_ip(unspecified: IpAddr) -> IpAddr {
     }
 }
 
+/// Tells whether the process or the system has no more descriptors.
+fn lacks_files(error: &io::Error) -> bool {
+    // The numbers are the same on all systems that have them.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// What the accepting task needs.
 struct Acceptor {
     listener: TcpListener,
@@ -221,9 +229,16 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, remote)) => self.serve(stream, remote),
                 Err(error) => {
-                    // The system lacks files or memory, or the caller has left already.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_BACKOFF).await;
+                    // The system lacks files or memory, or the caller has left already. A connection
+                    // that says nothing holds what another needs.
+                    let is_freed = lacks_files(&error) && self.shared.newcomers.give_up_one();
+                    tracing::warn!(%error, is_freed, "a connection could not be accepted");
+                    sleep(if is_freed {
+                        FREED_BACKOFF
+                    } else {
+                        ACCEPT_BACKOFF
+                    })
+                    .await;
                 }
             }
         }

@@ -8,11 +8,15 @@ mod disk;
 mod guard;
 mod index;
 mod layout;
+#[cfg(test)]
+mod power_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eidetica_dag::{AppendOutcome, DagView, EntryView, TreeId, VerifiedEntry, admit};
@@ -30,6 +34,7 @@ use self::layout::{
 };
 use self::snapshot::RedbSnapshot;
 use super::{Change, Snapshot, Store, StoreError, check_meta, draw_log_id};
+use crate::platform::random::Random;
 
 /// Memory for pages of the file in bytes, unless the builder says otherwise: a quarter of what one
 /// side of a sync may take. Beyond it the pages come from the system's own cache. Measured, twice as
@@ -75,15 +80,40 @@ impl RedbStoreBuilder {
     /// it, [`StoreError::Damaged`] if it is no store, and those of the system.
     pub fn open(self, path: impl AsRef<Path>) -> Result<RedbStore, StoreError> {
         let path = path.as_ref();
-        let file = path.to_owned();
-        let is_new = !path.exists();
-        let store = self.open_with(path, move |builder| builder.create(&file))?;
-        if is_new {
-            sync_folder(path).map_err(|error| StoreError::Io {
-                source: error.into(),
-            })?;
+        if !path.exists() {
+            self.create(path)?;
         }
-        Ok(store)
+        self.open_file(path, path)
+    }
+
+    /// Makes the file of an empty store.
+    ///
+    /// After a power cut in the middle, the file would be none that can be opened. So it gets its name
+    /// when it is whole and durable. What a cut leaves under another name is of no use and no harm.
+    fn create(&self, path: &Path) -> Result<(), StoreError> {
+        let io = |error: std::io::Error| StoreError::Io {
+            source: error.into(),
+        };
+        let random = u64::from_le_bytes(Random::from_os().bytes());
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{random:016x}.new"));
+        let unnamed = Unnamed(path.with_file_name(name));
+        drop(self.clone().open_file(path, &unnamed.0)?);
+        match fs::hard_link(&unnamed.0, path) {
+            Ok(()) => {}
+            // Another process was faster, and may have stored something.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            // Some file systems have no such links.
+            Err(_) => fs::rename(&unnamed.0, path).map_err(io)?,
+        }
+        drop(unnamed);
+        sync_folder(path).map_err(io)
+    }
+
+    /// Opens a file that is called `path` in errors.
+    fn open_file(self, path: &Path, file: &Path) -> Result<RedbStore, StoreError> {
+        let file = file.to_owned();
+        self.open_with(path, move |builder| builder.create(&file))
     }
 
     fn open_with(
@@ -108,6 +138,16 @@ impl RedbStoreBuilder {
         store.disk.guarded(|| store.check_format())?;
         store.log = store.disk.guarded(|| store.read_log_id())?;
         Ok(store)
+    }
+}
+
+/// A file that is removed again under this name.
+struct Unnamed(PathBuf);
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        // It may have another name by now. If it cannot be removed, it does no harm.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -242,6 +242,25 @@ impl StorageBackend for SmallDisk {
     }
 }
 
+/// What a power cut left of an attempt before is not in the way.
+#[test]
+fn a_new_file_has_its_name_when_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("store.0123456789abcdef.new"), "half").unwrap();
+    let path = folder.path().join("store");
+    let stores: Vec<_> = std::thread::scope(|scope| {
+        let open = || RedbStore::open(&path);
+        let opening: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        opening.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let opened = stores.iter().filter(|store| store.is_ok()).count();
+    assert_eq!(opened, 1, "the others find it in use");
+    let files = fs::read_dir(folder.path()).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["store", "store.0123456789abcdef.new"]);
+}
+
 #[test]
 fn a_full_disk_is_reported_and_survived() {
     let disk = SmallDisk::with_room(1 << 20);

@@ -102,6 +102,25 @@ impl Place {
         (server, BufReader::new(stderr))
     }
 
+    /// Serves over HTTP alone, in a process that may have so many files open.
+    #[cfg(unix)]
+    pub(crate) fn serve_with_few_files(&self, store: &str, files: u32) -> Server {
+        let serve = self.command(store, &["serve", "--loopback", "--no-iroh"]);
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(serve.get_program());
+        command.args(serve.get_args());
+        for (name, value) in serve.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let log = self.path(&format!("{store}.log"));
+        command.stderr(File::create(&log).expect("a log"));
+        Self::start(command, || fs::read_to_string(&log).unwrap_or_default())
+    }
+
     fn start(mut command: Command, log: impl Fn() -> String) -> Server {
         command.stdout(Stdio::piped());
         let mut server = Server {

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use super::place::{Place, hear, lines, refusal};
 
@@ -26,6 +27,27 @@ fn a_server_takes_commands_on_a_store_with_a_long_path() {
     );
     server.stop();
     place.line(&store, &["append", "notes", "two"]);
+}
+
+/// Connections that say nothing are closed after five seconds, and before that where there is no room.
+#[test]
+fn silent_connections_keep_no_one_out_where_files_are_few() {
+    let place = Place::new();
+    let tree = place.line("a", &["new", "notes", "--anyone", "read"]);
+    let server = place.serve_with_few_files("a", 64);
+    let address = server.address("http").strip_prefix("http:").expect("HTTP");
+    let connect = |_| TcpStream::connect(address).expect("the system takes it");
+    let silent: Vec<TcpStream> = (0..150).map(connect).collect();
+    let begun = Instant::now();
+    let join = ["join", &server.tickets[0], "--via", "http"];
+    assert_eq!(place.line("b", &join), tree);
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(silent);
+    server.stop();
 }
 
 /// Gets a path from a server of metrics: the status line and the text.
