@@ -1,17 +1,23 @@
 //! A store with damaged bytes is repaired from a peer.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Output;
 
 use super::place::{Place, lines};
 
-/// Changes one bit of each of these texts in a store's database.
-fn damage(place: &Place, store: &str, texts: &[&str]) {
+/// Returns the path of a store's database.
+fn database(place: &Place, store: &str) -> PathBuf {
     let files = fs::read_dir(place.path(store)).expect("a folder");
-    let database = files
+    files
         .map(|file| file.expect("it can be listed").path())
         .find(|path| path.extension().is_some_and(|it| it == "redb"))
-        .expect("a database");
+        .expect("a database")
+}
+
+/// Changes one bit of each of these texts in a store's database.
+fn damage(place: &Place, store: &str, texts: &[&str]) {
+    let database = database(place, store);
     let mut bytes = fs::read(&database).expect("it can be read");
     for text in texts {
         let places: Vec<usize> = (0..bytes.len() - text.len())
@@ -69,4 +75,25 @@ fn damaged_entries_are_fetched_again() {
         written
     );
     server.stop();
+}
+
+/// The target of a move that fails is not left behind, so that the next one finds room.
+#[test]
+fn a_move_that_fails_leaves_nothing() {
+    let place = Place::new();
+    place.line("a", &["new", "notes"]);
+    place.line("a", &["append", "notes", "the only note"]);
+    let to = place.path("b");
+    let to = ["move", "--to", to.to_str().expect("text")];
+    let whole = fs::read(database(&place, "a")).expect("it can be read");
+    damage(&place, "a", &["the only note"]);
+    let (_, said) = failed(&place.run("a", &to));
+    assert!(said.contains("could not copy the tree"), "{said}");
+    assert!(!place.path("b").exists());
+    fs::write(database(&place, "a"), whole).expect("it can be written");
+    place.line("a", &to);
+    assert_eq!(
+        place.lines("b", &["log", "notes", "--json", "--raw"]),
+        place.lines("a", &["log", "notes", "--json", "--raw"])
+    );
 }

@@ -351,6 +351,16 @@ fn invalid_command_lines_are_refused() {
 }
 
 #[test]
+fn an_empty_stdin_is_no_entry() {
+    let place = Place::new();
+    let root = place.line("a", &["new", "notes"]);
+    let said = refusal(&place.run("a", &["append", "notes"]), 1);
+    assert!(said.contains("stdin is empty"), "{said}");
+    assert_eq!(place.line("a", &["tips", "notes"]), root);
+    place.line("a", &["append", "notes", ""]);
+}
+
+#[test]
 fn a_closed_stdout_ends_the_command_quietly() {
     let place = Place::new();
     place.line("a", &["new", "notes"]);

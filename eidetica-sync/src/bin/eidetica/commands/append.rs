@@ -35,7 +35,14 @@ pub(crate) async fn run(session: &Session, args: Append) -> Result<()> {
         (None, Some(path)) => read_payload(console.file(&path)?, &path.display().to_string())?,
         (None, None) => {
             announce_terminal(console);
-            read_payload(console.stdin(), "stdin")?
+            let payload = read_payload(console.stdin(), "stdin")?;
+            if payload.is_empty() {
+                // More often a closed stdin or a failed pipe than a wish.
+                return Err(Failure::new("stdin is empty, and nothing was stored")
+                    .hint("give the text after the tree; \"\" writes an empty entry")
+                    .into());
+            }
+            payload
         }
     };
     append(&node, tree, vec![payload.into()], &mut out).await

@@ -25,17 +25,19 @@ pub(crate) fn run(session: &Session, args: &Move) -> Result<()> {
                 .into(),
         );
     }
-    let target: Arc<dyn Store> = match args.to.contains("://") {
+    let dir;
+    let (unfinished, target): (_, Arc<dyn Store>) = match args.to.contains("://") {
         true => {
             let database = Database::choose(Some(&args.to))?.expect("it was asked for");
             let store = database.open().context("could not open the database")?;
             session.dir.claim(&*store, &opened.key)?;
-            store
+            (None, store)
         }
         false => {
             let folder = session.path(Path::new(&args.to));
-            let dir = StoreDir::at(folder, session.dir.wait());
-            dir.create_with(&opened.key)?
+            dir = StoreDir::at(folder, session.dir.wait());
+            let (unfinished, store) = dir.create_unfinished()?;
+            (Some(unfinished), store)
         }
     };
     if opened.store.log_id() == target.log_id() {
@@ -50,6 +52,9 @@ pub(crate) fn run(session: &Session, args: &Move) -> Result<()> {
     let failed = "could not copy the metadata";
     for (key, value) in opened.store.list("").context(failed)? {
         target.put(&key, Some(&value)).context(failed)?;
+    }
+    if let Some(unfinished) = unfinished {
+        unfinished.finish(&opened.key)?;
     }
     let mut out = session.console.out();
     let trees = count(trees.len() as u64, "tree", "trees");

@@ -14,6 +14,8 @@ use eidetica_sync::{Node, NodeBuilder, generate_key};
 use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Failure, Hint, Result, Stop};
+use crate::output::out::note;
+use crate::output::text;
 use crate::store::postgres::Database;
 use crate::store::private::{
     create_private_file, create_private_folder, make_private, read_own, warn_if_others_can_read,
@@ -103,8 +105,9 @@ impl StoreDir {
         Self { database, ..self }
     }
 
-    /// Creates a store with this key where there is none.
-    pub(crate) fn create_with(&self, key: &SecretKey) -> Result<Arc<dyn Store>> {
+    /// Creates a store where there is none, which gets its key when it is complete. Until then it is of no
+    /// use, and goes away again with the first value if anything fails.
+    pub(crate) fn create_unfinished(&self) -> Result<(Unfinished<'_>, Arc<dyn Store>)> {
         if self.path.exists() {
             let text = format!("{} exists already", self.path.display());
             return Err(Failure::new(text)
@@ -115,10 +118,12 @@ impl StoreDir {
             "could not create the folder {}",
             self.path.display()
         ))?;
+        let unfinished = Unfinished {
+            dir: self,
+            is_finished: false,
+        };
         let store = self.open_or_create_database()?;
-        self.write_key(key)?;
-        self.protect()?;
-        Ok(store)
+        Ok((unfinished, store))
     }
 
     /// Notes in a database that servers share which key they have, or checks that it is this one.
@@ -469,6 +474,35 @@ impl Opened {
         match &self.server {
             Some(node) => node.clone(),
             None => self.node().without_following().start(),
+        }
+    }
+}
+
+/// A store's folder that was made for something that is not complete.
+pub(crate) struct Unfinished<'a> {
+    dir: &'a StoreDir,
+    is_finished: bool,
+}
+
+impl Unfinished<'_> {
+    /// Makes it a store with this key.
+    pub(crate) fn finish(mut self, key: &SecretKey) -> Result<()> {
+        self.dir.write_key(key)?;
+        self.dir.protect()?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished
+            && let Err(error) = fs::remove_dir_all(&self.dir.path)
+        {
+            let path = text::path(&self.dir.path);
+            note(format!(
+                "{path} is of no use and could not be removed: {error}"
+            ));
         }
     }
 }
