@@ -26,6 +26,10 @@ const NO_ROOM_RETRY_MS: u32 = 60_000;
 /// that the joiner has to ask again.
 pub const REQUEST_KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 
+/// How far a clock may be set back after an invite was made, in milliseconds: a day, which covers
+/// mistaken time zones.
+const CLOCK_ERROR_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Most uses of one invite: each leaves a key in the record of the invite, which is metadata of at
 /// most 64 KiB.
 pub const INVITE_USES_MAX: u32 = 1_024;
@@ -42,6 +46,8 @@ pub const INVITES_PER_TREE_MAX: usize = 256;
 pub struct Invite {
     /// The role that it grants.
     pub role: Role,
+    /// When it was made, in milliseconds since 1970.
+    pub made_ms: u64,
     /// When it expires, in milliseconds since 1970.
     pub expires_ms: u64,
     /// How many more keys may use it.
@@ -54,7 +60,16 @@ pub struct Invite {
 impl Invite {
     /// Tells whether `key` may use it now.
     pub fn is_good(&self, key: &PublicKey, now_ms: u64) -> bool {
-        now_ms < self.expires_ms && self.uses_left > 0 && !self.used_by.contains(key)
+        now_ms < self.expires_ms
+            && !self.is_from_future(now_ms)
+            && self.uses_left > 0
+            && !self.used_by.contains(key)
+    }
+
+    /// Tells whether it was made later than now, because the clock was wrong then or is now. It is not
+    /// good meanwhile: one that was made while the clock was years ahead would be valid for years.
+    pub fn is_from_future(&self, now_ms: u64) -> bool {
+        now_ms.saturating_add(CLOCK_ERROR_MAX_MS) < self.made_ms
     }
 
     /// Returns the invite as it is after `key` has used it, or `None` if the key may not use it now.
@@ -197,6 +212,7 @@ mod tests {
     fn invite() -> Invite {
         Invite {
             role: Role::Write,
+            made_ms: NOW_MS,
             expires_ms: NOW_MS + 1,
             uses_left: 2,
             used_by: vec![],
@@ -273,11 +289,21 @@ mod tests {
             expires_ms: NOW_MS,
             ..invite()
         };
+        let of_a_wrong_clock = Invite {
+            made_ms: NOW_MS + CLOCK_ERROR_MAX_MS + 1,
+            expires_ms: u64::MAX,
+            ..invite()
+        };
         let used_up = Invite {
             uses_left: 0,
             ..invite()
         };
-        for invite in [None, Some(&expired), Some(&used_up)] {
+        for invite in [
+            None,
+            Some(&expired),
+            Some(&of_a_wrong_clock),
+            Some(&used_up),
+        ] {
             let known = Known {
                 invite,
                 ..known(&key)

@@ -254,7 +254,11 @@ impl Membership {
     /// Returns the open invites of a tree, and removes the others.
     pub(crate) fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
         let _lock = self.lock();
-        self.read_invites(tree, wall_clock_ms())
+        let now_ms = wall_clock_ms();
+        let mut invites = self.read_invites(tree, now_ms)?;
+        // They stay in the store, in case it is the present clock that is wrong.
+        invites.retain(|invite| !invite.terms.is_from_future(now_ms));
+        Ok(invites)
     }
 
     fn read_invites(&self, tree: TreeId, now_ms: u64) -> Result<Vec<InviteInfo>, StoreError> {

@@ -42,6 +42,7 @@ fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
     let tree = servers[0].writer.create(genesis).unwrap();
     let terms = Invite {
         role: Role::Write,
+        made_ms: 0,
         expires_ms: u64::MAX,
         uses_left: 1,
         used_by: Vec::new(),

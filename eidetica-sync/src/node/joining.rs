@@ -254,9 +254,11 @@ impl Node {
     /// [`TreeError::TooManyInvites`] at the limit, or an error of the store.
     pub async fn invite(&self, tree: TreeId, terms: InviteTerms) -> Result<Ticket, TreeError> {
         let valid_ms = u64::try_from(terms.valid_for.as_millis()).unwrap_or(u64::MAX);
+        let made_ms = wall_clock_ms();
         let invite = Invite {
             role: terms.role,
-            expires_ms: wall_clock_ms().saturating_add(valid_ms),
+            made_ms,
+            expires_ms: made_ms.saturating_add(valid_ms),
             uses_left: terms.uses.min(INVITE_USES_MAX),
             used_by: Vec::new(),
         };
