@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use eidetica_dag::{PublicKey, Role, TreeId};
+use eidetica_dag::{EntryId, PublicKey, Role, TreeId};
 use eidetica_proto::{Address, Report};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
@@ -31,6 +31,19 @@ pub enum Event {
         arrivals: Range<u32>,
         /// Where they came from.
         origin: Origin,
+    },
+    /// Entries came whose author has lost the role for them, by a removal that they did not know of.
+    /// They are valid on every replica; [`Log::contested_by`](crate::Log::contested_by) tells which they
+    /// are, so that a person can decide what they are worth.
+    Contested {
+        /// The tree.
+        tree: TreeId,
+        /// Who wrote them.
+        author: PublicKey,
+        /// The removal.
+        removal: EntryId,
+        /// How many came at once.
+        entries: u32,
     },
     /// A peer asks to join a tree, and an admin has to decide.
     JoinRequested {
@@ -171,6 +184,21 @@ impl Publisher {
                 origin,
             });
         }
+    }
+
+    pub(crate) fn contested(
+        &self,
+        tree: TreeId,
+        author: PublicKey,
+        removal: EntryId,
+        entries: u32,
+    ) {
+        self.publish(Event::Contested {
+            tree,
+            author,
+            removal,
+            entries,
+        });
     }
 
     pub(crate) fn join_requested(&self, tree: TreeId, key: PublicKey, role: Role) {

@@ -1,8 +1,12 @@
 //! Stores what arrives in one transfer, while more arrives.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use eidetica_dag::{AppendOutcome, TreeId, VerifiedEntry};
+use eidetica_dag::{
+    AppendOutcome, Arrival, Contests, PublicKey, Role, TreeId, VerifiedEntry, current_access,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -115,8 +119,62 @@ pub(crate) fn append_and_tell(
     tree: TreeId,
     entries: Vec<VerifiedEntry>,
 ) -> Result<AppendOutcome, StoreError> {
+    let authors = authors_of(origin, &entries);
     let appending = news.begin_append(store, tree)?;
     let outcome = store.append(tree, entries)?;
     appending.stored(outcome.stored.clone(), origin.clone());
+    if let Err(error) = tell_contested(store, news, tree, outcome.stored.clone(), authors) {
+        // The entries are stored, and a log tells the same.
+        tracing::warn!(%tree, %error, "could not tell whether entries are contested");
+    }
     Ok(outcome)
+}
+
+/// Returns the authors of entries that came from elsewhere.
+fn authors_of(origin: &Origin, entries: &[VerifiedEntry]) -> BTreeSet<PublicKey> {
+    let mut authors = BTreeSet::new();
+    let mut last = None;
+    for entry in entries.iter().filter(|_| *origin != Origin::Local) {
+        let author = entry.get().entry().author;
+        // Most often one author has many in a row.
+        if last.replace(author) != Some(author) {
+            authors.insert(author);
+        }
+    }
+    authors
+}
+
+/// Tells of stored entries whose authors have lost the role to write.
+fn tell_contested(
+    store: &dyn Store,
+    news: &News,
+    tree: TreeId,
+    stored: Range<u32>,
+    mut authors: BTreeSet<PublicKey>,
+) -> Result<(), StoreError> {
+    if stored.is_empty() || authors.is_empty() {
+        return Ok(());
+    }
+    let snapshot = store.snapshot(tree)?;
+    let access = current_access(&*snapshot)?;
+    authors.retain(|author| !access.allows(Some(author), Role::Write));
+    if authors.is_empty() {
+        return Ok(());
+    }
+    let mut contests = Contests::of(&*snapshot)?;
+    let mut found = BTreeMap::<_, u32>::new();
+    for at in stored.map(Arrival) {
+        let entry = snapshot.entry(at)?;
+        let author = entry.entry().author;
+        if authors.contains(&author)
+            && let Some(removal) = contests.contested_by(&*snapshot, at, &entry)?
+        {
+            *found.entry((author, removal)).or_default() += 1;
+        }
+    }
+    for ((author, removal), entries) in found {
+        let publisher = news.publisher();
+        publisher.contested(tree, author, removal, entries);
+    }
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! Removed members and admins, on nodes: what they still write, and what comes of it.
 
 use eidetica_dag::{
-    AccessChange, Body, Entry, EntryId, Role, SignedEntry, Subject, TreeId, VerifiedEntry,
+    AccessChange, Body, Entry, EntryId, PublicKey, Role, SignedEntry, Subject, TreeId,
+    VerifiedEntry,
 };
 use eidetica_proto::testing::MemoryNetwork;
-use eidetica_sync::{Node, TreeError};
+use eidetica_sync::{Event, Events, Node, TreeError};
+use futures::{FutureExt, StreamExt};
 
 use crate::common::{at, node, secret, write};
 
@@ -45,6 +47,53 @@ async fn contested(node: &Node, tree: TreeId) -> Vec<(EntryId, EntryId)> {
         found.extend(by.map(|by| (entry.id(), by)));
     }
     found
+}
+
+/// What is told of contested entries so far: their author, the removal, and how many they are.
+fn told(events: &mut Events) -> Vec<(PublicKey, EntryId, u32)> {
+    let ready = std::iter::from_fn(|| events.next().now_or_never().flatten());
+    let contested = ready.filter_map(|event| match event {
+        Event::Contested {
+            author,
+            removal,
+            entries,
+            ..
+        } => Some((author, removal, entries)),
+        _ => None,
+    });
+    contested.collect()
+}
+
+#[tokio::test]
+async fn a_program_hears_of_what_a_removed_writer_wrote() {
+    let network = MemoryNetwork::new();
+    let (a, b, c) = (
+        node(&network, "a").await,
+        node(&network, "b").await,
+        node(&network, "c").await,
+    );
+    let tree = private_tree(&a).await;
+    for writer in [&b, &c] {
+        let granted = a.grant(tree, subject(writer), Role::Write).await;
+        granted.expect("a is admin");
+        writer.sync(tree, at("a")).await.expect("it may write");
+    }
+    let mut events = a.events();
+    write(&b, tree, "before").await;
+    b.sync(tree, at("a")).await.expect("it may write");
+    assert_eq!(told(&mut events), [], "it has the role");
+    let revocation = a.revoke(tree, subject(&b)).await.expect("a is senior");
+    for text in ["one", "two"] {
+        write(&b, tree, text).await;
+    }
+    // c does not know of the removal, and passes them on.
+    c.sync(tree, at("b")).await.expect("b lets c read");
+    write(&c, tree, "of c").await;
+    c.sync(tree, at("a")).await.expect("c may write");
+    let expected = (b.key(), revocation.entry, 2);
+    assert_eq!(told(&mut events), [expected]);
+    let listed: Vec<_> = contested(&a, tree).await;
+    assert_eq!(listed.len(), 2);
 }
 
 #[tokio::test]

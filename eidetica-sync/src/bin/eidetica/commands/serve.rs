@@ -189,7 +189,7 @@ fn listen_for_commands(session: &Session) -> Option<Control> {
             let failure =
                 Failure::new("other commands on this store must wait until the server ends")
                     .caused_by(error)
-                    .hint("use a store with a shorter path, on a local disk");
+                    .hint("see that nothing else is at that path, or use a store with a shorter one, on a local disk");
             session.console.note(failure);
             None
         }
@@ -210,6 +210,18 @@ async fn report_events(session: &Session, opened: &Opened, mut events: Events) {
                 let tree = tree.short();
                 let note = format!("{entries} in {tree} from {from}");
                 session.console.note(one_line(&note));
+            }
+            Event::Contested {
+                tree,
+                author,
+                entries,
+                ..
+            } => {
+                let entries = count(entries.into(), "entry", "entries");
+                let (tree, author) = (tree.short(), &author.to_string()[..10]);
+                session.console.note(format_args!(
+                    "{entries} in {tree} by {author}, who was removed; `eidetica log {tree}` marks them"
+                ));
             }
             // Repeated requests must not fill the log.
             Event::JoinRequested { tree, key, role } if reported.insert((tree, key)) => {
