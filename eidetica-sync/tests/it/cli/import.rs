@@ -120,6 +120,28 @@ fn commits_become_entries_with_the_same_parents() {
 }
 
 #[test]
+fn an_import_goes_on_where_the_last_one_ended() {
+    let place = Place::new();
+    let repo = repository(&place.path("work"));
+    let path = repo.0.to_str().expect("text");
+    let cut = ["import", "git", path, "--limit", "3"];
+    let tree = place.line("a", &cut);
+    assert_eq!(place.line("a", &["verify", &tree]), "ok 4 entries");
+    for _ in 0..2 {
+        assert_eq!(place.line("a", &["import", "git", path]), tree);
+        assert_eq!(place.line("a", &["verify", &tree]), "ok 7 entries");
+    }
+    repo.commit("later");
+    assert_eq!(place.line("a", &["import", "git", path]), tree);
+    assert_eq!(place.line("a", &["verify", &tree]), "ok 8 entries");
+    // Only where it is asked for, or the name says so, another one begins.
+    for more in [&["--new"][..], &["--name", "other"]] {
+        let again = [&["import", "git", path], more].concat();
+        assert_ne!(place.line("a", &again), tree);
+    }
+}
+
+#[test]
 fn an_import_says_what_it_lacks() {
     let place = Place::new();
     let empty = place.path("empty");

@@ -289,6 +289,9 @@ pub(crate) struct ImportGit {
     /// Imports a shallow clone, whose oldest commits have lost their parents
     #[arg(long)]
     pub(crate) shallow: bool,
+    /// Begins a new tree, even if the repository was imported before
+    #[arg(long)]
+    pub(crate) new: bool,
 }
 
 #[derive(Debug, clap::Args)]

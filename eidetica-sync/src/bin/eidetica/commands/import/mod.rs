@@ -17,6 +17,7 @@ use crate::commands::trees::access_of;
 use crate::output::failure::{Context, Failure, Hint, Result};
 use crate::output::progress::Progress;
 use crate::output::text::count;
+use crate::store::{imported, trees};
 
 /// How many commits are stored in one step: enough to make the cost of a durable write negligible.
 const BATCH_ENTRIES: usize = 4_096;
@@ -51,11 +52,27 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
 
     let opened = session.open_or_create()?;
     let node = opened.start();
-    let tree = node
-        .create_tree(name, access_of(args.anyone))
-        .await
-        .context("could not create the tree")
-        .hint("choose a shorter --name, or make room on the disk")?;
+    // The same device makes the same entry of a commit again, so what is there is not stored twice.
+    let before = match args.new {
+        true => None,
+        false => imported::load(&*opened.store, &repo, &args.refs)?,
+    };
+    let here = trees::all(&*opened.store)?.into_iter();
+    let before = here.filter(|it| Some(it.tree) == before && it.name == name);
+    let tree = match before.map(|it| it.tree).next() {
+        Some(tree) => {
+            console.note(format_args!("continuing the tree {tree}"));
+            tree
+        }
+        None => {
+            let created = node.create_tree(name, access_of(args.anyone)).await;
+            let tree = created
+                .context("could not create the tree")
+                .hint("choose a shorter --name, or make room on the disk")?;
+            imported::remember(&*opened.store, &repo, &args.refs, tree)?;
+            tree
+        }
+    };
     let mut import = Importer {
         node,
         tree,
@@ -71,7 +88,7 @@ pub(crate) async fn git(session: &Session, args: ImportGit) -> Result<()> {
     if result.is_err() {
         let stored = count(import.stored, "commit", "commits");
         console.note(format_args!(
-            "the tree {tree} has {stored}; an import cannot be resumed"
+            "{stored} were added to the tree {tree}; the same command goes on from there"
         ));
     }
     result?;
