@@ -148,6 +148,26 @@ impl Log {
         Cursor::at_end(self.log_id, &*self.snapshot)
     }
 
+    /// Skips all that is left but the last so many entries, without reading what it skips.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn skip_to_last(&mut self, entries: usize) -> Result<(), StoreError> {
+        while self.order.len() > entries {
+            self.order.next(&*self.snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// Returns an entry of the tree as this log shows it, or `None` if it is not stored.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn entry(&self, id: EntryId) -> Result<Option<SignedEntry>, StoreError> {
+        let at = self.snapshot.arrival(&id)?;
+        at.map(|at| self.snapshot.entry(at)).transpose()
+    }
+
     /// Returns the revocation with which an entry of this log is concurrent, if its author has lost
     /// the role for it and neither knew of the other. Such an entry is valid on every replica; a
     /// person may want to look at it.

@@ -351,6 +351,47 @@ fn invalid_command_lines_are_refused() {
 }
 
 #[test]
+fn entries_are_shown_whole_and_chosen() {
+    let place = Place::new();
+    let root = place.line("a", &["new", "notes", "--anyone", "read"]);
+    let append = |text: &[u8]| lines(&place.run_with("a", &["append", "notes"], text)).remove(0);
+    let bytes = b"\x00\xff \x1b[2J";
+    let ids = [append(b"one"), append(bytes), append(b"three")];
+    assert_eq!(place.run("a", &["show", "notes", &ids[1]]).stdout, bytes);
+    let shown = place.json("a", &["show", "notes", &ids[1][..8], "--json"]);
+    assert_eq!(shown["id"], ids[1].as_str());
+    assert_eq!(
+        (&shown["text"], &shown["base64"]),
+        (&Value::Null, &"AP8gG1sySg==".into())
+    );
+    let genesis = place.json("a", &["show", "notes", &root, "--json"]);
+    assert_eq!(genesis["access"][0]["subject"], "anyone");
+    assert_eq!(genesis["access"][0]["role"], "read");
+    let said = refusal(&place.run("a", &["show", "notes", &root]), 1);
+    assert!(said.contains("no payload"), "{said}");
+    let said = refusal(&place.run("a", &["show", "notes", "00000000"]), 1);
+    assert!(said.contains("there is no entry"), "{said}");
+
+    let log = |args: &[&str]| -> Vec<String> {
+        let lines = place.lines("a", &[&["log", "notes", "--json"], args].concat());
+        let ids = lines.iter().map(|line| {
+            let entry: Value = serde_json::from_str(line).expect("JSON");
+            entry["id"].as_str().expect("an id").to_owned()
+        });
+        ids.collect()
+    };
+    let all = [&[root][..], &ids[..]].concat();
+    assert_eq!(log(&[]), all);
+    assert_eq!(log(&["-n", "2"]), all[2..]);
+    assert_eq!(log(&["-n", "9"]), all);
+    let mut reversed = all.clone();
+    reversed.reverse();
+    assert_eq!(log(&["--reverse"]), reversed);
+    assert_eq!(log(&["--reverse", "-n", "1"]), all[3..]);
+    assert_eq!(log(&["--since", &ids[0][..8]]), all[2..]);
+}
+
+#[test]
 fn an_empty_stdin_is_no_entry() {
     let place = Place::new();
     let root = place.line("a", &["new", "notes"]);

@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Tips(OneTree),
     /// Prints the entries of a tree, in the same order on every device
     Log(Log),
+    /// Prints the payload of an entry as it is, byte for byte
+    Show(Show),
     /// Serves all trees and keeps them in sync with all known peers, until interrupted
     ///
     /// Follows the peers that trees were joined from, those that joined or synced here and can be
@@ -338,6 +340,15 @@ pub(crate) struct Ls {
 pub(crate) struct Log {
     /// The tree: its id, leading digits of its id, or its name
     pub(crate) tree: String,
+    /// Prints the last N entries alone
+    #[arg(long, short, value_name = "N")]
+    pub(crate) number: Option<usize>,
+    /// Prints the last entry first
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) reverse: bool,
+    /// Prints what is not below this entry, nor the entry itself; may be repeated
+    #[arg(long, value_name = "ENTRY")]
+    pub(crate) since: Vec<String>,
     /// Prints a JSON object for each entry, on one line
     #[arg(long)]
     pub(crate) json: bool,
@@ -350,6 +361,17 @@ pub(crate) struct Log {
     pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) net: Net,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// The tree: its id, leading digits of its id, or its name
+    pub(crate) tree: String,
+    /// The entry: its id or leading digits of it
+    pub(crate) entry: String,
+    /// Prints everything about the entry as a JSON object instead
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! `log`: prints the entries of a tree, in the same order on every device.
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use eidetica_sync::dag::{AccessChange, Body, EntryId, SignedEntry, Subject, TreeId};
 use eidetica_sync::proto::Cursor;
 use eidetica_sync::{Node, SubscribeFrom};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::args::Log;
 use crate::commands::access::role_phrase;
 use crate::commands::session::Session;
+use crate::commands::show;
 use crate::network::transports::connect;
 use crate::output::failure::{Context, Result};
 use crate::output::out::Out;
@@ -57,10 +58,38 @@ const READ_FAILED: &str = "could not read the tree";
 
 /// Prints all entries that are stored, and returns the place after them.
 async fn print_log(session: &Session, node: &Node, tree: TreeId, args: &Log) -> Result<Cursor> {
-    let mut log = node.log(tree).await.context(READ_FAILED)?;
+    let mut log = match args.since.is_empty() {
+        true => node.log(tree).await.context(READ_FAILED)?,
+        false => {
+            let snapshot = node.store().snapshot(tree).context(READ_FAILED)?;
+            let mut known = Vec::new();
+            for text in &args.since {
+                known.push(show::find(&snapshot, text)?.id());
+            }
+            drop(snapshot);
+            let since = node.entries_since(tree, known).await;
+            since.context(READ_FAILED)?
+        }
+    };
     let mut out = session.console.out();
+    if let Some(number) = args.number {
+        log.skip_to_last(number).context(READ_FAILED)?;
+    }
+    let mut reversed = Vec::new();
     while let Some(entry) = log.next() {
         let entry = entry.context(READ_FAILED)?;
+        if args.reverse {
+            reversed.push(entry.id());
+            continue;
+        }
+        let contested_by = log.contested_by(&entry).context(READ_FAILED)?;
+        print(&mut out, &entry, contested_by, args)?;
+    }
+    for id in reversed.into_iter().rev() {
+        // Held by their ids alone, because a tree may be larger than the memory.
+        let Some(entry) = log.entry(id).context(READ_FAILED)? else {
+            continue;
+        };
         let contested_by = log.contested_by(&entry).context(READ_FAILED)?;
         print(&mut out, &entry, contested_by, args)?;
     }
@@ -117,7 +146,7 @@ fn content(body: &Body) -> (&'static str, Option<&str>, usize) {
     }
 }
 
-fn as_json(signed: &SignedEntry, raw: bool) -> Value {
+pub(crate) fn as_json(signed: &SignedEntry, raw: bool) -> Value {
     let entry = signed.entry();
     let (kind, text, payload_bytes) = content(&entry.body);
     let parents: Vec<String> = entry.parents.iter().map(ToString::to_string).collect();
@@ -131,6 +160,13 @@ fn as_json(signed: &SignedEntry, raw: bool) -> Value {
         "text": text,
         "payload_bytes": payload_bytes,
     });
+    match &entry.body {
+        // What is not text, so that nothing is missing.
+        Body::Data(data) if text.is_none() => value["base64"] = BASE64.encode(data).into(),
+        Body::Access(changes) => value["access"] = access_json(changes),
+        Body::Genesis(genesis) => value["access"] = access_json(&genesis.access),
+        Body::Data(_) | Body::Extension { .. } => {}
+    }
     if raw {
         value["encoded"] = HEXLOWER.encode(signed.encoded()).into();
     }
@@ -159,6 +195,19 @@ fn for_people(signed: &SignedEntry) -> String {
         (None, Body::Data(_)) => format!("[{payload_bytes} bytes]"),
     };
     format!("{height:>7}  {id}  {time}  {author}  {merges}{text}")
+}
+
+/// Changes of access: the subject, a key or `anyone`, and its role, or none.
+fn access_json(changes: &[AccessChange]) -> Value {
+    let one = |change: &AccessChange| {
+        let subject = match change.subject {
+            Subject::Anyone => "anyone".to_owned(),
+            Subject::Key(key) => key.to_string(),
+        };
+        let role = change.role.map(|role| format!("{role:?}").to_lowercase());
+        json!({"subject": subject, "role": role})
+    };
+    changes.iter().map(one).collect()
 }
 
 /// Describes changes of access.

@@ -13,6 +13,7 @@ pub(crate) mod relocate;
 pub(crate) mod repair;
 pub(crate) mod serve;
 pub(crate) mod session;
+pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod ticket;
@@ -34,6 +35,7 @@ pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> 
         Command::Ls(args) => trees::ls(session, args),
         Command::Tips(args) => trees::tips(session, &args.tree),
         Command::Log(args) => log::run(session, args).await,
+        Command::Show(args) => show::run(session, &args),
         Command::Serve(_) => Err(Failure::new("a server does not start another").into()),
         Command::Ticket(args) => ticket::ticket(session, &args.tree).await,
         Command::Join(args) => join::join(session, args).await,

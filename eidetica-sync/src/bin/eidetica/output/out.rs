@@ -25,6 +25,11 @@ impl Out {
         writeln!(self.0, "{text}").map_err(Stop::from_stdout)
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes).map_err(Stop::from_stdout)
+    }
+
     /// Prints a value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         self.line(json_line(value))
