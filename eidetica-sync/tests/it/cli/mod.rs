@@ -392,6 +392,25 @@ fn entries_are_shown_whole_and_chosen() {
 }
 
 #[test]
+fn shells_and_man_learn_the_command_line() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.lines("none", &["completions", shell]).join("\n");
+        assert!(script.contains("repair"), "{shell}");
+    }
+    let folder = place.path("man");
+    fs::create_dir(&folder).expect("room");
+    let pages = place.lines("none", &["man", folder.to_str().expect("text")]);
+    assert!(pages.len() > 20, "{pages:?}");
+    let page = fs::read_to_string(folder.join("eidetica-log.1")).expect("written");
+    assert!(
+        page.contains("eidetica\\-log") && page.contains("reverse"),
+        "{page}"
+    );
+    assert!(!place.path("none").exists(), "no store is made");
+}
+
+#[test]
 fn an_empty_stdin_is_no_entry() {
     let place = Place::new();
     let root = place.line("a", &["new", "notes"]);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use eidetica_sync::dag::Role;
 use eidetica_sync::http::address_of_url;
 use eidetica_sync::proto::{Address, AddressError, Ticket, TicketError};
@@ -191,6 +192,16 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Fetches the damaged entries of a tree again from peers that have it
     Repair(Repair),
+    /// Prints the completions of this program for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Writes the manual pages of this program into a folder
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
 }
 
 /// Where a command reads its input.

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod append;
 pub(crate) mod follow;
+pub(crate) mod help;
 pub(crate) mod import;
 pub(crate) mod invites;
 pub(crate) mod join;
@@ -57,6 +58,8 @@ pub(crate) async fn dispatch(session: &Session, command: Command) -> Result<()> 
         Command::Forget(args) => sync::forget(session, args).await,
         Command::Move(args) => relocate::run(session, &args),
         Command::Repair(args) => repair::run(session, args).await,
+        Command::Completions { shell } => help::completions(session, shell),
+        Command::Man { folder } => help::man(session, &folder),
         Command::Verify(args) => verify::verify(session, args),
     }
 }
