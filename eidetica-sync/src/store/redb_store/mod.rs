@@ -5,6 +5,8 @@ mod append;
 #[cfg(test)]
 mod damage_tests;
 mod disk;
+#[cfg(test)]
+mod full_tests;
 mod guard;
 mod index;
 mod layout;
@@ -80,8 +82,19 @@ impl RedbStoreBuilder {
     /// it, [`StoreError::Damaged`] if it is no store, and those of the system.
     pub fn open(self, path: impl AsRef<Path>) -> Result<RedbStore, StoreError> {
         let path = path.as_ref();
-        if !path.exists() {
-            self.create(path)?;
+        match fs::metadata(path) {
+            Ok(found) if found.is_file() => {}
+            // Reading from a pipe or a device could take for ever.
+            Ok(_) => {
+                let text = format!("{} is not a file", path.display());
+                return Err(StoreError::damaged(text));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create(path)?,
+            Err(error) => {
+                return Err(StoreError::Io {
+                    source: error.into(),
+                });
+            }
         }
         self.open_file(path, path)
     }
