@@ -99,6 +99,7 @@ fn run(args: Args) -> Result<u8> {
     let runtime = runtime.context("could not start the runtime")?;
     let session = Session::own(dir.clone());
     let result = runtime.block_on(async {
+        signals::survive_large_files();
         match args.command {
             Command::Serve(args) => commands::serve::serve(&session, args).await,
             command => commands::dispatch(&session, command).await,

@@ -74,3 +74,49 @@ impl Signals {
         }
     }
 }
+
+/// The signal of a write beyond the limit of a file's size (`ulimit -f`), where it has this number.
+#[cfg(any(
+    target_vendor = "apple",
+    all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        )
+    )
+))]
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Lets a write beyond the limit of a file's size fail, instead of ending the program. Must be called
+/// within the runtime, and holds until the program ends.
+#[cfg(any(
+    target_vendor = "apple",
+    all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        )
+    )
+))]
+pub(crate) fn survive_large_files() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // A handler stays after its listener is gone. Without one the program works as well, within the limit.
+    let _listener = signal(SignalKind::from_raw(FILE_TOO_LARGE));
+}
+
+#[cfg(not(any(
+    target_vendor = "apple",
+    all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        )
+    )
+)))]
+pub(crate) fn survive_large_files() {}

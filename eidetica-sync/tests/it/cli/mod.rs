@@ -5,6 +5,8 @@ mod damage;
 mod hub;
 mod import;
 mod joining;
+#[cfg(unix)]
+mod limits;
 mod live;
 mod names;
 mod place;

@@ -6,7 +6,7 @@ use std::io;
 
 use eidetica_sync::store::BoxedError;
 
-use crate::output::text::one_line;
+use crate::output::text::{one_line, shorten};
 
 /// The result of a command or a part of it.
 pub(crate) type Result<T, E = Stop> = std::result::Result<T, E>;
@@ -108,6 +108,14 @@ impl From<Failure> for Stop {
     }
 }
 
+/// The most characters of one line of an error: more than any of our own texts with a usual path or name.
+/// What a person or a peer named can be of any length.
+const LINE_CHARS_MAX: usize = 2_000;
+
+fn shown(text: &str) -> String {
+    one_line(&shorten(text, LINE_CHARS_MAX))
+}
+
 /// Writes the text, one line for each cause, and the hint, each on one line. What would steer a terminal
 /// is escaped, because some of the text may come from a peer or be a path.
 impl fmt::Display for Failure {
@@ -117,7 +125,7 @@ impl fmt::Display for Failure {
             Kind::Pending => "pending",
             Kind::Rejected => "rejected",
         };
-        write!(f, "{kind}: {}", one_line(&self.text))?;
+        write!(f, "{kind}: {}", shown(&self.text))?;
         let mut said = self.text.clone();
         let first = self
             .source
@@ -127,12 +135,12 @@ impl fmt::Display for Failure {
             let text = cause.to_string();
             // Many errors include the text of their cause.
             if !said.contains(&text) {
-                write!(f, "\n  caused by: {}", one_line(&text))?;
+                write!(f, "\n  caused by: {}", shown(&text))?;
                 said = text;
             }
         }
         match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {}", one_line(hint)),
+            Some(hint) => write!(f, "\n  hint: {}", shown(hint)),
             None => Ok(()),
         }
     }
@@ -179,6 +187,16 @@ mod tests {
                      caused by: the store's file could not be read or written: no light\n  \
                      hint: a lamp";
         assert_eq!(text, Err(lines.to_owned()));
+    }
+
+    #[test]
+    fn long_names_are_cut_in_every_line() {
+        let long = "ü".repeat(100_000);
+        let failure = Failure::new(format!("there is no tree {long} here")).caused_by(long.clone());
+        let text = failure.hint(long).to_string();
+        assert!(text.chars().count() < 4 * LINE_CHARS_MAX);
+        assert!(text.starts_with("error: there is no tree ü"), "{text}");
+        assert!(text.contains("…") && text.contains("ü here\n"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Text for people: safe for a terminal, counted, dated.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -42,6 +43,18 @@ pub(crate) fn first_line(text: &str, chars_max: usize) -> String {
         cut.push('…');
     }
     one_line(&cut)
+}
+
+/// Leaves out the middle of text that has more than `chars_max` characters.
+pub(crate) fn shorten(text: &str, chars_max: usize) -> Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= chars_max {
+        return text.into();
+    }
+    let half = chars_max / 2;
+    let start = text.chars().take(half);
+    let end = text.chars().skip(count - half);
+    start.chain(['…']).chain(end).collect::<String>().into()
 }
 
 /// Returns a number of things: `1 entry`, `2 entries`.

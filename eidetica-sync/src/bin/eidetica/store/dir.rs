@@ -165,6 +165,12 @@ impl StoreDir {
 
     /// Opens the store, and creates missing parts.
     pub(crate) fn open_or_create(&self) -> Result<Opened> {
+        if self.path.exists() && !self.path.is_dir() {
+            let text = format!("{} is not a folder, which a store is", self.path.display());
+            return Err(Failure::new(text)
+                .hint("name another folder with --store")
+                .into());
+        }
         create_private_folder(&self.path)
             .context(format!(
                 "could not create the folder {}",
