@@ -69,14 +69,14 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Queues a piece of work behind what its caller has queued already.
+    /// Queues a piece of work after what its caller has queued already.
     pub fn handle_queued(&mut self, of: Asker, work: T) {
         let keys = self.networks.entry(of.network);
         keys.entry(of.key.map(|key| *key.as_bytes()))
             .push_back(work);
     }
 
-    /// Takes back a piece of work of a caller, because nobody waits for it any more. Returns whether
+    /// Takes back a piece of work of a caller, because its caller no longer waits for it. Returns whether
     /// it was queued.
     pub fn handle_left(&mut self, of: &Asker, is_it: impl Fn(&T) -> bool) -> bool {
         let Some(keys) = self.networks.queues.get_mut(&of.network) else {

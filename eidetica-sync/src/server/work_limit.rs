@@ -29,8 +29,8 @@ const READS_PER_CORE_MAX: usize = 2;
 const READS_ADMITTED_MAX: usize = 512;
 const READS_BY_ONE_MAX: usize = 448;
 
-/// Of how many processors one packs batches for answers; the others do everything else. One packs about
-/// 200 MB a second.
+/// Of how many processors one packs batches for answers, so that many slow readers leave the others to
+/// everything else.
 const CORES_PER_PACKING: usize = 2;
 
 /// Does work of one kind a few at a time, and queues the rest.
@@ -236,7 +236,7 @@ impl Drop for Permit {
             next
         };
         if let Some(next) = next {
-            // If nobody waits any more, the permit that comes back is dropped and passed on.
+            // If the caller no longer waits, the permit comes back, is dropped, and so is passed on.
             let _ = next.permit.send(Permit(self.0.clone()));
         }
     }

@@ -9,8 +9,8 @@ use crate::platform::blocking;
 use crate::server::work_limit::WorkLimit;
 
 /// How many answers have their next batch packed while the last one is on its way. With a packer that
-/// is used again, each takes up to a megabyte. All others pack when they are asked for more, which costs
-/// a fast reader about a millisecond for each batch.
+/// is used again, each holds a few times a batch in memory. All others pack when they are asked for more,
+/// which lets a fast reader wait for each batch.
 const AHEAD_MAX: usize = 16;
 
 /// How batches are packed.
@@ -29,9 +29,7 @@ pub(crate) struct Answers {
 }
 
 /// Permission to pack one batch ahead, until it is dropped.
-pub(crate) struct Ahead(
-    #[expect(dead_code, reason = "held until then")] Option<OwnedSemaphorePermit>,
-);
+pub(crate) struct Ahead(#[expect(dead_code, reason = "it is held")] Option<OwnedSemaphorePermit>);
 
 impl Default for Answers {
     fn default() -> Self {

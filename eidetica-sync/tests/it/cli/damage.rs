@@ -77,7 +77,7 @@ fn damaged_entries_are_fetched_again() {
     server.stop();
 }
 
-/// The target of a move that fails is not left behind, so that the next one finds room.
+/// The target of a move that fails goes away, so that the next one finds room.
 #[test]
 fn a_move_that_fails_leaves_nothing() {
     let place = Place::new();

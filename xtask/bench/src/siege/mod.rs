@@ -101,7 +101,7 @@ struct Target {
     address: Address,
     /// A large tree that anyone may read and write to.
     large: TreeId,
-    /// A tree that nobody else may read.
+    /// A tree that only the server may read.
     private: TreeId,
     /// A frame with an entry that the server has.
     known: Bytes,
