@@ -69,8 +69,9 @@ impl Node {
     /// [`Node::follow`], to fetch the tree once an admin has approved.
     ///
     /// # Errors
-    /// See [`Node::sync`]. An invalid invite is refused with [`ErrorCode::NotFound`](eidetica_proto::ErrorCode::NotFound): the peer does not
-    /// say whether it has expired, was used up or withdrawn, or whether the tree is absent.
+    /// See [`Node::sync`]. An invalid invite is refused with
+    /// [`ErrorCode::NotFound`](eidetica_proto::ErrorCode::NotFound): the peer does not say whether it has
+    /// expired, was used up or withdrawn, or whether the tree is absent.
     pub async fn join(
         &self,
         ticket: &Ticket,
