@@ -10,7 +10,8 @@
 //! it. This crate reads, writes, sends and waits.
 //!
 //! The features `http` and `iroh` add transports, `tls` adds HTTPS, `mdns` adds local discovery,
-//! `redb` adds the durable store `store::RedbStore`, `postgres` adds `store::PostgresStore`, which several
+//! `redb` adds the durable store `store::RedbStore` and the `Device`, which keeps it in a folder together with
+//! the key, `postgres` adds `store::PostgresStore`, which several
 //! servers share, `metrics` counts and measures, and `cli` adds the `eidetica` program with all of them. Without features, a node uses [`store::MemoryStore`] and any implementation of [`proto::SyncTransport`].
 //!
 //! ```
@@ -31,6 +32,8 @@
 //! ```
 
 mod client;
+#[cfg(feature = "redb")]
+mod device;
 mod engine;
 mod event;
 mod membership;
@@ -52,6 +55,8 @@ pub use eidetica_transport_iroh as iroh;
 
 pub use client::error::SyncError;
 pub use client::peer::Peer;
+#[cfg(feature = "redb")]
+pub use device::{Device, DeviceError, DeviceFolder, Exposure, WAIT_DEFAULT};
 pub use eidetica_proto::joining::JoinRequest;
 pub use engine::follows::{FollowOptions, RememberedFollow};
 pub use event::{Event, Events, Origin, Transfer};

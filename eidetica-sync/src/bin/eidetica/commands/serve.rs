@@ -33,7 +33,7 @@ pub(crate) async fn serve(session: &Session, args: Serve) -> Result<()> {
     let dir = &session.dir;
     let mut opened = match session.open() {
         // A server gives no commands to another.
-        Err(Stop::ServerBegan) => return Err(dir.in_use(None).into()),
+        Err(Stop::ServerBegan) => return Err(dir.in_use().into()),
         opened => opened?,
     };
     dir.warn_if_others_can_replace();

@@ -26,7 +26,6 @@ use crate::output::console::Console;
 use crate::output::failure::{Failure, Result, Stop};
 use crate::output::remote::Remote;
 use crate::store::dir::{Opened, StoreDir};
-use crate::store::private::create_private_folder;
 
 /// How long to wait after a connection could not be accepted: without file descriptors, the next
 /// attempt would fail at once.
@@ -64,11 +63,9 @@ impl Control {
     /// Starts to listen. The store must be open, so that there is no other server.
     pub(crate) fn listen(dir: &StoreDir) -> io::Result<Self> {
         let socket = dir.control_socket();
-        if let Some(folder) = socket.parent() {
-            create_private_folder(folder)?;
-            // The folder keeps others out: some systems ignore the mode of a socket.
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        }
+        // The folder keeps others out: some systems ignore the mode of a socket.
+        let folder = dir.create_control_folder()?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         match fs::remove_file(&socket) {
             // A server that was killed leaves its socket.
             Ok(()) => {}

@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use eidetica_sync::Exposure;
 use eidetica_sync::http::{ClientTls, HttpTransportBuilder, ServerTls};
 
 use crate::commands::session::Session;
 use crate::output::failure::{Context, Failure, Hint, Result};
-use crate::store::dir::StoreDir;
-use crate::store::private::warn_if_others_can_read;
+use crate::store::dir::{StoreDir, warn_of};
 
 /// The key that the store's server generates for itself, and its latest certificate.
 const KEY_FILE: &str = "tls-key.pem";
@@ -57,7 +57,7 @@ impl ServeTls {
     ) -> Result<(HttpTransportBuilder, Option<PathBuf>)> {
         let (tls, to_give) = match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => {
-                warn_if_others_can_read(key);
+                warn_of(Exposure::of(key));
                 let tls = ServerTls::from_pem(&read(cert)?, &read(key)?)
                     .context("could not use the certificate for HTTPS")
                     .hint(
@@ -100,7 +100,7 @@ fn own(dir: &StoreDir, names: Vec<String>) -> Result<ServerTls> {
     let file = dir.file(KEY_FILE);
     let tls = match fs::read(&file) {
         Ok(key) => {
-            warn_if_others_can_read(&file);
+            warn_of(Exposure::of(&file));
             ServerTls::self_signed_with_key(names, &key)
                 .context(format!("could not use the key in {}", file.display()))
                 .hint("delete the file to generate another key; clients then need the new certificate")?

@@ -1,30 +1,22 @@
 //! The store's folder: the device's key, the database, and the record of a running server.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use eidetica_sync::dag::{PublicKey, SecretKey};
 use eidetica_sync::proto::Address;
-use eidetica_sync::store::{RedbStore, Store, StoreError};
-use eidetica_sync::{Node, NodeBuilder, generate_key};
+use eidetica_sync::store::{Store, StoreError};
+use eidetica_sync::{DeviceError, DeviceFolder, Exposure, Node, NodeBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::output::failure::{Context, Failure, Hint, Result, Stop};
 use crate::output::out::note;
 use crate::output::text;
 use crate::store::postgres::Database;
-use crate::store::private::{
-    create_private_file, create_private_folder, make_private, read_own, warn_if_others_can_read,
-    warn_if_others_can_replace,
-};
-use crate::store::queue::{Deadline, Turn, pause};
 
-const KEY_FILE: &str = "key";
-const DATABASE_FILE: &str = "eidetica.redb";
 const SERVING_FILE: &str = "serving.json";
 
 /// The metadata of the public key that all servers on a database have.
@@ -41,9 +33,7 @@ const CACHE_BYTES: usize = 8 << 20;
 
 /// The folder, which may not exist yet.
 pub(crate) struct StoreDir {
-    path: PathBuf,
-    /// How long to wait for another process that has the store open.
-    wait: Duration,
+    folder: DeviceFolder,
     /// Holds the trees instead of a file in the folder.
     database: Option<Database>,
 }
@@ -93,9 +83,9 @@ impl StoreDir {
 
     /// Names a folder.
     pub(crate) fn at(path: PathBuf, wait: Duration) -> Self {
+        let folder = DeviceFolder::new(path).with_wait(wait);
         Self {
-            path,
-            wait,
+            folder: folder.with_cache_bytes(CACHE_BYTES),
             database: None,
         }
     }
@@ -108,21 +98,19 @@ impl StoreDir {
     /// Creates a store where there is none, which gets its key when it is complete. Until then it is of no
     /// use, and goes away again with the first value if anything fails.
     pub(crate) fn create_unfinished(&self) -> Result<(Unfinished<'_>, Arc<dyn Store>)> {
-        if self.path.exists() {
-            let text = format!("{} exists already", self.path.display());
+        let path = self.folder.path();
+        if path.exists() {
+            let text = format!("{} exists already", path.display());
             return Err(Failure::new(text)
                 .hint("name a folder that does not")
                 .into());
         }
-        create_private_folder(&self.path).context(format!(
-            "could not create the folder {}",
-            self.path.display()
-        ))?;
+        self.folder.create().map_err(|error| self.explain(error))?;
         let unfinished = Unfinished {
             dir: self,
             is_finished: false,
         };
-        let store = self.open_or_create_database()?;
+        let store = self.open_database()?;
         Ok((unfinished, store))
     }
 
@@ -140,7 +128,7 @@ impl StoreDir {
         }
         let text = format!(
             "the servers of the database have another key than {}",
-            self.path.display()
+            self.folder.path().display()
         );
         Err(Failure::new(text)
             .hint("copy the file `key` from the folder of one of them, or name another database")
@@ -165,42 +153,12 @@ impl StoreDir {
 
     /// Opens the store, and creates missing parts.
     pub(crate) fn open_or_create(&self) -> Result<Opened> {
-        if self.path.exists() && !self.path.is_dir() {
-            let text = format!("{} is not a folder, which a store is", self.path.display());
-            return Err(Failure::new(text)
-                .hint("name another folder with --store")
-                .into());
-        }
-        create_private_folder(&self.path)
-            .context(format!(
-                "could not create the folder {}",
-                self.path.display()
-            ))
-            .hint("name another folder with --store")?;
-        self.protect()?;
+        self.folder.create().map_err(|error| self.explain(error))?;
         // The open database is locked, so no two processes create a key.
         let store = self.open_database()?;
+        let key = self.folder.key_or_create(&*store);
+        let key = key.map_err(|error| self.explain(error))?;
         self.protect()?;
-        let key = match self.read_key()? {
-            Some(key) => key,
-            None if store
-                .trees()
-                .context("could not read the store")?
-                .is_empty() =>
-            {
-                self.create_key()?
-            }
-            None => {
-                let key = self.file(KEY_FILE);
-                let text = format!(
-                    "the store's key is missing: {} does not exist",
-                    key.display()
-                );
-                return Err(Failure::new(text)
-                    .hint("restore the file from a backup, or name another --store")
-                    .into());
-            }
-        };
         if self.database.is_some() {
             self.claim(&*store, &key)?;
         }
@@ -213,8 +171,9 @@ impl StoreDir {
 
     /// Opens the store, and creates missing parts, even a database that was lost. The key stays.
     pub(crate) fn open_or_begin_again(&self) -> Result<Opened> {
-        if self.database.is_none() && self.lost_database()?.is_some() {
-            self.open_or_create_database()?;
+        if self.database.is_none() {
+            let begun = self.folder.begin_again();
+            begun.map_err(|error| self.explain(error))?;
         }
         self.open_or_create()
     }
@@ -238,8 +197,11 @@ impl StoreDir {
         }
         // A server that was killed leaves the file. Opening the store fails while a server runs, and
         // removes the file otherwise.
-        match self.open_database_at_once() {
-            Ok(_) => Ok(None),
+        match self.folder.open_store_at_once() {
+            Ok(_) => {
+                self.remove_serving();
+                Ok(None)
+            }
             Err(_) => recorded,
         }
     }
@@ -261,132 +223,141 @@ impl StoreDir {
         self.file(CONTROL_FOLDER).join(CONTROL_SOCKET)
     }
 
+    /// Creates the folder of that socket, and returns its path.
+    pub(crate) fn create_control_folder(&self) -> io::Result<PathBuf> {
+        let created = self.folder.create_folder(CONTROL_FOLDER);
+        created.map_err(io::Error::other)
+    }
+
     /// Returns how long a command waits for others on the same store.
     pub(crate) fn wait(&self) -> Duration {
-        self.wait
+        self.folder.wait()
     }
 
     /// Returns the path of a file in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.folder.file(name)
     }
 
     /// Warns where others could replace the store by another.
     pub(crate) fn warn_if_others_can_replace(&self) {
-        warn_if_others_can_replace(&self.path);
+        let exposures = self.folder.exposures().into_iter();
+        warn_of(exposures.filter(|it| matches!(it, Exposure::Replaceable(_))));
     }
 
     /// Keeps others out of the folder and of all files in it, whatever their modes were, and refuses links
-    /// that others have placed.
+    /// that others have placed. Warns of files that stay open.
     fn protect(&self) -> Result<()> {
-        let is_store = self.file(KEY_FILE).exists() || self.file(DATABASE_FILE).exists();
-        let files = [KEY_FILE, DATABASE_FILE, SERVING_FILE];
-        let files = files.map(|name| self.file(name));
-        make_private(&self.path, &files, is_store).map_err(|error| {
-            let text = format!("the store in {} is not safe", self.path.display());
-            Failure::new(text)
-                .caused_by(error)
-                .hint("check who can write to the folder, and remove the link")
-                .into()
-        })
+        let done = self.folder.protect();
+        done.map_err(|error| self.explain(error))?;
+        let exposures = self.folder.exposures().into_iter();
+        warn_of(exposures.filter(|it| matches!(it, Exposure::Open(_))));
+        Ok(())
     }
 
     fn absent(&self) -> Failure {
-        Failure::new(format!("there is no store in {}", self.path.display()))
+        let path = self.folder.path().display();
+        Failure::new(format!("there is no store in {path}"))
             .hint("create one with `eidetica init`, `new` or `join`, or name another with --store")
     }
 
+    /// Says what to do about an error of the folder, in terms of the program.
+    fn explain(&self, error: DeviceError) -> Failure {
+        let (text, hint) = match &error {
+            DeviceError::NotAFolder(_) => (error.to_string(), "name another folder with --store"),
+            DeviceError::DatabaseMissing { file, is_empty } => {
+                let fault = if *is_empty {
+                    "is empty"
+                } else {
+                    "does not exist"
+                };
+                let file = file.display();
+                let text = format!(
+                    "the store's database is missing: {file} {fault}, but its key is there"
+                );
+                let hint = "restore the file from a backup; or begin again with `eidetica init --new` and \
+                            fetch the trees from peers";
+                (text, hint)
+            }
+            DeviceError::KeyMissing(file) => {
+                let file = file.display();
+                let text = format!("the store's key is missing: {file} does not exist");
+                (
+                    text,
+                    "restore the file from a backup, or name another --store",
+                )
+            }
+            DeviceError::NotAKey(file) => {
+                let text = format!("{} does not hold a key", file.display());
+                (
+                    text,
+                    "restore the file from a backup; it has 64 hexadecimal digits",
+                )
+            }
+            DeviceError::Unsafe { folder, .. } => {
+                let text = format!("the store in {} is not safe", folder.display());
+                (
+                    text,
+                    "check who can write to the folder, and remove the link",
+                )
+            }
+            DeviceError::Store { folder, source } => {
+                if matches!(source, StoreError::InUse { .. }) {
+                    return self.in_use();
+                }
+                let text = format!("could not open the store in {}", folder.display());
+                (
+                    text,
+                    "if this is the wrong folder, name another with --store",
+                )
+            }
+            _ => (
+                error.to_string(),
+                "check that the disk is not full and that the folder is writable, or name another with \
+                 --store",
+            ),
+        };
+        let failure = Failure::new(text).hint(hint);
+        // The source alone: the text says the rest already.
+        match error {
+            DeviceError::Store { source, .. } => failure.caused_by(source),
+            DeviceError::Unsafe { source, .. } | DeviceError::Io { source, .. } => {
+                failure.caused_by(source)
+            }
+            _ => failure,
+        }
+    }
+
     /// Opens the database, and creates it unless a key shows that there was one.
+    ///
+    /// # Errors
+    /// [`Stop::ServerBegan`] if a server that takes commands has it open; that the store is in use if the
+    /// wait is over; and those of the store.
     fn open_database(&self) -> Result<Arc<dyn Store>> {
         if let Some(database) = &self.database {
             let opened = database.open();
             return Ok(opened.context("could not open the store in the database")?);
         }
-        match self.lost_database()? {
-            None => self.open_or_create_database(),
-            Some(failure) => Err(failure
-                .hint(
-                    "restore the file from a backup; or begin again with `eidetica init --new` and \
-                     fetch the trees from peers",
-                )
-                .into()),
+        let mut is_served = false;
+        let opened = self.folder.open_store(|| {
+            is_served = crate::control::is_served(&self.control_socket());
+            is_served
+        });
+        match opened {
+            Ok(store) => {
+                self.remove_serving();
+                Ok(Arc::new(store))
+            }
+            Err(_) if is_served => Err(Stop::ServerBegan),
+            Err(error) => Err(self.explain(error).into()),
         }
-    }
-
-    /// Tells whether the database was lost. It is created before the key, so a key without a database
-    /// is not a new store: a failed disk, an incomplete copy or another program removed the trees.
-    fn lost_database(&self) -> Result<Option<Failure>> {
-        if !self.file(KEY_FILE).exists() {
-            return Ok(None);
-        }
-        let file = self.file(DATABASE_FILE);
-        let fault = match fs::metadata(&file) {
-            Ok(metadata) if metadata.len() == 0 => "is empty",
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist",
-            Err(error) => {
-                let text = format!("could not read {}", file.display());
-                return Err(Failure::new(text).caused_by(error).into());
-            }
-        };
-        let text = format!(
-            "the store's database is missing: {} {fault}, but its key is there",
-            file.display()
-        );
-        Ok(Some(Failure::new(text)))
-    }
-
-    /// Opens the database once the processes that came before have closed it.
-    ///
-    /// # Errors
-    /// [`Stop::ServerBegan`] if one of them is a server that takes commands; that the store is in use
-    /// if the wait is over; and those of the store.
-    fn open_or_create_database(&self) -> Result<Arc<dyn Store>> {
-        let deadline = Deadline::after(self.wait);
-        let mut turn = None;
-        if Turn::others_wait(&self.path) {
-            turn = Turn::take(&self.path).ok();
-        }
-        loop {
-            let is_first = turn.as_ref().is_none_or(Turn::is_first);
-            let opened = is_first.then(|| self.open_database_at_once());
-            match opened {
-                Some(Ok(store)) => return Ok(store),
-                Some(Err(error)) if !matches!(error, StoreError::InUse { .. }) => {
-                    let text = format!("could not open the store in {}", self.path.display());
-                    return Err(Failure::new(text)
-                        .caused_by(error)
-                        .hint("if this is the wrong folder, name another with --store")
-                        .into());
-                }
-                _ => {}
-            }
-            if crate::control::is_served(&self.control_socket()) {
-                return Err(Stop::ServerBegan);
-            }
-            if deadline.has_passed() {
-                return Err(self.in_use(opened.and_then(Result::err)).into());
-            }
-            if turn.is_none() {
-                turn = Turn::take(&self.path).ok();
-            }
-            pause();
-        }
-    }
-
-    /// Opens the database, or creates it, if no process has it open.
-    fn open_database_at_once(&self) -> Result<Arc<dyn Store>, StoreError> {
-        let file = self.file(DATABASE_FILE);
-        let store = RedbStore::builder().cache_bytes(CACHE_BYTES).open(&file)?;
-        self.remove_serving();
-        Ok(Arc::new(store))
     }
 
     /// Describes that other processes have the store open, or wait for it.
-    pub(crate) fn in_use(&self, error: Option<StoreError>) -> Failure {
-        let text = format!("could not open the store in {}", self.path.display());
-        let path = self.file(DATABASE_FILE);
-        let failure = Failure::new(text).caused_by(error.unwrap_or(StoreError::InUse { path }));
+    pub(crate) fn in_use(&self) -> Failure {
+        let folder = self.folder.path().to_owned();
+        let text = format!("could not open the store in {}", folder.display());
+        let failure = Failure::new(text).caused_by(StoreError::InUse { path: folder });
         match self.read_serving() {
             Ok(Some(serving)) => failure.hint(format!(
                 "stop the server that runs on it (process {}), or name another --store",
@@ -400,15 +371,11 @@ impl StoreDir {
     }
 
     fn read_serving(&self) -> Result<Option<Serving>> {
-        let file = self.file(SERVING_FILE);
-        let json = match read_own(&file) {
-            Ok(json) => json,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let text = format!("could not read {}", file.display());
-                return Err(Failure::new(text).caused_by(error).into());
-            }
+        let found = self.folder.read(SERVING_FILE);
+        let Some(json) = found.map_err(|error| self.explain(error))? else {
+            return Ok(None);
         };
+        let file = self.file(SERVING_FILE);
         let serving = serde_json::from_slice(&json)
             .context(format!("{} is not the record of a server", file.display()))
             .hint("delete the file, and restart the server")?;
@@ -416,56 +383,23 @@ impl StoreDir {
     }
 
     fn read_key(&self) -> Result<Option<SecretKey>> {
-        let file = self.file(KEY_FILE);
-        let digits = match read_own(&file) {
-            Ok(digits) => digits,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let text = format!("could not read the key in {}", file.display());
-                return Err(Failure::new(text).caused_by(error).into());
-            }
-        };
-        warn_if_others_can_read(&file);
-        // Say no more about the content: errors end up in logs.
-        let bytes = HEXLOWER_PERMISSIVE.decode(digits.trim_ascii()).ok();
-        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        match bytes {
-            Some(bytes) => Ok(Some(SecretKey::from_bytes(&bytes))),
-            None => {
-                let text = format!("{} does not hold a key", file.display());
-                Err(Failure::new(text)
-                    .hint("restore the file from a backup; it has 64 hexadecimal digits")
-                    .into())
-            }
-        }
-    }
-
-    fn create_key(&self) -> Result<SecretKey> {
-        let key = generate_key();
-        self.write_key(&key)?;
-        Ok(key)
-    }
-
-    fn write_key(&self, key: &SecretKey) -> Result<()> {
-        let digits = format!("{}\n", HEXLOWER.encode(&key.to_bytes()));
-        self.write_file(KEY_FILE, digits.as_bytes())
+        Ok(self.folder.key().map_err(|error| self.explain(error))?)
     }
 
     /// Writes a file atomically, readable by its owner only.
     pub(crate) fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
-        let (file, partial) = (self.file(name), self.file(&format!("{name}.partial")));
-        let write = || {
-            let _left_by_a_crash = fs::remove_file(&partial);
-            let mut to = create_private_file(&partial)?;
-            to.write_all(content)?;
-            to.sync_all()?;
-            fs::rename(&partial, &file)?;
-            sync_folder(&self.path)
-        };
-        write()
-            .context(format!("could not write {}", file.display()))
-            .hint("check that the disk is not full and that the folder is writable")?;
-        Ok(())
+        let written = self.folder.write(name, content);
+        Ok(written.map_err(|error| self.explain(error))?)
+    }
+}
+
+/// Warns of what others can do.
+pub(crate) fn warn_of(exposures: impl IntoIterator<Item = Exposure>) {
+    for exposure in exposures {
+        note(format!(
+            "warning: {}",
+            text::one_line(&exposure.to_string())
+        ));
     }
 }
 
@@ -493,7 +427,8 @@ pub(crate) struct Unfinished<'a> {
 impl Unfinished<'_> {
     /// Makes it a store with this key.
     pub(crate) fn finish(mut self, key: &SecretKey) -> Result<()> {
-        self.dir.write_key(key)?;
+        let written = self.dir.folder.write_key(key);
+        written.map_err(|error| self.dir.explain(error))?;
         self.dir.protect()?;
         self.is_finished = true;
         Ok(())
@@ -503,20 +438,12 @@ impl Unfinished<'_> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.is_finished
-            && let Err(error) = fs::remove_dir_all(&self.dir.path)
+            && let Err(error) = fs::remove_dir_all(self.dir.folder.path())
         {
-            let path = text::path(&self.dir.path);
+            let path = text::path(self.dir.folder.path());
             note(format!(
                 "{path} is of no use and could not be removed: {error}"
             ));
         }
-    }
-}
-
-/// Makes the names of a folder durable, which syncing a file does not.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(path)?.sync_all(),
-        false => Ok(()),
     }
 }

@@ -6,6 +6,4 @@ pub(crate) mod dir;
 pub(crate) mod imported;
 pub(crate) mod peers;
 pub(crate) mod postgres;
-pub(crate) mod private;
-mod queue;
 pub(crate) mod trees;

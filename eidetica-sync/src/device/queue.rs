@@ -1,24 +1,31 @@
-//! The queue of commands that wait for a store that another process has open.
+//! The queue of processes that wait for a store that another process has open.
 //!
 //! Each waiting process has a file in a folder of the store, with the next free number as its name,
-//! and holds the system's lock on it. The lock ends with the process, so a command that was killed
+//! and holds the system's lock on it. The lock ends with the process, so a process that was killed
 //! holds up no other.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::store::private::create_private_folder;
+use super::private::create_private_folder;
 
 /// The folder of the queue within the store's folder.
 const QUEUE_FOLDER: &str = "queue";
 
-/// How often a waiting command looks again: unnoticeable for a person, and little work.
+/// How often a waiting process looks again: unnoticeable for a person, and little work.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
+/// Longer than any caller waits.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Tells callers of one process apart.
+static CALLERS: AtomicU64 = AtomicU64::new(0);
+
 /// A place in the queue. It is given up when this is dropped.
-pub(crate) struct Turn {
+pub(super) struct Turn {
     number: u64,
     folder: PathBuf,
     /// Locked as long as this place is taken.
@@ -26,8 +33,8 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Tells whether commands wait for the store in this folder.
-    pub(crate) fn others_wait(store: &Path) -> bool {
+    /// Tells whether others wait for the store in this folder.
+    pub(super) fn others_wait(store: &Path) -> bool {
         let folder = store.join(QUEUE_FOLDER);
         numbers(&folder).is_ok_and(|numbers| numbers.iter().any(|it| is_taken(&folder, *it)))
     }
@@ -36,11 +43,12 @@ impl Turn {
     ///
     /// # Errors
     /// The folder cannot be written, or its file system has no links or locks. Then there is no order.
-    pub(crate) fn take(store: &Path) -> io::Result<Self> {
+    pub(super) fn take(store: &Path) -> io::Result<Self> {
         let folder = store.join(QUEUE_FOLDER);
         create_private_folder(&folder)?;
         // Locked before it has a number, so that it never looks abandoned.
-        let unnumbered = folder.join(format!("process-{}", std::process::id()));
+        let caller = CALLERS.fetch_add(1, Ordering::Relaxed);
+        let unnumbered = folder.join(format!("process-{}-{caller}", std::process::id()));
         let _left_by_a_crash = fs::remove_file(&unnumbered);
         let file = File::create_new(&unnumbered)?;
         let numbered = file.lock().and_then(|()| number(&folder, &unnumbered));
@@ -53,7 +61,7 @@ impl Turn {
     }
 
     /// Tells whether all processes that came before have their turn behind them.
-    pub(crate) fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         let before = numbers(&self.folder).unwrap_or_default();
         let mut before = before.into_iter().filter(|it| *it < self.number);
         !before.any(|it| is_taken(&self.folder, it))
@@ -106,35 +114,35 @@ fn is_taken(folder: &Path, number: u64) -> bool {
     }
 }
 
-/// The time until which a command waits.
-pub(crate) struct Deadline(Instant);
+/// The time until which a caller waits.
+pub(super) struct Deadline(Instant);
 
 impl Deadline {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a command waits in real time, for other processes"
+        reason = "a caller waits in real time, for other processes"
     )]
-    pub(crate) fn after(wait: Duration) -> Self {
+    pub(super) fn after(wait: Duration) -> Self {
         let now = Instant::now();
-        // The longest wait that can be chosen is within a clock's reach.
-        Self(now.checked_add(wait).unwrap_or(now))
+        // A wait beyond a clock's reach is as good as a day.
+        Self(now.checked_add(wait).unwrap_or(now + DAY))
     }
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "a command waits in real time, for other processes"
+        reason = "a caller waits in real time, for other processes"
     )]
-    pub(crate) fn has_passed(&self) -> bool {
+    pub(super) fn has_passed(&self) -> bool {
         self.0 <= Instant::now()
     }
 }
 
-/// Waits a moment, before the command has begun anything that a blocked thread could hold up.
+/// Waits a moment. Callers are on blocking threads, or have nothing else to do yet.
 #[expect(
     clippy::disallowed_methods,
     reason = "nothing announces that another process has closed the store"
 )]
-pub(crate) fn pause() {
+pub(super) fn pause() {
     std::thread::sleep(LOOK_AGAIN_AFTER);
 }
 

@@ -1,22 +1,20 @@
 //! Files and folders that only their owner may use.
 //!
-//! A store holds the device's key and trees that are not for everyone. It may have been made or copied
+//! A device's folder holds its key and trees that are not for everyone. It may have been made or copied
 //! with modes that let others in, and in a folder that others could write they may have left links, so
-//! that the program would read or write elsewhere.
+//! that a program would read or write elsewhere.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use crate::output::out::note;
-use crate::output::text;
 
 /// The largest file that is read whole in bytes: the record of a server of many trees.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Creates a folder that only its owner can enter, and its parents, unless they exist.
 #[cfg(unix)]
-pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
@@ -26,12 +24,12 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
 
 /// Creates a folder and its parents; access is inherited.
 #[cfg(not(unix))]
-pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
 /// Creates a file that only its owner can use. It must not exist, not even as a link.
-pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -40,7 +38,7 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a file of the store, unless it is a link that another user has placed, or no file at all.
-pub(crate) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     refuse_link_of_others(path)?;
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
@@ -50,20 +48,6 @@ pub(crate) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
-
-/// Warns if others can read a secret file.
-#[cfg(unix)]
-pub(crate) fn warn_if_others_can_read(file: &Path) {
-    if is_open_to_others(file) {
-        let file = text::path(file);
-        note(format!(
-            "warning: others can read {file}; try: chmod 600 {file}"
-        ));
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn warn_if_others_can_read(_: &Path) {}
 
 #[cfg(unix)]
 fn is_open_to_others(path: &Path) -> bool {
@@ -76,13 +60,13 @@ fn mode(path: &Path) -> Option<u32> {
     Some(fs::metadata(path).ok()?.permissions().mode())
 }
 
-/// Keeps others out of a store: its folder, if it is one already or is empty, and these files. Warns where
-/// that is not possible, or where others could replace the folder.
+/// Keeps others out of a store as far as the file system allows: its folder, if it is one already or is
+/// empty, and these files.
 ///
 /// # Errors
 /// One of them is a link that another user has placed.
 #[cfg(unix)]
-pub(crate) fn make_private(folder: &Path, files: &[PathBuf], is_store: bool) -> io::Result<()> {
+pub(super) fn make_private(folder: &Path, files: &[PathBuf], is_store: bool) -> io::Result<()> {
     for path in std::iter::once(folder).chain(files.iter().map(PathBuf::as_path)) {
         refuse_link_of_others(path)?;
     }
@@ -98,40 +82,75 @@ pub(crate) fn make_private(folder: &Path, files: &[PathBuf], is_store: bool) -> 
 
 /// Other systems than Unix inherit access from the parent.
 #[cfg(not(unix))]
-pub(crate) fn make_private(_: &Path, _: &[PathBuf], _: bool) -> io::Result<()> {
+pub(super) fn make_private(_: &Path, _: &[PathBuf], _: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes a file or a folder. Some file systems have no modes: [`Exposure`] tells what stays open.
 #[cfg(unix)]
 fn close(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
-    if let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(mode)) {
-        let path = text::path(path);
-        note(format!(
-            "warning: others can use {path}: its mode cannot be changed to {mode:o}: {error}"
-        ));
+    let _stays_open = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+}
+
+/// A way in which other users of the machine can get at a device's secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exposure {
+    /// They can use a file or a folder that should be its owner's alone.
+    Open(PathBuf),
+    /// They can replace the device's folder, because they can write to this folder above it.
+    Replaceable(PathBuf),
+}
+
+impl Exposure {
+    /// Tells whether others can use a file, such as one with a secret.
+    #[cfg(unix)]
+    pub fn of(file: &Path) -> Option<Self> {
+        is_open_to_others(file).then(|| Self::Open(file.to_owned()))
+    }
+
+    /// Other systems than Unix have no modes.
+    #[cfg(not(unix))]
+    pub fn of(_: &Path) -> Option<Self> {
+        None
+    }
+
+    /// Tells whether others can write to a folder above `folder`, unless everybody keeps only files of
+    /// their own there, as in `/tmp`.
+    #[cfg(unix)]
+    pub(super) fn above(folder: &Path) -> Option<Self> {
+        let folder = folder.canonicalize().ok()?;
+        let is_shared = |parent: &&Path| {
+            mode(parent).is_some_and(|mode| mode & 0o022 != 0 && mode & 0o1000 == 0)
+        };
+        let parent = folder.ancestors().skip(1).find(is_shared)?;
+        Some(Self::Replaceable(parent.to_owned()))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn above(_: &Path) -> Option<Self> {
+        None
     }
 }
 
-/// Warns where others could replace the store by another: they can write to a folder above it, which is
-/// not one where everybody keeps only files of their own, such as /tmp.
-#[cfg(unix)]
-pub(crate) fn warn_if_others_can_replace(folder: &Path) {
-    let Ok(folder) = folder.canonicalize() else {
-        return;
-    };
-    let is_shared =
-        |parent: &&Path| mode(parent).is_some_and(|mode| mode & 0o022 != 0 && mode & 0o1000 == 0);
-    if let Some(parent) = folder.ancestors().skip(1).find(is_shared) {
-        note(format!(
-            "warning: others can replace the store, because they can write to {}",
-            text::path(parent)
-        ));
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(path) => {
+                let path = path.display();
+                write!(f, "others can read {path}; try: chmod go= {path}")
+            }
+            Self::Replaceable(parent) => {
+                let parent = parent.display();
+                write!(
+                    f,
+                    "others can replace the store, because they can write to {parent}"
+                )
+            }
+        }
     }
 }
-
-#[cfg(not(unix))]
-pub(crate) fn warn_if_others_can_replace(_: &Path) {}
 
 /// Refuses a symbolic link that neither the administrator nor the owner of its target has made.
 #[cfg(unix)]
@@ -154,10 +173,7 @@ fn refuse_link_of_others(path: &Path) -> io::Result<()> {
     match link.uid() == 0 || owner == Some(link.uid()) {
         true => Ok(()),
         false => {
-            let text = format!(
-                "{} is a link that another user has placed",
-                text::path(path)
-            );
+            let text = format!("{} is a link that another user has placed", path.display());
             Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
         }
     }
