@@ -28,16 +28,19 @@ pub const GRANT_BYTES_MAX: usize = 1 << 20;
 
 /// Chooses the entries that show how `key` got its role: the latest grant of it that has an effect
 /// here, and what precedes that. Returns `None` if the key has no role of its own, or has had it from
-/// the root on: no server that has the tree lacks that.
+/// the root on: no server that has the tree lacks that. Returns `None` as well if `peer`, to whom they
+/// would be shown, may not read the tree as far as is known here.
 ///
 /// # Errors
 /// Those of the view.
 pub fn shown_by<V: EntryView + ?Sized>(
     view: &V,
     key: &PublicKey,
+    peer: &PublicKey,
 ) -> Result<Option<EntrySelection>, V::Error> {
     let access = current_access(view)?;
-    if access.own_role(&Subject::Key(*key)).is_none() {
+    let may_read = access.allows(Some(peer), Role::Read);
+    if access.own_role(&Subject::Key(*key)).is_none() || !may_read {
         return Ok(None);
     }
     let ledger = access.ledger();
@@ -86,7 +89,7 @@ pub fn is_shown<V: EntryView + ?Sized>(
 
 #[cfg(test)]
 mod tests {
-    use eidetica_dag::testing::{draw, key, shapes::sign_on_top};
+    use eidetica_dag::testing::{draw, genesis, key, shapes::sign_on_top};
     use eidetica_dag::{AccessChange, MemoryDag};
 
     use super::*;
@@ -100,7 +103,8 @@ mod tests {
 
     /// The entries that are chosen, as a server gets them.
     fn shown(view: &MemoryDag, n: u32) -> Option<Vec<VerifiedEntry>> {
-        let selection = shown_by(view, &key(n).public()).expect("in memory")?;
+        let (own, founder) = (key(n).public(), key(0).public());
+        let selection = shown_by(view, &own, &founder).expect("in memory")?;
         let (mut outgoing, mut entries) = (selection.outgoing(), Vec::new());
         while let Some((frame, _)) = outgoing.poll_frame(view).expect("in memory") {
             let part = crate::Received::from_frame(view.tree(), &frame).expect("sound");
@@ -151,6 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_shown_to_a_peer_that_may_not_read() {
+        let root = sign_on_top(None, [], &key(0), 0, genesis("private", vec![]));
+        let tree = root.get().tree();
+        let granted = sign_on_top(Some(tree), [&root], &key(0), 0, grant(7, Role::Write));
+        let mut view = MemoryDag::new(tree);
+        view.append(vec![root, granted]);
+        let is_shown_to = |n: u32| {
+            let shown = shown_by(&view, &key(7).public(), &key(n).public());
+            shown.expect("in memory").is_some()
+        };
+        assert!(is_shown_to(0));
+        assert!(!is_shown_to(8));
+    }
+
+    #[test]
     fn a_long_history_is_cut() {
         let drawn = draw("A");
         let mut chain = drawn.entries(&["A"]);
@@ -164,7 +183,8 @@ mod tests {
         chain.push(sign_on_top(tree, last, &key(0), 0, grant(7, Role::Read)));
         let mut view = MemoryDag::new(drawn.tree());
         view.append(chain);
-        let selection = shown_by(&view, &key(7).public()).expect("in memory");
+        let (own, founder) = (key(7).public(), key(0).public());
+        let selection = shown_by(&view, &own, &founder).expect("in memory");
         assert_eq!(
             selection.expect("it has a role").entry_count(),
             GRANT_ENTRIES_MAX

@@ -27,7 +27,7 @@ pub(crate) async fn show_grant(
             tree,
         };
         let read = source.clone();
-        let grant = blocking::run(move || shown_by(&*read.snapshot()?, &key)).await?;
+        let grant = blocking::run(move || shown_by(&*read.snapshot()?, &key, &peer)).await?;
         let Some(grant) = grant else {
             return Ok(false);
         };
