@@ -110,7 +110,7 @@ pub(crate) fn exchange_ended(kind: &'static str, outcome: &Outcome, took: Durati
         Outcome::RetryAfter(_) => "busy",
         Outcome::Unreachable(_) => "unreachable",
         Outcome::NotHere => "not_here",
-        Outcome::Refused { .. } | Outcome::Permanent => "refused",
+        Outcome::Refused { .. } | Outcome::Broken => "refused",
         Outcome::Failed => "failed",
         Outcome::Abandoned => "abandoned",
     };

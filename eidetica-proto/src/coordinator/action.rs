@@ -213,8 +213,8 @@ pub enum Outcome {
     },
     /// This exchange failed for a reason of its own that may pass, such as a fault of the store.
     Failed,
-    /// The peer broke a rule, or does not know the request: asking again does not help.
-    Permanent,
+    /// The peer broke a rule of the protocol, or what it said was altered on the way.
+    Broken,
     /// It was cut because the coordinator said so.
     Abandoned,
 }
@@ -227,8 +227,8 @@ pub enum RefusedReason {
     Code(ErrorCode),
     /// The exchange failed for a reason of its own.
     Failed,
-    /// Asking again does not help: only a program or a change of access ends this.
-    Permanent,
+    /// The peer broke a rule of the protocol, or what it said was altered on the way.
+    Broken,
 }
 
 /// The state of one tree with one peer, for programs.

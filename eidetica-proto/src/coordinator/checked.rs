@@ -39,7 +39,7 @@ impl Coordinator {
             }
             // A peer that cannot answer checks is compared with, lane by lane; one that breaks the
             // rules is as good as away.
-            Outcome::Permanent | Outcome::Failed => {
+            Outcome::Broken | Outcome::Failed => {
                 self.uncheck(peer, trees, full);
                 self.note_failed(peer, id, UnreachableReason::BrokenPeer);
             }

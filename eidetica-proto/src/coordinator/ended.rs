@@ -7,6 +7,7 @@ use super::{
     PeerCursor, PeerId, REFUSED_WAITS, RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, Reach,
     RefusedReason, State, Timer, UnreachableReason, Wanted, What,
 };
+use crate::backoff::BackoffPolicy;
 
 impl Coordinator {
     /// Notes that the peer has begun to answer an exchange, or opened a watch. Costs O(log n).
@@ -83,7 +84,7 @@ impl Coordinator {
             | Outcome::NotHere
             | Outcome::Refused { .. }
             | Outcome::Failed
-            | Outcome::Permanent => self.note_alive(peer, id),
+            | Outcome::Broken => self.note_alive(peer, id),
         }
     }
 
@@ -204,7 +205,6 @@ impl Coordinator {
             return;
         }
         lane.fresh_from = fresh_from;
-        let failures = lane.failures;
         let (pull, announced) = (lane.pull, lane.announced);
         match outcome {
             Outcome::Success { settled, cursor } => {
@@ -225,7 +225,7 @@ impl Coordinator {
                 if !finished && need != Need::Push {
                     return self.hold(peer, tree, RefusedReason::Failed);
                 }
-                lane.failures = 0;
+                (lane.failures, lane.refusals) = (0, 0);
                 lane.given = false;
                 lane.announced = false;
                 let watched = self.is_watched(peer, tree);
@@ -271,19 +271,13 @@ impl Coordinator {
                 if cursor.is_some() {
                     self.set_cursor(peer, tree, *cursor);
                 }
-                let wait_ms = REFUSED_WAITS.wait_ms(failures.saturating_add(1), &mut self.jitter);
-                if let Some(lane) = self.lane_mut(peer, tree) {
-                    lane.failures = failures.saturating_add(1);
-                }
-                let next_ms = Some(now_ms.saturating_add(wait_ms));
-                self.place(peer, tree, Next::Held(RefusedReason::Code(*code), next_ms));
+                self.hold_long(peer, tree, RefusedReason::Code(*code));
             }
             Outcome::Failed | Outcome::Checked(_) => {
                 self.hold(peer, tree, RefusedReason::Failed);
             }
-            Outcome::Permanent => {
-                self.place(peer, tree, Next::Held(RefusedReason::Permanent, None));
-            }
+            // A bit that flipped on the way must not part two copies for good.
+            Outcome::Broken => self.hold_long(peer, tree, RefusedReason::Broken),
         }
     }
 
@@ -295,6 +289,26 @@ impl Coordinator {
         };
         lane.failures = lane.failures.saturating_add(1);
         let failures = lane.failures;
+        self.hold_for(policy, failures, (peer, tree), reason);
+    }
+
+    /// Lets a lane wait that the peer refuses.
+    fn hold_long(&mut self, peer: PeerId, tree: TreeId, reason: RefusedReason) {
+        let Some(lane) = self.lane_mut(peer, tree) else {
+            return;
+        };
+        lane.refusals = lane.refusals.saturating_add(1);
+        let refusals = lane.refusals;
+        self.hold_for(REFUSED_WAITS, refusals, (peer, tree), reason);
+    }
+
+    fn hold_for(
+        &mut self,
+        policy: BackoffPolicy,
+        failures: u32,
+        (peer, tree): (PeerId, TreeId),
+        reason: RefusedReason,
+    ) {
         let wait_ms = policy.wait_ms(failures, &mut self.jitter);
         let next_ms = self.in_ms(wait_ms);
         self.place(peer, tree, Next::Held(reason, Some(next_ms)));

@@ -50,6 +50,7 @@ impl Coordinator {
             brought: Vec::new(),
             cursor: None,
             failures: 0,
+            refusals: 0,
             announced: false,
             watch: None,
             inbound: None,

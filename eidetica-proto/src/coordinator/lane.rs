@@ -57,6 +57,8 @@ pub(super) struct Lane {
     pub(super) cursor: Option<PeerCursor>,
     /// How many exchanges failed in a row for reasons of the lane.
     pub(super) failures: u32,
+    /// The same for refusals, whose waits are longer.
+    pub(super) refusals: u32,
     /// The peer's watch said that the tree can be read, and no exchange or check has told since
     /// whether that is so. Such a lane is not awaited again at once, so that a lie is no loop.
     pub(super) announced: bool,

@@ -33,6 +33,7 @@
 //!                Held ◀──────────────────────── refused, failed ────────────────────┘
 //! ```
 //!
+//! A lane is `Held` for minutes where the peer refuses or breaks the protocol, and as backoff says otherwise.
 //! An `Absent` lane is part of the peer's watch too, which says when the tree can be read; checks at
 //! growing intervals find it where no watch can be opened.
 //!

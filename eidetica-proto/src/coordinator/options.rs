@@ -45,7 +45,8 @@ pub(super) const ABSENT_WAITS: BackoffPolicy = BackoffPolicy {
 /// tree that a peer lacks cost one small exchange a second.
 pub(super) const ABSENT_SPACING_MS: u64 = 1_000;
 
-/// How often a lane is tried that was refused: roles change rarely, and their changes end the wait.
+/// How often a lane is tried that was refused, or whose peer broke the protocol: roles change rarely, and
+/// their changes end the wait; programs change even more rarely.
 pub(super) const REFUSED_WAITS: BackoffPolicy = BackoffPolicy {
     base_ms: 60_000,
     factor: 4,

@@ -258,15 +258,15 @@ impl Coordinator {
         }
         let wait_ms = match outcome {
             Outcome::RetryAfter(pause_ms) => (*pause_ms).min(RETRY_AFTER_MAX_MS),
-            Outcome::Success { .. } | Outcome::Unreachable(_) | Outcome::Abandoned => {
-                policy.wait_ms(of_peer.watch_failures, &mut self.jitter)
-            }
+            Outcome::Success { .. }
+            | Outcome::Unreachable(_)
+            | Outcome::Failed
+            | Outcome::Abandoned => policy.wait_ms(of_peer.watch_failures, &mut self.jitter),
             Outcome::Checked(_)
             | Outcome::CompareFirst
             | Outcome::NotHere
             | Outcome::Refused { .. }
-            | Outcome::Failed
-            | Outcome::Permanent => WATCH_REFUSED_MS,
+            | Outcome::Broken => WATCH_REFUSED_MS,
         };
         of_peer.watch_from_ms = now_ms.saturating_add(wait_ms);
         // A watch that was cut says that a connection broke. Whether the peer is there is found out

@@ -31,8 +31,8 @@ pub(super) fn of_error(error: &SyncError) -> Outcome {
             source: SyncFault::Peer(PeerFault::Incomplete),
             ..
         } => Outcome::Failed,
-        // It broke the protocol: asking again does not help.
-        SyncError::Peer { .. } => Outcome::Permanent,
+        // It broke the protocol: asking again at once does not help.
+        SyncError::Peer { .. } => Outcome::Broken,
         SyncError::NoAddress => Outcome::Unreachable(UnreachableReason::NoAddress),
         SyncError::Store(_) | SyncError::TooManyFollowed(_) | SyncError::NotConfirmed(_) => {
             Outcome::Failed
@@ -105,7 +105,7 @@ mod tests {
     fn what_may_go_well_another_time_is_tried_again() {
         let of = |fault: PeerFault| of_error(&SyncError::peer(&address(), fault));
         assert_eq!(of(PeerFault::Incomplete), Outcome::Failed);
-        assert_eq!(of(PeerFault::BadList("no order")), Outcome::Permanent);
+        assert_eq!(of(PeerFault::BadList("no order")), Outcome::Broken);
     }
 
     #[test]

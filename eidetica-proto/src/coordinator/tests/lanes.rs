@@ -444,18 +444,26 @@ fn a_success_of_one_lane_leaves_the_waits_of_others_alone() {
 }
 
 #[test]
-fn what_failed_for_good_is_tried_again_only_when_asked() {
+fn a_peer_that_breaks_the_protocol_is_tried_again_rarely() {
     let mut sim = shared(1..2, 0..1);
-    sim.fate = Some(|_| Some(Outcome::Permanent));
+    sim.fate = Some(|_| Some(Outcome::Broken));
     sim.write(0);
     sim.run_for(20);
     sim.fate = None;
-    let refused = LaneStatus::Refused {
-        reason: RefusedReason::Permanent,
-        next_ms: None,
+    let is_broken = |status| {
+        let reason = RefusedReason::Broken;
+        matches!(status, LaneStatus::Refused { reason: found, next_ms: Some(_) } if found == reason)
     };
-    sim.run_for(3_600_000);
-    assert_eq!(sim.status(1, 0), refused);
+    assert!(is_broken(sim.status(1, 0)), "{:?}", sim.status(1, 0));
+    sim.run_for(25_000);
+    assert!(is_broken(sim.status(1, 0)), "{:?}", sim.status(1, 0));
+    sim.run_for(60_000);
+    assert!(sim.is_in_sync(1, 0));
+
+    sim.fate = Some(|_| Some(Outcome::Broken));
+    sim.write(0);
+    sim.run_for(20);
+    sim.fate = None;
     sim.coordinator
         .handle_retry_now(peer(1), Some(tree(0)), sim.now_ms);
     sim.run_for(100);

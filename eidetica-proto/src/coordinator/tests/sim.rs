@@ -375,7 +375,7 @@ impl Sim {
                 self.event_in(latency_ms * 2, Event::Frames(of));
                 return;
             }
-            Mode::Up => Outcome::Permanent,
+            Mode::Up => Outcome::Broken,
             Mode::Busy(pause_ms) => Outcome::RetryAfter(pause_ms),
             Mode::Down => Outcome::Unreachable(UnreachableReason::NoConnection),
             Mode::Suspended => {

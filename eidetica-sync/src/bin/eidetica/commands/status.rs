@@ -391,7 +391,7 @@ fn refused(reason: RefusedReason) -> String {
         RefusedReason::Code(ErrorCode::EntryRefused) => "it refuses an entry".to_owned(),
         RefusedReason::Code(code) => format!("error {}", u16::from(code)),
         RefusedReason::Failed => "the exchange failed".to_owned(),
-        RefusedReason::Permanent => "the peer does not support it".to_owned(),
+        RefusedReason::Broken => "the peer breaks the protocol".to_owned(),
         _ => "for another reason".to_owned(),
     }
 }
