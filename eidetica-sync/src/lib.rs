@@ -65,6 +65,8 @@ pub use node::{
     Follow, FollowStatus, InviteTerms, JoinOptions, Joined, Log, Node, NodeBuilder, Repaired,
     RunningSync, SubscribeFrom, Subscription, Tree, TreeError, TreeInfo,
 };
+#[cfg(feature = "test-utils")]
+pub use platform::inline::InlineBlocking;
 pub use platform::random::generate_key;
 pub use store::writer::Revocation;
 pub use transport::manager::TransportManager;

@@ -11,7 +11,7 @@ use eidetica_proto::{Address, AddressRace, PeerBook};
 use tokio::sync::Notify;
 
 use crate::platform::blocking;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::store::{Store, StoreError};
 
 /// The metadata of peers, by the hexadecimal digits of their keys.
@@ -20,13 +20,14 @@ const PREFIX: &str = "peer/";
 /// Knows the addresses of peers, and stores what changes with [`Book::save_changes`].
 pub(crate) struct Book {
     store: Arc<dyn Store>,
+    clock: WallClock,
     book: Mutex<PeerBook>,
     changed: Notify,
 }
 
 impl Book {
     /// Reads the book of a store. Blocks.
-    pub(crate) fn open(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn open(store: Arc<dyn Store>, clock: WallClock) -> Self {
         let mut book = PeerBook::new();
         match store.list(PREFIX) {
             Ok(records) => {
@@ -40,6 +41,7 @@ impl Book {
         }
         Self {
             store,
+            clock,
             book: Mutex::new(book),
             changed: Notify::new(),
         }
@@ -62,7 +64,7 @@ impl Book {
         addresses: impl IntoIterator<Item = Address>,
         origin: AddressOrigin,
     ) -> bool {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         self.change(|book| {
             let mut is_news = false;
             for address in addresses {
@@ -79,7 +81,7 @@ impl Book {
 
     /// Keeps a peer in the book, for this tree is shared with it. Its first tree is enough for that.
     pub(crate) fn keep(&self, peer: PeerId, tree: TreeId) {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         self.change(|book| {
             if book
                 .peer(&peer)
@@ -149,7 +151,7 @@ impl Book {
 
     /// Notes what came of the addresses of a peer.
     pub(crate) fn note_race(&self, peer: PeerId, race: &AddressRace) {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         self.change(|book| book.handle_race(peer, race, now_ms));
     }
 
@@ -208,14 +210,18 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let peer = key(1).public();
         let address: Address = "memory:a".parse().expect("an address");
-        let book = Book::open(store.clone());
+        let book = Book::open(store.clone(), WallClock::default());
         assert!(book.learn(peer, [address.clone()], AddressOrigin::Ticket));
         assert!(!book.learn(peer, [address.clone()], AddressOrigin::Ticket));
         book.save().await;
-        let later = Book::open(store.clone());
+        let later = Book::open(store.clone(), WallClock::default());
         assert_eq!(later.addresses(&peer), std::slice::from_ref(&address));
         later.forget_address(&address);
         later.save().await;
-        assert!(Book::open(store).addresses(&peer).is_empty());
+        assert!(
+            Book::open(store, WallClock::default())
+                .addresses(&peer)
+                .is_empty()
+        );
     }
 }

@@ -351,6 +351,7 @@ async fn race<'a, T>(
         let wake_ms = race.poll_wake();
         let wake = began + Duration::from_millis(wake_ms.unwrap_or(0));
         tokio::select! {
+            biased;
             Some((number, address, result)) = attempts.next() => match result {
                 Ok(answer) => {
                     race.handle_answered(number);

@@ -21,7 +21,7 @@ use futures::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use crate::platform::blocking;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::platform::random::Random;
 use crate::store::{Store, StoreError};
 use crate::transport::frame_streams::{Meter, OutgoingMessage};
@@ -44,6 +44,7 @@ const BODY_LIMIT: &str = "body-limit";
 pub(crate) struct PeerClient {
     key: SecretKey,
     random: Random,
+    clock: WallClock,
     store: Arc<dyn Store>,
     cached: Mutex<HashMap<Address, KnownPeer>>,
 }
@@ -72,10 +73,16 @@ impl PeerClient {
         self.key.public()
     }
 
-    pub(crate) fn new(key: SecretKey, random: Random, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(
+        key: SecretKey,
+        random: Random,
+        clock: WallClock,
+        store: Arc<dyn Store>,
+    ) -> Self {
         Self {
             key,
             random,
+            clock,
             store,
             cached: Mutex::default(),
         }
@@ -133,7 +140,7 @@ impl PeerClient {
         known: &KnownPeer,
         request: &OutgoingMessage,
     ) -> Result<(KnownPeer, bool, Answer), TransportError> {
-        let (nonce, now_ms) = (self.random.bytes(), wall_clock_ms());
+        let (nonce, now_ms) = (self.random.bytes(), self.clock.now_ms());
         let proving = Proving::sign(&self.key, known, now_ms, nonce, request.header.clone());
         let (frames, sent) = request.frames_after(proving.frames().into());
         let response = at.transport.exchange(at.address, frames).await?;
@@ -201,7 +208,11 @@ impl PeerClient {
         response: Response,
     ) -> Result<(KnownPeer, Bytes, FrameStream), TransportError> {
         let Response { mut frames, .. } = response;
-        let first = frames.next().await.transpose()?.unwrap_or_default();
+        // A peer that answers nothing says nothing about its protocol.
+        let Some(first) = frames.next().await.transpose()? else {
+            let text = format!("{}: the answer is empty", at.address);
+            return Err(TransportError::connection_lost(text));
+        };
         let header = match frames.next().await.transpose()? {
             Some(header) => header,
             None => {
@@ -216,7 +227,7 @@ impl PeerClient {
         let pinned = self.remembered(at.address).await;
         let is_pinned = |key| pinned.is_some_and(|known| known.key == key);
         let met = proving
-            .check(&first, &header, wall_clock_ms())
+            .check(&first, &header, self.clock.now_ms())
             .map_err(|fault| match (fault, at.peer) {
                 (ProofFault::OtherKey(key), Some(wanted)) if !is_pinned(wanted) => {
                     wrong_peer(at.address, &wanted, &key)

@@ -120,6 +120,7 @@ impl Open<'_> {
                 }
             };
             tokio::select! {
+                biased;
                 stored = stored, if is_storing => {
                     self.storing = None;
                     let (tree, outcome) = stored?;

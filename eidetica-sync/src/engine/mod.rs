@@ -84,7 +84,7 @@ impl Engine {
         if shared.following != Following::Nothing {
             follows::resume(&shared).await;
         }
-        let mut clocks = SuspendDetector::start();
+        let mut clocks = SuspendDetector::start(shared.clock.clone());
         loop {
             let next = shared.poll();
             for action in next.actions {
@@ -126,7 +126,7 @@ impl Engine {
             let look_ms = now_ms + CLOCKS_EVERY_MS;
             let wake_ms = next.wake_ms.unwrap_or(look_ms).min(look_ms);
             tokio::select! {
-                () = shared.changed() => {}
+                biased;
                 () = shared.network_changed.notified() => self.note_network_changed(),
                 () = shared.serving.notified() => self.note_back(),
                 job = queue.recv() => match job {
@@ -136,6 +136,8 @@ impl Engine {
                     }
                     None => break,
                 },
+                // Last, for it may be so all the time, and what has changed is looked at in any case.
+                () = shared.changed() => {}
                 () = tokio::time::sleep_until(shared.at(wake_ms)) => {}
             }
             if clocks.was_suspended(CLOCKS_EVERY_MS) {

@@ -21,7 +21,7 @@ use crate::client::dialer::Dialer;
 use crate::client::error::SyncError;
 use crate::membership::records::Records;
 use crate::news::{Facts, News};
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::platform::random::Random;
 use crate::store::Store;
 
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) key: PublicKey,
     /// Which start of the node this is.
     pub(crate) epoch: Epoch,
+    pub(crate) clock: WallClock,
 }
 
 /// What the engine works with.
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) following: Following,
     /// Which start of the node this is.
     pub(super) epoch: Epoch,
+    pub(crate) clock: WallClock,
     /// The zero of the coordinator's clock.
     began: Instant,
     core: Mutex<Core>,
@@ -148,6 +150,7 @@ impl Shared {
             following,
             key,
             epoch,
+            clock,
         } = settings;
         let seed = u64::from_le_bytes(random.bytes());
         Self {
@@ -158,6 +161,7 @@ impl Shared {
             random,
             following,
             epoch,
+            clock,
             began: Instant::now(),
             core: Mutex::new(Core {
                 coordinator: Coordinator::new(options, seed),
@@ -188,7 +192,7 @@ impl Shared {
     /// Returns a time of the coordinator as milliseconds of the wall clock.
     pub(crate) fn wall_ms(&self, at_ms: u64) -> u64 {
         let now_ms = self.now_ms();
-        (wall_clock_ms().saturating_add(at_ms)).saturating_sub(now_ms)
+        (self.clock.now_ms().saturating_add(at_ms)).saturating_sub(now_ms)
     }
 
     fn ms_at(&self, at: Instant) -> u64 {
@@ -248,6 +252,7 @@ impl Shared {
     /// Waits until there may be something to do.
     pub(super) async fn changed(&self) {
         tokio::select! {
+            biased;
             () = self.wake.notified() => {}
             () = self.news.board().changed() => {}
         }

@@ -22,7 +22,6 @@ use serde::de::DeserializeOwned;
 
 use crate::news::News;
 use crate::node::error::TreeError;
-use crate::platform::clock::wall_clock_ms;
 use crate::store::writer::{Revocation, Writer};
 use crate::store::{Store, StoreError, remove_seen};
 
@@ -57,6 +56,10 @@ impl Membership {
         }
     }
 
+    fn now_ms(&self) -> u64 {
+        self.writer.clock().now_ms()
+    }
+
     /// Answers a request to join by `key`, which is proved, from a network.
     pub(crate) fn join(
         &self,
@@ -65,7 +68,7 @@ impl Membership {
         join: &Join,
     ) -> Result<Result<JoinReply, WireError>, StoreError> {
         let _lock = self.lock();
-        let now_ms = wall_clock_ms();
+        let now_ms = self.now_ms();
         let snapshot = self.store.snapshot(join.tree)?;
         let access = current_access(&*snapshot)?;
         let may_grant = access.allows(Some(&self.writer.key()), Role::Admin);
@@ -158,7 +161,7 @@ impl Membership {
     /// Rejects every request for a tree, and returns how many those were.
     pub(crate) fn reject_all(&self, tree: TreeId) -> Result<usize, StoreError> {
         let _lock = self.lock();
-        let mut requests = self.read_requests(Some(tree), wall_clock_ms())?;
+        let mut requests = self.read_requests(Some(tree), self.now_ms())?;
         requests.retain(|request| !request.waiting.rejected);
         for request in &requests {
             self.mark_rejected(tree, &request.key)?;
@@ -185,7 +188,7 @@ impl Membership {
     }
 
     fn waiting(&self, tree: TreeId, key: &PublicKey) -> Result<Waiting, TreeError> {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.now_ms();
         let waiting: Option<Waiting> = self.read(&request_key(tree, key))?;
         let waiting = waiting.filter(|waiting| !waiting.is_expired(now_ms));
         waiting.ok_or(TreeError::NoSuchRequest(*key))
@@ -194,7 +197,7 @@ impl Membership {
     /// Returns the requests for one tree or all trees, and removes expired ones.
     pub(crate) fn requests(&self, tree: Option<TreeId>) -> Result<Vec<JoinRequest>, StoreError> {
         let _lock = self.lock();
-        self.read_requests(tree, wall_clock_ms())
+        self.read_requests(tree, self.now_ms())
     }
 
     fn read_requests(
@@ -244,7 +247,7 @@ impl Membership {
         if !current_access(&*snapshot)?.allows(Some(&self.writer.key()), Role::Admin) {
             return Err(TreeError::NotAdmin(tree));
         }
-        if self.read_invites(tree, wall_clock_ms())?.len() >= INVITES_PER_TREE_MAX {
+        if self.read_invites(tree, self.now_ms())?.len() >= INVITES_PER_TREE_MAX {
             return Err(TreeError::TooManyInvites(tree));
         }
         let key = invite_key(tree, invite);
@@ -254,7 +257,7 @@ impl Membership {
     /// Returns the open invites of a tree, and removes the others.
     pub(crate) fn invites(&self, tree: TreeId) -> Result<Vec<InviteInfo>, StoreError> {
         let _lock = self.lock();
-        let now_ms = wall_clock_ms();
+        let now_ms = self.now_ms();
         let mut invites = self.read_invites(tree, now_ms)?;
         // They stay in the store, in case it is the present clock that is wrong.
         invites.retain(|invite| !invite.terms.is_from_future(now_ms));
@@ -287,7 +290,7 @@ impl Membership {
         let _lock = self.lock();
         let revocation = self.writer.revoke(tree, subject)?;
         if let Subject::Key(key) = subject {
-            for InviteInfo { invite, .. } in self.read_invites(tree, wall_clock_ms())? {
+            for InviteInfo { invite, .. } in self.read_invites(tree, self.now_ms())? {
                 self.update(&invite_key(tree, &invite), |terms: Option<Invite>| {
                     let mut terms = terms?;
                     if !terms.used_by.contains(&key) {

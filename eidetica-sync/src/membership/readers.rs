@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::event::Publisher;
     use crate::news::News;
+    use crate::platform::clock::WallClock;
     use crate::store::MemoryStore;
     use crate::store::writer::Writer;
 
@@ -128,7 +129,7 @@ mod tests {
         let index = Arc::new(ReaderIndex::new(store.clone()));
         let marked = index.clone();
         let news = News::telling(Publisher::new(), move |tree| marked.mark(tree));
-        let writer = Writer::new(store.clone(), key(0), news);
+        let writer = Writer::new(store.clone(), key(0), WallClock::default(), news);
         let create = |n: u8, access: Vec<AccessChange>| {
             let genesis = Genesis {
                 access_rule: AccessRule::SENIORITY,

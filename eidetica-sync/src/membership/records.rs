@@ -15,7 +15,7 @@ use eidetica_proto::peers::{
 
 use super::two_names;
 use crate::news::News;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::store::{Store, StoreError, remove_seen};
 
 /// How long this node's own record is valid, in milliseconds: a week, within which a peer that is off
@@ -33,6 +33,7 @@ const SEQUENCE: &str = "record-sequence";
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     key: SecretKey,
+    clock: WallClock,
     news: News,
     /// Read from the store when it is needed first; each time, if the store is shared.
     known: Mutex<Option<Known>>,
@@ -50,10 +51,11 @@ struct Own {
 }
 
 impl Records {
-    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, news: News) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, clock: WallClock, news: News) -> Self {
         Self {
             store,
             key,
+            clock,
             news,
             known: Mutex::default(),
         }
@@ -68,7 +70,7 @@ impl Records {
         place: Place,
     ) -> Result<(), StoreError> {
         let access = current_access(&*self.store.snapshot(tree)?)?;
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         let mut known = self.known(tree)?;
         let book = &mut known.as_mut().expect("it was read").book;
         let mut has_changed = false;
@@ -102,7 +104,7 @@ impl Records {
         own: &[Address],
     ) -> Result<Vec<AddressRecord>, StoreError> {
         let access = current_access(&*self.store.snapshot(tree)?)?;
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         let mut known = self.known(tree)?;
         let Known { book, own: signed } = known.as_mut().expect("it was read");
         let mut told = book.records_for(tree, place, now_ms);
@@ -128,7 +130,7 @@ impl Records {
     pub(crate) fn keys(&self, tree: TreeId) -> Result<Vec<PublicKey>, StoreError> {
         let known = self.known(tree)?;
         let book = &known.as_ref().expect("it was read").book;
-        let records = book.records_for(tree, Place::SameMachine, wall_clock_ms());
+        let records = book.records_for(tree, Place::SameMachine, self.clock.now_ms());
         Ok(records.iter().map(|record| *record.key()).collect())
     }
 
@@ -206,7 +208,7 @@ impl Records {
 
     /// Reads the stored records under a prefix, and removes those that have become useless.
     fn read(&self, prefix: &str) -> Result<RecordBook, StoreError> {
-        let now_ms = wall_clock_ms();
+        let now_ms = self.clock.now_ms();
         let mut book = RecordBook::new(self.key.public());
         let mut access: Option<(TreeId, AccessState)> = None;
         for (meta_key, bytes) in self.store.list(prefix)? {

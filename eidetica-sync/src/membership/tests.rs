@@ -11,6 +11,7 @@ use eidetica_proto::message::InviteProof;
 
 use super::*;
 use crate::event::Publisher;
+use crate::platform::clock::WallClock;
 use crate::store::MemoryStore;
 use crate::store::hooked::HookedStore;
 
@@ -29,7 +30,12 @@ fn an_invite_of_one_use_is_granted_once_by_two_servers_at_the_same_instant() {
     });
     let server = || {
         let news = News::new(Publisher::new());
-        let writer = Arc::new(Writer::new(store.clone(), admin.clone(), news.clone()));
+        let writer = Arc::new(Writer::new(
+            store.clone(),
+            admin.clone(),
+            WallClock::default(),
+            news.clone(),
+        ));
         Membership::new(store.clone(), writer, news)
     };
     let servers = [server(), server()];
@@ -93,7 +99,12 @@ fn floods_are_answered_alike_for_present_and_absent_trees() {
     let answers = |is_here: bool| {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let news = News::new(Publisher::new());
-        let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
+        let writer = Arc::new(Writer::new(
+            store.clone(),
+            key(0),
+            WallClock::default(),
+            news.clone(),
+        ));
         let server = Membership::new(store, writer, news);
         let genesis = Genesis {
             access_rule: AccessRule::SENIORITY,

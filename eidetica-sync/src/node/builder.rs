@@ -19,6 +19,7 @@ use crate::membership::Membership;
 use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
+use crate::platform::clock::WallClock;
 use crate::platform::random::Random;
 use crate::server::grants::Grants;
 use crate::server::push::PushAcceptor;
@@ -36,6 +37,7 @@ pub struct NodeBuilder {
     store: Arc<dyn Store>,
     key: SecretKey,
     random: Random,
+    clock: WallClock,
     manager: TransportManager,
     options: Options,
     following: Following,
@@ -114,6 +116,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Reads the wall clock by calling `now_ms`, which returns the milliseconds since 1970, so that a
+    /// test can set it.
+    #[cfg(feature = "test-utils")]
+    pub fn with_wall_clock(mut self, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = WallClock::from_fn(now_ms);
+        self
+    }
+
     /// Starts the node. It accepts no connections until [`Node::accept_connections`].
     ///
     /// # Panics
@@ -123,6 +133,7 @@ impl NodeBuilder {
             store,
             key,
             random,
+            clock,
             manager,
             options,
             following,
@@ -132,11 +143,11 @@ impl NodeBuilder {
         let manager = Arc::new(manager);
         let marked = readers.clone();
         let news = News::telling(Publisher::new(), move |tree| marked.mark(tree));
-        let writer = Writer::new(store.clone(), key.clone(), news.clone());
+        let writer = Writer::new(store.clone(), key.clone(), clock.clone(), news.clone());
         let writer = Arc::new(writer);
         let membership = Membership::new(store.clone(), writer.clone(), news.clone());
         let membership = Arc::new(membership);
-        let records = Records::new(store.clone(), key.clone(), news.clone());
+        let records = Records::new(store.clone(), key.clone(), clock.clone(), news.clone());
         let records = Arc::new(records);
         // If the store cannot be reached now, the first request finds the epoch out.
         let epoch = match store.shared().map(|shared| shared.epoch()) {
@@ -146,7 +157,7 @@ impl NodeBuilder {
         news.listen_to(&*store);
         let service = Arc::new(Server {
             store: store.clone(),
-            auth: Arc::new(RequestAuth::new(key.clone(), epoch, store.clone())),
+            auth: Arc::new(RequestAuth::new(key.clone(), epoch, &clock, store.clone())),
             manager: Arc::downgrade(&manager),
             membership: membership.clone(),
             records: records.clone(),
@@ -165,8 +176,8 @@ impl NodeBuilder {
                 reads,
             },
         });
-        let client = PeerClient::new(key.clone(), random.clone(), store.clone());
-        let book = Arc::new(Book::open(store.clone()));
+        let client = PeerClient::new(key.clone(), random.clone(), clock.clone(), store.clone());
+        let book = Arc::new(Book::open(store.clone(), clock.clone()));
         let dialer = Dialer::new(Arc::new(client), manager.clone(), book);
         let shared = Shared::new(
             store.clone(),
@@ -179,6 +190,7 @@ impl NodeBuilder {
                 following,
                 key: key.public(),
                 epoch,
+                clock,
             },
         );
         let shared = Arc::new(shared);
@@ -220,6 +232,7 @@ impl Node {
             store,
             key,
             random: Random::from_os(),
+            clock: WallClock::default(),
             manager: TransportManager::new(),
             options: Options::default(),
             following: Following::Remembered,

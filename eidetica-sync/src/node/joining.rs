@@ -17,7 +17,6 @@ use crate::client::peer::Peer;
 use crate::membership::InviteInfo;
 use crate::node::error::TreeError;
 use crate::platform::blocking;
-use crate::platform::clock::wall_clock_ms;
 use crate::store::StoreError;
 use crate::store::writer::Revocation;
 use crate::transport::frame_streams::OutgoingMessage;
@@ -255,7 +254,7 @@ impl Node {
     /// [`TreeError::TooManyInvites`] at the limit, or an error of the store.
     pub async fn invite(&self, tree: TreeId, terms: InviteTerms) -> Result<Ticket, TreeError> {
         let valid_ms = u64::try_from(terms.valid_for.as_millis()).unwrap_or(u64::MAX);
-        let made_ms = wall_clock_ms();
+        let made_ms = self.0.shared.clock.now_ms();
         let invite = Invite {
             role: terms.role,
             made_ms,

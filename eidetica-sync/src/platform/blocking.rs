@@ -1,14 +1,57 @@
 //! Runs work that blocks, or computes for long, on blocking threads.
 
+use std::ops::ControlFlow;
 use std::panic;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
+
+#[cfg(feature = "test-utils")]
+use super::inline;
 
 /// Runs `work` on a blocking thread. A panic in it resumes here.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    join(tokio::task::spawn_blocking(work)).await
+    join(spawn(work)).await
+}
+
+/// Begins `work` on a blocking thread; in a simulation, in a task after a delay.
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    #[cfg(feature = "test-utils")]
+    if let Some(delay) = inline::delay() {
+        return tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            work()
+        });
+    }
+    tokio::task::spawn_blocking(work)
+}
+
+/// Does `work` on each item of a queue, one after the other, all on one blocking thread, until it breaks
+/// off or the queue ends.
+pub(crate) fn for_each<T: Send + 'static>(
+    mut queue: mpsc::Receiver<T>,
+    mut work: impl FnMut(T) -> ControlFlow<()> + Send + 'static,
+) -> JoinHandle<()> {
+    #[cfg(feature = "test-utils")]
+    if inline::delay().is_some() {
+        return tokio::spawn(async move {
+            while let Some(item) = queue.recv().await {
+                tokio::time::sleep(inline::delay().unwrap_or_default()).await;
+                if work(item).is_break() {
+                    break;
+                }
+            }
+        });
+    }
+    tokio::task::spawn_blocking(move || {
+        while let Some(item) = queue.blocking_recv() {
+            if work(item).is_break() {
+                break;
+            }
+        }
+    })
 }
 
 /// Runs `work` like [`run`]. If the caller goes away before it begins, it is not done at all; what it
@@ -16,7 +59,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 pub(crate) async fn run_unless_gone<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let task = tokio::task::spawn_blocking(work);
+    let task = spawn(work);
     let _cancel = AbortOnDrop(task.abort_handle());
     join(task).await
 }

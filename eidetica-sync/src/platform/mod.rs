@@ -3,4 +3,6 @@
 
 pub(crate) mod blocking;
 pub(crate) mod clock;
+#[cfg(feature = "test-utils")]
+pub(crate) mod inline;
 pub(crate) mod random;

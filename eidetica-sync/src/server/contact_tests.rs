@@ -24,18 +24,34 @@ use crate::membership::Membership;
 use crate::membership::readers::ReaderIndex;
 use crate::membership::records::Records;
 use crate::news::News;
+use crate::platform::clock::WallClock;
 use crate::store::writer::Writer;
 use crate::store::{MemoryStore, Store};
 
 fn server(news: &News) -> Server {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let writer = Arc::new(Writer::new(store.clone(), key(0), news.clone()));
+    let writer = Arc::new(Writer::new(
+        store.clone(),
+        key(0),
+        WallClock::default(),
+        news.clone(),
+    ));
     let reads = Arc::new(WorkLimit::reads());
     Server {
-        auth: Arc::new(RequestAuth::new(key(0), [0; 8], store.clone())),
+        auth: Arc::new(RequestAuth::new(
+            key(0),
+            [0; 8],
+            &WallClock::default(),
+            store.clone(),
+        )),
         manager: Weak::new(),
         membership: Arc::new(Membership::new(store.clone(), writer, news.clone())),
-        records: Arc::new(Records::new(store.clone(), key(0), news.clone())),
+        records: Arc::new(Records::new(
+            store.clone(),
+            key(0),
+            WallClock::default(),
+            news.clone(),
+        )),
         news: news.clone(),
         readers: Arc::new(ReaderIndex::new(store.clone())),
         joins: WorkLimit::joins(),

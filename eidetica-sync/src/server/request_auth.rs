@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::platform::blocking;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::server::refused::store_failed;
 use crate::store::{SharedStore, Store, Taken};
 
@@ -32,13 +32,18 @@ pub(crate) struct RequestAuth {
 impl RequestAuth {
     /// Starts an epoch, which must be random and differ from every earlier one; or goes on in that of
     /// the servers that share the store.
-    pub(crate) fn new(key: SecretKey, epoch: Epoch, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(
+        key: SecretKey,
+        epoch: Epoch,
+        clock: &WallClock,
+        store: Arc<dyn Store>,
+    ) -> Self {
         Self {
             key,
             epoch: RwLock::new(epoch),
             store,
             nonces: Mutex::default(),
-            began_ms: wall_clock_ms(),
+            began_ms: clock.now_ms(),
             began: Instant::now(),
         }
     }

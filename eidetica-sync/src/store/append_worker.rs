@@ -1,7 +1,7 @@
 //! Stores what arrives in one transfer, while more arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use eidetica_dag::{
@@ -91,16 +91,16 @@ impl AppendWorker {
 
 impl Thread {
     fn start(store: Arc<dyn Store>, news: News, origin: Origin) -> Self {
-        let (steps, mut next) = mpsc::channel::<Step>(1);
+        let (steps, next) = mpsc::channel(1);
         let (ended, outcomes) = mpsc::channel(1);
-        let handle = tokio::task::spawn_blocking(move || {
-            while let Some(Step { tree, entries }) = next.blocking_recv() {
-                let outcome = append_and_tell(&*store, &news, &origin, tree, entries);
-                let outcome = outcome.map(|outcome| (tree, outcome));
-                // A dropped transfer does not listen. What is stored stays stored all the same.
-                if ended.blocking_send(outcome).is_err() {
-                    break;
-                }
+        let handle = blocking::for_each(next, move |Step { tree, entries }| {
+            let outcome = append_and_tell(&*store, &news, &origin, tree, entries);
+            let outcome = outcome.map(|outcome| (tree, outcome));
+            // There is room, for the next step begins after this outcome was taken. A dropped transfer
+            // does not listen; what is stored stays stored all the same.
+            match ended.try_send(outcome) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
             }
         });
         Self {

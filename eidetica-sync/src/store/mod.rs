@@ -35,6 +35,8 @@ pub use memory::MemoryStore;
 pub use postgres_store::{
     POOL_SIZE_DEFAULT, PostgresStore, PostgresStoreBuilder, SCHEMA_VERSION, VIEW_BYTES_DEFAULT,
 };
+#[cfg(all(feature = "redb", feature = "test-utils"))]
+pub use redb_store::SimulatedDisk;
 #[cfg(feature = "redb")]
 pub use redb_store::{
     CACHE_BYTES_DEFAULT, FORMAT_VERSION, RedbStore, RedbStoreBuilder, is_guarded,

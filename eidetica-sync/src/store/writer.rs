@@ -10,7 +10,7 @@ use eidetica_dag::{
 use crate::event::Origin;
 use crate::news::News;
 use crate::node::error::TreeError;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::store::append_worker::append_and_tell;
 use crate::store::{Snapshot, Store};
 
@@ -42,16 +42,18 @@ fn refuse_unusable(changes: &[AccessChange]) -> Result<(), TreeError> {
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
     key: SecretKey,
+    clock: WallClock,
     news: News,
     /// Held while entries are written, so that concurrent appends form a line instead of forks.
     writing: Mutex<()>,
 }
 
 impl Writer {
-    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, news: News) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, key: SecretKey, clock: WallClock, news: News) -> Self {
         Self {
             store,
             key,
+            clock,
             news,
             writing: Mutex::default(),
         }
@@ -62,10 +64,15 @@ impl Writer {
         self.key.public()
     }
 
+    /// Returns the clock that dates its entries.
+    pub(crate) fn clock(&self) -> &WallClock {
+        &self.clock
+    }
+
     /// Writes the root of a new tree.
     pub(crate) fn create(&self, genesis: Genesis) -> Result<TreeId, TreeError> {
         refuse_unusable(&genesis.access)?;
-        let root = sign_root(&self.key, wall_clock_ms(), genesis)?;
+        let root = sign_root(&self.key, self.clock.now_ms(), genesis)?;
         let tree = root.get().tree();
         self.insert(tree, vec![root])?;
         Ok(tree)
@@ -167,7 +174,7 @@ impl Writer {
         snapshot: &Snapshot,
         bodies: Vec<Body>,
     ) -> Result<Vec<VerifiedEntry>, TreeError> {
-        let signed = sign_above_tips(&**snapshot, &self.key, wall_clock_ms(), bodies);
+        let signed = sign_above_tips(&**snapshot, &self.key, self.clock.now_ms(), bodies);
         signed.map_err(|error| match error {
             AuthorError::NoTree => TreeError::NoSuchTree(tree),
             AuthorError::Entry(error) => error.into(),

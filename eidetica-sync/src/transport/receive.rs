@@ -132,10 +132,12 @@ impl ReceiveDriver {
                     let wake = self.wake_up(machine.poll_wake());
                     let is_appending = self.worker.is_busy();
                     tokio::select! {
-                        part = parts.next() => self.take_part(machine, part)?,
+                        biased;
+                        // The worker is to have its next step before more is taken.
                         outcome = self.worker.outcome(), if is_appending => {
                             self.take_outcome(machine, outcome)?;
                         }
+                        part = parts.next() => self.take_part(machine, part)?,
                         () = wake => {}
                     }
                 }

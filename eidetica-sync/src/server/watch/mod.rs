@@ -137,6 +137,7 @@ impl Watching {
                 Ok(WatchStep::WaitUntil(at_ms)) => {
                     let wake = sleep_until(self.began + Duration::from_millis(at_ms));
                     tokio::select! {
+                        biased;
                         () = self.marks.changed() => {}
                         // A watch without trees lasts as long as the wait for a heartbeat, so that
                         // its reader can open another one in its place.

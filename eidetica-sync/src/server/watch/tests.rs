@@ -7,6 +7,7 @@ use eidetica_proto::Cursor;
 use super::*;
 use crate::event::Publisher;
 use crate::news::Facts;
+use crate::platform::clock::WallClock;
 use crate::store::MemoryStore;
 use crate::store::writer::Writer;
 
@@ -23,7 +24,7 @@ struct Answering {
 fn answering() -> Answering {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let news = News::new(Publisher::new());
-    let writer = Writer::new(store.clone(), key(0), news.clone());
+    let writer = Writer::new(store.clone(), key(0), WallClock::default(), news.clone());
     let genesis = eidetica_dag::Genesis {
         access_rule: eidetica_dag::AccessRule::SENIORITY,
         nonce: [0; 16],

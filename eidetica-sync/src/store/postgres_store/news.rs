@@ -24,7 +24,7 @@ use tokio_postgres::{AsyncMessage, Config};
 use super::database::Database;
 use super::fault::Fault;
 use super::tls::Tls;
-use crate::platform::clock::wall_clock_ms;
+use crate::platform::clock::WallClock;
 use crate::platform::random::Random;
 use crate::store::shared::Listener;
 
@@ -200,7 +200,7 @@ async fn poll(pool: Pool, news: Arc<News>, changed: String, sweep: String) {
                 .query_typed(&changed, &[(&seconds, Type::FLOAT8)])
                 .await?;
             if number % POLLS_PER_SWEEP == 0 {
-                let oldest_ms = wall_clock_ms().saturating_sub(PROOF_KEPT_MS) as i64;
+                let oldest_ms = WallClock::default().now_ms().saturating_sub(PROOF_KEPT_MS) as i64;
                 client
                     .execute_typed(&sweep, &[(&oldest_ms, Type::INT8)])
                     .await?;

@@ -12,6 +12,8 @@ mod index;
 mod layout;
 #[cfg(test)]
 mod power_tests;
+#[cfg(any(test, feature = "test-utils"))]
+mod simulated_disk;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use eidetica_dag::{AppendOutcome, DagView, EntryView, TreeId, VerifiedEntry, admit};
 use eidetica_proto::LogId;
 use redb::{Database, DatabaseError, ReadableTable};
+
+#[cfg(feature = "test-utils")]
+pub use simulated_disk::SimulatedDisk;
 
 pub use guard::is_guarded;
 pub use layout::FORMAT_VERSION;
