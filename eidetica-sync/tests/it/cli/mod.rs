@@ -6,6 +6,8 @@ mod hub;
 mod import;
 mod joining;
 #[cfg(unix)]
+mod kills;
+#[cfg(unix)]
 mod limits;
 mod live;
 mod names;
