@@ -9,6 +9,7 @@ mod demo;
 mod fuzz;
 mod matrix;
 mod node;
+mod sim;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Command {
     TestMatrix(matrix::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    Sim(sim::Options),
     /// Runs everything that must pass before a change is accepted
     Ci,
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::TestMatrix(options) => matrix::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Ci => matrix::ci(),
     };
     match outcome {

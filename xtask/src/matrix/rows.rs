@@ -79,6 +79,7 @@ const PACKAGES: &[(&str, &str, &str, Work)] = &[
     ("eidetica-sync", "cli", "test-utils", TestDocs),
     ("eidetica-replicas", "", "", Program),
     ("eidetica-bench", "", "", Program),
+    ("eidetica-sim", "", "", Program),
 ];
 
 /// The row of tests that start PostgreSQL. It reuses the build of the row with everything.
