@@ -27,6 +27,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use xtask_support::now;
 
 use crate::plan::Plan;
 use crate::record::Outcome;
@@ -119,6 +120,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing but the threads that run seeds is waited for"
+)]
+fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
 /// Runs seeds until one fails.
 fn run_many(options: &Options) -> bool {
     let threads = options
@@ -127,7 +136,7 @@ fn run_many(options: &Options) -> bool {
     let shared = Arc::new(Shared::default());
     shared.next.store(options.first, Ordering::Relaxed);
     let last = options.first.saturating_add(options.seeds);
-    let began = Instant::now();
+    let began = now();
     let workers: Vec<_> = (0..threads.unwrap_or(1).max(1))
         .map(|_| {
             let shared = shared.clone();
@@ -135,7 +144,7 @@ fn run_many(options: &Options) -> bool {
         })
         .collect();
     while workers.iter().any(|worker| !worker.is_finished()) {
-        thread::sleep(Duration::from_millis(50));
+        pause(Duration::from_millis(50));
         let running = lock(&shared.running);
         if let Some((seed, _)) = running
             .iter()
@@ -169,7 +178,7 @@ fn work(shared: &Shared, last: u64) {
         if seed >= last || lock(&shared.failed).is_some() {
             return;
         }
-        lock(&shared.running).insert(seed, Instant::now());
+        lock(&shared.running).insert(seed, now());
         let outcome = world::run(&Plan::draw(seed), false);
         lock(&shared.running).remove(&seed);
         shared.done.fetch_add(1, Ordering::Relaxed);

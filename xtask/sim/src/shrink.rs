@@ -1,6 +1,8 @@
 //! Makes a failing run smaller.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use xtask_support::now;
 
 use crate::plan::Plan;
 use crate::world;
@@ -15,7 +17,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 /// (after Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002).
 pub fn shrink(plan: &Plan, rule: &str) -> Plan {
     let mut kept = plan.numbers();
-    let (began, mut runs) = (Instant::now(), 0);
+    let (began, mut runs) = (now(), 0);
     let has_time = |runs| runs < RUNS_MAX && began.elapsed() < TIME_MAX;
     let mut chunk = kept.len().div_ceil(2).max(1);
     loop {

@@ -20,6 +20,9 @@ const KILLS: u32 = 50;
 /// A process is killed within this many milliseconds: longer than any of them takes to start.
 const WITHIN_MS: u32 = 300;
 
+/// How often a line is written.
+const LINE_EVERY_MS: u32 = 2;
+
 type Ids = BTreeSet<String>;
 
 /// Two stores, of which one is served.
@@ -56,8 +59,7 @@ impl Pair {
     }
 
     fn wait(&mut self) {
-        let ms = self.random.below(WITHIN_MS);
-        thread::sleep(Duration::from_millis(ms.into()));
+        pause(self.random.below(WITHIN_MS));
     }
 
     /// Appends lines without an end until `end`, and returns the ids that were printed.
@@ -141,12 +143,20 @@ impl Pair {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the moment of a kill is not to be an event"
+)]
+fn pause(ms: u32) {
+    thread::sleep(Duration::from_millis(ms.into()));
+}
+
 /// Writes lines until no one reads them, slowly, so that each is acknowledged by itself.
 fn feed(mut stdin: ChildStdin) {
     let mut number = 0;
     while writeln!(stdin, "note {number}").is_ok() {
         number += 1;
-        thread::sleep(Duration::from_millis(2));
+        pause(LINE_EVERY_MS);
     }
 }
 

@@ -15,7 +15,7 @@ use super::state::{Listener, Network};
 use super::ways::IDLE;
 
 /// Most frames of a request that are kept to come once more.
-const REPLAYED_FRAMES_MAX: usize = 16;
+pub(super) const REPLAYED_FRAMES_MAX: usize = 16;
 
 fn is_greeting(header: &Bytes) -> bool {
     let header = RequestHeader::decode(header);
@@ -33,7 +33,7 @@ pub(super) async fn replay(
     network: Network,
     listener: Listener,
     caller: Caller,
-    mut kept: mpsc::UnboundedReceiver<Bytes>,
+    mut kept: mpsc::Receiver<Bytes>,
     was_served: Arc<AtomicBool>,
 ) {
     let mut frames = Vec::new();

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::replay::replay;
+use super::replay::{REPLAYED_FRAMES_MAX, replay};
 use super::state::{Fate, Listener, Network};
 use super::ways::{Answer, Arriving, RequestWay, Way};
 use super::witness::Witness;
@@ -153,7 +153,7 @@ impl SyncTransport for SimTransport {
         let witness = Arc::new(witness);
         let request_frames = Arc::<AtomicU64>::default();
         let was_served = Arc::<AtomicBool>::default();
-        let (kept, replayed) = mpsc::unbounded_channel();
+        let (kept, replayed) = mpsc::channel(REPLAYED_FRAMES_MAX);
         let caller = Caller {
             transport: KIND,
             key: self.key,

@@ -124,7 +124,7 @@ pub(super) struct RequestWay {
     pub(super) is_last: bool,
     pub(super) counted: Arc<AtomicU64>,
     pub(super) witness: Arc<Witness>,
-    pub(super) kept: Option<mpsc::UnboundedSender<Bytes>>,
+    pub(super) kept: Option<mpsc::Sender<Bytes>>,
 }
 
 impl RequestWay {
@@ -133,7 +133,7 @@ impl RequestWay {
             if let Some(frame) = self.arrived.pop_front() {
                 self.counted.fetch_add(1, Ordering::Relaxed);
                 if let Some(kept) = &self.kept {
-                    let _it_may_not_be_wanted = kept.send(frame.clone());
+                    let _it_may_not_be_wanted = kept.try_send(frame.clone());
                 }
                 return Some(Ok(frame));
             }

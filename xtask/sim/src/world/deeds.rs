@@ -402,7 +402,7 @@ impl World {
     async fn flood(&self, node: usize, requests: u32) -> Option<()> {
         let service = self.node(node)?.service();
         let tree = self.state().trees.values().next().copied();
-        let mut random = Random::new(self.plan.seed ^ 0x66_6c_6f_6f_64);
+        let mut random = Random::new(self.plan.seed ^ 0x0066_6c6f_6f64);
         let calls = (0..requests).map(|_| {
             let request = match (random.below(4), tree) {
                 (0, _) => Request::ListTrees(eidetica_proto::message::ListTrees { after: None }),
