@@ -40,8 +40,12 @@ pub fn run(only: Option<&str>) -> Result<(), String> {
         let noticed = noticed(&folder, &place.join("target"))?;
         let took = format!("{:.0}", began.elapsed().as_secs_f64());
         match noticed {
-            Some((seed, rule)) => table.push(vec![name, seed, rule, took]),
+            Some((seed, rule)) => {
+                println!("  seed {seed}: {rule}");
+                table.push(vec![name, seed, rule, took]);
+            }
             None => {
+                println!("  not noticed");
                 table.push(vec![name.clone(), String::new(), "none".into(), took]);
                 unnoticed.push(name);
             }
