@@ -16,6 +16,8 @@ mod power_tests;
 mod simulated_disk;
 mod snapshot;
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fs;
