@@ -94,8 +94,6 @@ pub(super) struct Peer {
     /// one is due.
     pub(super) swap_after: Option<TreeId>,
     pub(super) swap_round: Option<u64>,
-    /// How many rounds there were since that change.
-    pub(super) swap_rounds: u32,
     pub(super) swap_from_ms: u64,
 }
 
@@ -136,7 +134,6 @@ impl Peer {
             swaps: BTreeSet::new(),
             swap_after: None,
             swap_round: None,
-            swap_rounds: 0,
             swap_from_ms: 0,
         }
     }

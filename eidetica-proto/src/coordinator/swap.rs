@@ -9,19 +9,14 @@ use std::ops::Bound;
 use eidetica_dag::TreeId;
 
 use super::{Action, Coordinator, FIRST_ID, PeerId, Reach, State};
-use crate::backoff::BackoffPolicy;
 
 /// Trees whose records are swapped with one peer in one round: the lowest ids first, so that peers
 /// that share many trees choose the same ones. The next round goes on after them.
 const SWAP_TREES_MAX: usize = 16;
 
-/// Times between two rounds with a peer. Addresses that change are told at once; what was lost on the
-/// way, or said while the peer was no reader yet, is made good soon, and twice an hour is enough then.
-const SWAP_WAITS: BackoffPolicy = BackoffPolicy {
-    base_ms: 60_000,
-    factor: 4,
-    cap_ms: 1_800_000,
-};
+/// Time between two rounds with a peer, in milliseconds, before jitter. Addresses that change are
+/// told at once.
+const SWAP_INTERVAL_MS: u64 = 1_800_000;
 
 /// Swaps under way in all, one with each peer.
 const SWAPS_MAX: usize = 16;
@@ -49,19 +44,19 @@ impl Coordinator {
 
     /// Makes swaps due with a peer that is there, if a round is.
     pub(super) fn swap_after_check(&mut self, peer: PeerId) {
+        let jitter_ms = self.jitter.up_to(SWAP_INTERVAL_MS / 4);
+        let next_ms = self.in_ms(SWAP_INTERVAL_MS - jitter_ms);
         let (now_ms, round) = (self.now_ms, self.swap_round);
         let Some(of_peer) = self.peers.get_mut(&peer) else {
             return;
         };
         if of_peer.swap_round != Some(round) {
-            (of_peer.swap_after, of_peer.swap_rounds) = (None, 0);
+            of_peer.swap_after = None;
         } else if now_ms < of_peer.swap_from_ms {
             return;
         }
         of_peer.swap_round = Some(round);
-        of_peer.swap_rounds = of_peer.swap_rounds.saturating_add(1);
-        let wait_ms = SWAP_WAITS.wait_ms(of_peer.swap_rounds, &mut self.jitter);
-        of_peer.swap_from_ms = now_ms.saturating_add(wait_ms);
+        of_peer.swap_from_ms = next_ms;
         let from = match of_peer.swap_after {
             Some(tree) => Bound::Excluded((peer, tree)),
             None => Bound::Included((peer, FIRST_ID)),

@@ -20,22 +20,18 @@ fn ascending(mut trees: Vec<TreeId>) -> Vec<TreeId> {
 }
 
 #[test]
-fn few_trees_are_swapped_often_at_first_and_then_twice_an_hour() {
+fn few_trees_are_swapped_once_and_then_twice_an_hour() {
     for trees in [1, 16] {
         let mut sim = Sim::new(Options::default(), 1);
         sim.with_peers([1], 0..trees);
         sim.run_for(60_000);
         let first = swaps(&sim, 0);
         assert_eq!(first.len(), trees as usize);
-        sim.run_for(8 * 60_000);
-        let soon = swaps(&sim, 60_000).len();
-        let rounds = trees as usize..=3 * trees as usize;
-        assert!(rounds.contains(&soon), "{soon} of {trees}");
         sim.run_for(10 * 3_600_000);
         for swapped in first {
             let again = swaps(&sim, 60_000).into_iter();
             let count = again.filter(|it| *it == swapped).count();
-            assert!((20..=30).contains(&count), "{count} of {trees}");
+            assert!((18..=27).contains(&count), "{count} of {trees}");
         }
     }
 }
