@@ -77,7 +77,7 @@ impl Change {
 
 impl SimulatedDisk {
     /// Makes a disk with an empty store. A file is made apart from its name, so no cut finds half of
-    /// one: see [`RedbStoreBuilder::open`].
+    /// one: see [`RedbStoreBuilder::open`](super::RedbStoreBuilder::open).
     pub fn new() -> Self {
         let disk = Self(Arc::new(Mutex::new(State {
             durable: Vec::new(),
