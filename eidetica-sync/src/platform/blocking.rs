@@ -35,7 +35,7 @@ pub(crate) fn for_each<T: Send + 'static>(
     mut work: impl FnMut(T) -> ControlFlow<()> + Send + 'static,
 ) -> JoinHandle<()> {
     #[cfg(feature = "test-utils")]
-    if inline::delay().is_some() {
+    if inline::is_on() {
         return tokio::spawn(async move {
             while let Some(item) = queue.recv().await {
                 tokio::time::sleep(inline::delay().unwrap_or_default()).await;

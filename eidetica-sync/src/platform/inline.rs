@@ -37,6 +37,11 @@ impl Drop for InlineBlocking {
     }
 }
 
+/// Tells whether blocking work runs in tasks on this thread.
+pub(crate) fn is_on() -> bool {
+    DELAYS.with_borrow(Option::is_some)
+}
+
 /// Returns how long the next blocking work waits, if it is to run in a task.
 pub(crate) fn delay() -> Option<Duration> {
     DELAYS.with_borrow_mut(|delays| delays.as_mut().map(|next| next()))

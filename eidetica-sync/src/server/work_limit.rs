@@ -211,7 +211,7 @@ impl WorkLimit {
 fn cores() -> usize {
     // A simulation runs alike on every machine.
     #[cfg(feature = "test-utils")]
-    if crate::platform::inline::delay().is_some() {
+    if crate::platform::inline::is_on() {
         return 2;
     }
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

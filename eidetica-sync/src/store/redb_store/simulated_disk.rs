@@ -13,7 +13,7 @@ use crate::store::StoreError;
 /// What a disk writes as a whole or not at all, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-/// A disk that loses power.
+/// A disk that loses power and fills up.
 ///
 /// What was written and not synced may reach it or not, sector by sector and in any order: an older
 /// version of a sector can stay where a newer one was lost, and a file can have its old length. Clones
@@ -32,7 +32,7 @@ struct State {
     /// How many more writes and syncs there are before the cut.
     left: u64,
     done: u64,
-    /// Whether no write succeeds for lack of room.
+    /// Whether no write beyond the end succeeds for lack of room.
     is_full: bool,
     /// How often the disk was unplugged.
     plug: u64,
@@ -121,12 +121,12 @@ impl SimulatedDisk {
         self.state().done
     }
 
-    /// Lets writes fail for lack of room, or succeed again.
+    /// Lets writes beyond the present end fail for lack of room, or succeed again.
     pub fn set_full(&self, is_full: bool) {
         self.state().is_full = is_full;
     }
 
-    /// Returns a disk with what is on this one now, such as a backup.
+    /// Returns a disk with what is synced on this one, such as a backup.
     #[must_use]
     pub fn copy(&self) -> Self {
         let state = self.state();

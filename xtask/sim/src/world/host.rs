@@ -194,7 +194,6 @@ impl World {
     /// Checks that each sync that starts ends.
     fn watch_events(self: &Arc<Self>, number: usize, node: &Node) {
         let (mut events, record) = (node.events(), self.record.clone());
-        let store = self.store(number);
         tokio::spawn(async move {
             let mut open = std::collections::BTreeSet::new();
             let mut has_missed = false;
@@ -220,7 +219,6 @@ impl World {
                     _ => {}
                 }
             }
-            drop(store);
             let holds = match open.len() {
                 0 => Ok(()),
                 _ if has_missed => Ok(()),
